@@ -1,0 +1,65 @@
+//! What a driver needs of the process it lives in. Provided by `server`; by a double in tests.
+
+use std::io;
+use std::path::PathBuf;
+
+use mio::Token;
+use mio::event::Source;
+
+/// The loop and the file helper, as far as a driver may use them.
+pub trait Host {
+    /// Watches a descriptor for reading and writing, edge-triggered. Readiness comes to `Driver::handle_ready`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn watch(&mut self, source: &mut dyn Source) -> io::Result<Token>;
+
+    /// Ends watching. No readiness for `token` comes any more.
+    fn unwatch(&mut self, source: &mut dyn Source, token: Token);
+
+    /// Asks the file helper for something; the answer comes to `Driver::handle_file`.
+    fn file(&mut self, request: FileRequest) -> FileTicket;
+}
+
+/// Ties a file answer to its request. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileTicket(pub u64);
+
+/// What the file helper (`vmwired --files`) does: everything that could wait for a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileRequest {
+    /// Replace `path` with `data`: a temporary name, written, renamed. `durable`: file and directory are fsynced.
+    Write {
+        /// Absolute.
+        path: PathBuf,
+        /// The whole new content.
+        data: Vec<u8>,
+        /// Whether it must outlive the host.
+        durable: bool,
+    },
+    /// Remove `path`; that it is not there is success.
+    Remove {
+        /// Absolute.
+        path: PathBuf,
+        /// Whether the removal must outlive the host.
+        durable: bool,
+    },
+    /// Read at most `bytes_max` of `path`.
+    Read {
+        /// Absolute.
+        path: PathBuf,
+        /// A longer file is an error.
+        bytes_max: usize,
+    },
+}
+
+/// What became of a file request.
+#[derive(Debug)]
+pub enum FileAnswer {
+    /// Written or removed.
+    Done,
+    /// What was read.
+    Data(Vec<u8>),
+    /// What the system said, with the path.
+    Failed(String),
+}

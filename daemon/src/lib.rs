@@ -1,0 +1,9 @@
+//! `vmwired` supervises QEMU guests from one thread and one non-blocking mio loop, and serves the vmwire protocol.
+//!
+//! The rooms, in the order data passes them: [`event_loop`] turns descriptors into readiness, `listener` and
+//! `connection` turn readiness into bytes, `dispatch` turns packets into work on the [`model`], and a [`driver`] does
+//! that work. `model` and `event_loop` import nothing of ours; only `dispatch` knows both wire and model types.
+
+pub mod driver;
+pub mod event_loop;
+pub mod model;

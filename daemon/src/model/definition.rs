@@ -1,0 +1,170 @@
+//! What a virtual machine is, as its owner wrote it: TOML, kept byte-true, and what was understood of it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use super::VmName;
+
+/// A definition that was read and understood. What it says needs no further checking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// The text, byte for byte as it came.
+    pub text: String,
+    /// The name.
+    pub name: VmName,
+    /// The identity, if the text states one; else the daemon draws one at define.
+    pub uuid: Option<Uuid>,
+    /// A line for people. May be empty.
+    pub title: String,
+    /// Memory of the guest in bytes, a multiple of 1 MiB.
+    pub memory_bytes: u64,
+    /// Processors.
+    pub cpu: Cpu,
+    /// The machine type.
+    pub machine: Machine,
+    /// The accelerator asked for.
+    pub accel: Accel,
+    /// Start it with the daemon.
+    pub autostart: bool,
+    /// What it boots.
+    pub boot: Boot,
+    /// Disks, in order.
+    pub disks: Vec<Disk>,
+    /// Network interfaces, in order.
+    pub nics: Vec<Nic>,
+    /// Whether there is a serial console.
+    pub console: bool,
+    /// Names of virtio-serial channels.
+    pub channels: Vec<String>,
+    /// Whether there is a virtio random number generator.
+    pub rng: bool,
+    /// Delays and faults for the test driver; refused by every other.
+    pub test: Option<TestScript>,
+}
+
+/// Processors of a guest: `count == sockets * cores * threads`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cpu {
+    /// How many the guest sees.
+    pub count: u32,
+    /// Sockets.
+    pub sockets: u32,
+    /// Cores per socket.
+    pub cores: u32,
+    /// Threads per core.
+    pub threads: u32,
+    /// The model; one of a fixed list. `None` leaves the choice to the driver.
+    pub model: Option<&'static str>,
+}
+
+/// Machine types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// PCI Express chipset of 2007; the default.
+    Q35,
+    /// PCI chipset of 1996.
+    Pc,
+}
+
+/// Accelerators that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// KVM where it was proved usable, else emulation.
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+/// What a guest boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boot {
+    /// Firmware, then the first disk.
+    Disk,
+    /// A kernel of the host's file system.
+    Kernel {
+        /// Absolute path.
+        kernel: PathBuf,
+        /// Absolute path.
+        initrd: Option<PathBuf>,
+        /// Kernel command line.
+        cmdline: String,
+    },
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Absolute path of the image.
+    pub path: PathBuf,
+    /// Stated, never probed.
+    pub format: DiskFormat,
+    /// How the guest sees it.
+    pub bus: DiskBus,
+    /// The guest cannot write to it.
+    pub readonly: bool,
+}
+
+/// Image formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// QEMU copy-on-write, version 2 or 3.
+    Qcow2,
+    /// The bytes of the disk.
+    Raw,
+}
+
+/// Disk buses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskBus {
+    /// virtio-blk.
+    Virtio,
+    /// A disk on one virtio-scsi controller.
+    Scsi,
+}
+
+/// A network interface on QEMU's user network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// Whether the guest may open connections outwards, the host's own 127.0.0.1 among them.
+    pub outbound: bool,
+    /// Ports of the host that lead into the guest.
+    pub forwards: Vec<Forward>,
+}
+
+/// A port of the host that leads into the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// UDP instead of TCP.
+    pub udp: bool,
+    /// Where the host listens; 127.0.0.1 unless written.
+    pub address: IpAddr,
+    /// The host's port.
+    pub host_port: u16,
+    /// The guest's port.
+    pub guest_port: u16,
+}
+
+/// Delays and faults of the test driver.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TestScript {
+    /// How long a start takes, in milliseconds.
+    pub start_ms: u64,
+    /// Start fails with this text, unless empty.
+    pub start_fails: String,
+    /// How long every other operation takes, in milliseconds.
+    pub delay_ms: u64,
+    /// The guest does not hear the power button.
+    pub deaf: bool,
+    /// How long the guest takes to go down after the power button, in milliseconds.
+    pub shutdown_ms: u64,
+    /// What the console says when the guest starts.
+    pub console: String,
+    /// The guest panics so many milliseconds after it started; 0 never.
+    pub panic_ms: u64,
+    /// The guest writes so many bytes to its console in a steady flow after it started.
+    pub console_bytes: u64,
+}

@@ -1,0 +1,11 @@
+//! What a host with virtual machines is, apart from wire, loop and hypervisor. Imports nothing of ours.
+
+mod definition;
+mod id;
+mod name;
+mod state;
+
+pub use definition::{Accel, Boot, Cpu, Definition, Disk, DiskBus, DiskFormat, Forward, Machine, Nic, TestScript};
+pub use id::{OperationId, VmId};
+pub use name::{NameError, VmName};
+pub use state::{StateReason, VmState};
