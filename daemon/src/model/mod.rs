@@ -4,8 +4,10 @@ mod definition;
 mod id;
 mod name;
 mod state;
+mod toml_keys;
 
 pub use definition::{Accel, Boot, Cpu, Definition, Disk, DiskBus, DiskFormat, Forward, Machine, Nic, TestScript};
 pub use id::{OperationId, VmId};
 pub use name::{NameError, VmName};
 pub use state::{StateReason, VmState};
+pub use toml_keys::{TomlKeys, TomlProblem, nearest};
