@@ -6,7 +6,10 @@ mod name;
 mod state;
 mod toml_keys;
 
-pub use definition::{Accel, Boot, Cpu, Definition, Disk, DiskBus, DiskFormat, Forward, Machine, Nic, TestScript};
+pub use definition::{
+    Accel, Boot, CPU_MODELS, Cpu, Definition, DefinitionError, DefinitionErrorKind, Disk, DiskBus, DiskFormat, Forward,
+    Machine, Nic, Position, TestScript,
+};
 pub use id::{OperationId, VmId};
 pub use name::{NameError, VmName};
 pub use state::{StateReason, VmState};

@@ -1,9 +1,22 @@
 //! What a virtual machine is, as its owner wrote it: TOML, kept byte-true, and what was understood of it.
+//!
+//! This room holds what a definition is once it was understood; `parse` says how a text becomes one, `keys` which keys
+//! there are, `error` how a fault is told. `docs/definition.md` is the reference for those who write definitions.
 
-use std::net::IpAddr;
+mod error;
+mod keys;
+mod parse;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use uuid::Uuid;
+
+pub use error::{DefinitionError, DefinitionErrorKind, Position};
 
 use super::VmName;
 
@@ -43,6 +56,50 @@ pub struct Definition {
     /// Delays and faults for the test driver; refused by every other.
     pub test: Option<TestScript>,
 }
+
+impl Definition {
+    /// Every key that may carry a value, with its table, as in `disk.path`.
+    pub const KEYS: &[&str] = keys::KEYS;
+}
+
+/// Processor models that a definition may name. A fixed list, for the name enters a QEMU option where a comma would
+/// begin another one.
+pub const CPU_MODELS: &[&str] = &[
+    "max",
+    "host",
+    "qemu64",
+    "kvm64",
+    "Conroe",
+    "Penryn",
+    "Nehalem",
+    "Westmere",
+    "SandyBridge",
+    "IvyBridge",
+    "Haswell",
+    "Haswell-noTSX",
+    "Broadwell",
+    "Broadwell-noTSX",
+    "Skylake-Client",
+    "Skylake-Server",
+    "Cascadelake-Server",
+    "Cascadelake-Server-noTSX",
+    "Cooperlake",
+    "Icelake-Server",
+    "Icelake-Server-noTSX",
+    "SapphireRapids",
+    "Denverton",
+    "Snowridge",
+    "Opteron_G1",
+    "Opteron_G2",
+    "Opteron_G3",
+    "Opteron_G4",
+    "Opteron_G5",
+    "EPYC",
+    "EPYC-Rome",
+    "EPYC-Milan",
+    "EPYC-Genoa",
+    "Dhyana",
+];
 
 /// Processors of a guest: `count == sockets * cores * threads`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +198,7 @@ pub struct Forward {
     /// UDP instead of TCP.
     pub udp: bool,
     /// Where the host listens; 127.0.0.1 unless written.
-    pub address: IpAddr,
+    pub address: Ipv4Addr,
     /// The host's port.
     pub host_port: u16,
     /// The guest's port.
