@@ -1,0 +1,5 @@
+//! The command line: `vmwire NOUN VERB`.
+
+mod exit;
+
+pub use exit::Exit;

@@ -1,0 +1,227 @@
+//! Where a daemon's socket lies, and what a client must say to start a daemon there. Pure: the environment is a value.
+//!
+//! | URI | socket | state | runtime |
+//! | --- | --- | --- | --- |
+//! | `qemu:///system` | `/run/vmwire/vmwired.sock` | the daemon's matter | |
+//! | `qemu:///session` | `$XDG_RUNTIME_DIR/vmwire/vmwired.sock` | `$XDG_STATE_HOME/vmwire` | `$XDG_STATE_HOME/vmwire/run` |
+//! | `test:///default` | `$XDG_RUNTIME_DIR/vmwire/test.sock` | `$XDG_STATE_HOME/vmwire/test` | `$XDG_STATE_HOME/vmwire/test/run` |
+//!
+//! Without `XDG_RUNTIME_DIR` the socket lies in the runtime directory named in the table. That one is not under
+//! `XDG_RUNTIME_DIR`, because it holds what guests need and the other is removed at logout.
+
+use std::error::Error;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::uri::{Scope, Uri};
+
+/// The longest path of a unix socket: what `sockaddr_un` holds without its closing zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Where the host's daemon listens.
+pub const SYSTEM_SOCKET: &str = "/run/vmwire/vmwired.sock";
+
+/// What of the process's surroundings decides where sockets lie.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+    /// `XDG_STATE_HOME`.
+    pub state_home: Option<PathBuf>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// The process's own. As the XDG specification has it, what is no absolute path counts as not set.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let read = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Self { runtime_dir: read("XDG_RUNTIME_DIR"), state_home: read("XDG_STATE_HOME"), home: read("HOME") }
+    }
+
+    fn state(&self) -> Result<PathBuf, LocationError> {
+        match (&self.state_home, &self.home) {
+            (Some(state), _) => Ok(state.join("vmwire")),
+            (None, Some(home)) => Ok(home.join(".local/state/vmwire")),
+            (None, None) => Err(LocationError::NoHome),
+        }
+    }
+}
+
+/// Where a daemon is to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The socket to connect to.
+    pub socket: PathBuf,
+    /// What to start where nobody listens; `None` where that is not the client's to do.
+    pub start: Option<Start>,
+}
+
+/// What a daemon is told that a client starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// `qemu` or `test`.
+    pub driver: &'static str,
+    /// Definitions, the lock that lets only one daemon run, and the log.
+    pub state_dir: PathBuf,
+    /// Sockets and records of guests.
+    pub runtime_dir: PathBuf,
+}
+
+impl Location {
+    /// Finds the place that a URI means.
+    ///
+    /// # Errors
+    /// When the environment does not say where the user's files are, or the socket's path is too long for a socket.
+    pub fn of(uri: &Uri, environment: &Environment) -> Result<Self, LocationError> {
+        let location = match (uri.socket(), uri.scope()) {
+            (Some(socket), _) => Self { socket: socket.to_owned(), start: None },
+            (None, Scope::System) => Self { socket: PathBuf::from(SYSTEM_SOCKET), start: None },
+            (None, Scope::Session) => {
+                let state_dir = environment.state()?;
+                let runtime_dir = state_dir.join("run");
+                let socket = match &environment.runtime_dir {
+                    Some(runtime) => runtime.join("vmwire/vmwired.sock"),
+                    None => runtime_dir.join("vmwired.sock"),
+                };
+                Self { socket, start: Some(Start { driver: "qemu", state_dir, runtime_dir }) }
+            }
+            (None, Scope::Default) => {
+                let state_dir = environment.state()?.join("test");
+                let runtime_dir = state_dir.join("run");
+                let socket = match &environment.runtime_dir {
+                    Some(runtime) => runtime.join("vmwire/test.sock"),
+                    None => runtime_dir.join("test.sock"),
+                };
+                Self { socket, start: Some(Start { driver: "test", state_dir, runtime_dir }) }
+            }
+        };
+        check_length(&location.socket)?;
+        Ok(location)
+    }
+}
+
+fn check_length(socket: &Path) -> Result<(), LocationError> {
+    let bytes = socket.as_os_str().as_bytes().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        return Err(LocationError::SocketTooLong { socket: socket.to_owned(), bytes });
+    }
+    Ok(())
+}
+
+/// Why no place can be named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocationError {
+    /// Neither `XDG_STATE_HOME` nor `HOME` says where the user's files are.
+    NoHome,
+    /// The system cannot connect to a path of this length.
+    SocketTooLong {
+        /// The path.
+        socket: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+impl LocationError {
+    /// What the person could do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoHome => "set HOME, or name the socket: qemu+unix:///session?socket=PATH".to_owned(),
+            Self::SocketTooLong { .. } => {
+                "name a shorter one with ?socket=PATH, or set XDG_RUNTIME_DIR to a shorter directory".to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Display for LocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHome => f.write_str("neither XDG_STATE_HOME nor HOME says where the daemon's files belong"),
+            Self::SocketTooLong { socket, bytes } => write!(
+                f,
+                "the socket path {socket:?} has {bytes} bytes, and a unix socket has room for {SOCKET_PATH_BYTES_MAX}"
+            ),
+        }
+    }
+}
+
+impl Error for LocationError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(runtime: Option<&str>, state: Option<&str>, home: Option<&str>) -> Environment {
+        Environment {
+            runtime_dir: runtime.map(PathBuf::from),
+            state_home: state.map(PathBuf::from),
+            home: home.map(PathBuf::from),
+        }
+    }
+
+    #[test]
+    fn every_uri_has_its_place() {
+        let full = environment(Some("/run/user/7"), Some("/s"), Some("/home/u"));
+        let bare = environment(None, None, Some("/home/u"));
+        let table = [
+            ("qemu:///system", &full, SYSTEM_SOCKET, None),
+            ("qemu:///system", &bare, SYSTEM_SOCKET, None),
+            ("qemu:///session", &full, "/run/user/7/vmwire/vmwired.sock", Some(("qemu", "/s/vmwire", "/s/vmwire/run"))),
+            (
+                "qemu:///session",
+                &bare,
+                "/home/u/.local/state/vmwire/run/vmwired.sock",
+                Some(("qemu", "/home/u/.local/state/vmwire", "/home/u/.local/state/vmwire/run")),
+            ),
+            (
+                "test:///default",
+                &full,
+                "/run/user/7/vmwire/test.sock",
+                Some(("test", "/s/vmwire/test", "/s/vmwire/test/run")),
+            ),
+            (
+                "test:///default",
+                &bare,
+                "/home/u/.local/state/vmwire/test/run/test.sock",
+                Some(("test", "/home/u/.local/state/vmwire/test", "/home/u/.local/state/vmwire/test/run")),
+            ),
+            ("qemu+unix:///session?socket=/x/y", &full, "/x/y", None),
+            ("test+unix:///default?socket=/x/y", &bare, "/x/y", None),
+        ];
+        for (uri, environment, socket, start) in table {
+            let location = Location::of(&uri.parse().unwrap(), environment).unwrap();
+            assert_eq!(location.socket, Path::new(socket), "{uri}");
+            let expected = start.map(|(driver, state, runtime)| Start {
+                driver,
+                state_dir: PathBuf::from(state),
+                runtime_dir: PathBuf::from(runtime),
+            });
+            assert_eq!(location.start, expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn without_a_home_only_named_places_are_found() {
+        let nowhere = environment(Some("/run/user/7"), None, None);
+        let of = |uri: &str| Location::of(&uri.parse().unwrap(), &nowhere);
+        assert_eq!(of("qemu:///session"), Err(LocationError::NoHome));
+        assert_eq!(of("test:///default"), Err(LocationError::NoHome));
+        assert!(of("qemu:///system").is_ok());
+        assert!(of("qemu:///session?socket=/a").is_ok());
+    }
+
+    #[test]
+    fn a_socket_path_may_have_107_bytes_and_no_more() {
+        let of = |bytes: usize| {
+            let path = format!("/{}", "a".repeat(bytes - 1));
+            Location::of(&Uri::from_socket(path), &Environment::default())
+        };
+        assert!(of(107).is_ok());
+        assert!(matches!(of(108), Err(LocationError::SocketTooLong { bytes: 108, .. })));
+    }
+}
