@@ -1,1 +1,3 @@
 //! vmwire: protocol.
+
+pub mod xdr;

@@ -1,0 +1,67 @@
+//! What the expansions of the macros name; nobody else does.
+
+pub use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{SeqAccess, Visitor},
+    ser::SerializeStruct,
+};
+
+use super::{DecodeError, EncodeError, Wire};
+
+/// The next field, which has to be there and to be allowed on the wire.
+pub fn next<'de, A: SeqAccess<'de>, T: Wire>(access: &mut A) -> Result<T, A::Error> {
+    super::bytes::next(access)
+}
+
+/// The error for a number that a union has no arm for.
+#[cold]
+pub fn no_arm<E: serde::de::Error>(number: u32) -> E {
+    DecodeError::Discriminant(number).refuse()
+}
+
+/// Appends a packet's number and its body; when that fails, `out` is as it was before.
+pub fn encode_packet<T: Wire>(out: &mut Vec<u8>, number: u32, body: &T) -> Result<(), EncodeError> {
+    let before = out.len();
+    out.extend_from_slice(&number.to_be_bytes());
+    super::encode(out, body).inspect_err(|_| out.truncate(before))
+}
+
+/// The most bytes that parts one after the other can take.
+pub const fn sum(parts: &[usize]) -> usize {
+    let mut sum: usize = 0;
+    let mut rest = parts;
+    while let [part, others @ ..] = rest {
+        sum = sum.saturating_add(*part);
+        rest = others;
+    }
+    sum
+}
+
+/// The most bytes that one of several arms can take.
+pub const fn largest(arms: &[usize]) -> usize {
+    let mut largest: usize = 0;
+    let mut rest = arms;
+    while let [arm, others @ ..] = rest {
+        if *arm > largest {
+            largest = *arm;
+        }
+        rest = others;
+    }
+    largest
+}
+
+/// Whether no number stands at two arms.
+pub const fn distinct(numbers: &[u32]) -> bool {
+    let mut rest = numbers;
+    while let [number, others @ ..] = rest {
+        let mut later = others;
+        while let [other, others @ ..] = later {
+            if *number == *other {
+                return false;
+            }
+            later = others;
+        }
+        rest = others;
+    }
+    true
+}

@@ -1,0 +1,138 @@
+//! Strings with a bound.
+
+use std::{borrow::Borrow, fmt, ops::Deref};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{
+    Wire,
+    bytes::{padded, read},
+    error::{DecodeError, NotText, TooLong},
+};
+
+/// UTF-8 of at most `MAX` bytes and without U+0000.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text<const MAX: usize>(String);
+
+impl<const MAX: usize> Text<MAX> {
+    /// Takes `text` if it fits.
+    pub fn new(text: impl Into<String>) -> Result<Self, NotText> {
+        let text = text.into();
+        if text.len() > MAX {
+            return Err(TooLong { length: text.len(), max: MAX }.into());
+        }
+        if text.as_bytes().contains(&0) {
+            return Err(NotText::Nul);
+        }
+        Ok(Self(text))
+    }
+
+    /// As much of `text` as fits, cut between two characters, without U+0000: for what is said to people.
+    pub fn clipped(text: &str) -> Self {
+        let mut clipped = String::with_capacity(text.len().min(MAX));
+        for character in text.chars().filter(|character| *character != '\0') {
+            if clipped.len() + character.len_utf8() > MAX {
+                break;
+            }
+            clipped.push(character);
+        }
+        Self(clipped)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text, without its bound.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl<const MAX: usize> Wire for Text<MAX> {
+    const BYTES_MAX: usize = padded(MAX).saturating_add(4);
+}
+
+impl<const MAX: usize> Serialize for Text<MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Not as a string: serde-xdr allows ASCII alone there, and copies the text into its error.
+        serializer.serialize_bytes(self.0.as_bytes())
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::from_utf8(read(deserializer, MAX)?).map_err(|_| DecodeError::Utf8.refuse())?;
+        if text.as_bytes().contains(&0) {
+            return Err(DecodeError::Nul.refuse());
+        }
+        Ok(Self(text))
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Text<MAX> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+impl<const MAX: usize> fmt::Display for Text<MAX> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl<const MAX: usize> Deref for Text<MAX> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> AsRef<str> for Text<MAX> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> Borrow<str> for Text<MAX> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> PartialEq<str> for Text<MAX> {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl<const MAX: usize> PartialEq<&str> for Text<MAX> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl<const MAX: usize> TryFrom<String> for Text<MAX> {
+    type Error = NotText;
+
+    fn try_from(text: String) -> Result<Self, NotText> {
+        Self::new(text)
+    }
+}
+
+impl<const MAX: usize> TryFrom<&str> for Text<MAX> {
+    type Error = NotText;
+
+    fn try_from(text: &str) -> Result<Self, NotText> {
+        Self::new(text)
+    }
+}
+
+impl<const MAX: usize> From<Text<MAX>> for String {
+    fn from(text: Text<MAX>) -> Self {
+        text.0
+    }
+}

@@ -1,0 +1,46 @@
+//! The marker of what may travel.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What may be a message or a field of one.
+///
+/// Implemented for the fixed-size numbers, `bool`, `()` (void), `Option` (XDR's optional), the bounded types of this
+/// module and what its macros make, and for nothing else: `String`, `Vec` and `Box` have serde implementations, but under
+/// an XDR codec those believe whatever length a peer wrote. Not to be implemented by hand.
+///
+/// ```compile_fail,E0277
+/// vmwire_protocol::wire_struct! { pub struct Login { pub password: String } }
+/// ```
+/// ```compile_fail,E0277
+/// vmwire_protocol::wire_struct! { pub struct Names { pub names: Vec<u32> } }
+/// ```
+/// ```compile_fail,E0277
+/// vmwire_protocol::wire_union! { pub enum Boxed { 0 => Number(Box<u32>) } }
+/// ```
+/// ```compile_fail,E0391
+/// use vmwire_protocol::xdr::List;
+/// vmwire_protocol::wire_struct! { pub struct Tree { pub children: List<Tree, 4> } }
+/// ```
+/// ```
+/// use vmwire_protocol::xdr::{List, Text};
+/// vmwire_protocol::wire_struct! { pub struct Login { pub password: Text<64>, pub groups: List<u32, 4> } }
+/// vmwire_protocol::wire_union! { pub enum Number { 0 => Absent, 1 => Present(u32) } }
+/// ```
+pub trait Wire: Serialize + DeserializeOwned {
+    /// The most bytes that an encoded value can take.
+    const BYTES_MAX: usize;
+}
+
+macro_rules! wire_primitives {
+    ($($type:ty: $bytes:literal),+) => {
+        $(impl Wire for $type {
+            const BYTES_MAX: usize = $bytes;
+        })+
+    };
+}
+
+wire_primitives!(u32: 4, i32: 4, u64: 8, i64: 8, bool: 4, (): 0);
+
+impl<T: Wire> Wire for Option<T> {
+    const BYTES_MAX: usize = T::BYTES_MAX.saturating_add(4);
+}
