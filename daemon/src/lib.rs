@@ -4,6 +4,12 @@
 //! `connection` turn readiness into bytes, `dispatch` turns packets into work on the [`model`], and a [`driver`] does
 //! that work. `model` and `event_loop` import nothing of ours; only `dispatch` knows both wire and model types.
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests may wait, for disks and for each other"))]
+
+pub mod arguments;
+pub mod config;
 pub mod driver;
 pub mod event_loop;
+pub mod logging;
 pub mod model;
+pub mod store;

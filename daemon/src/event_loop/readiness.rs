@@ -1,0 +1,237 @@
+//! Sleeping until something can be done, and marking what: the only place where the daemon waits.
+//!
+//! mio tells of changes, not of states, so a mark is a hint that stays until it is taken: whoever takes it reads and
+//! writes until would-block, or says [`run_again`](Readiness::run_again) and is marked for the next turn, before which
+//! there is no sleep. Both interests are registered once, and nobody ever arms anything.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Instant;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+
+use super::Now;
+use super::tokens::Tokens;
+
+/// Readiness that one poll can bring; what does not fit comes with the next.
+const EVENTS_MAX: usize = 1024;
+
+/// Descriptors under watch, each with who it belongs to, and the queue of those that can go on.
+#[derive(Debug)]
+pub struct Readiness<W> {
+    poll: Poll,
+    events: Events,
+    watched: Tokens<Watched<W>>,
+    /// Tokens whose `marked` is set, each once, oldest first; some may be gone by now.
+    queue: VecDeque<Token>,
+}
+
+#[derive(Debug)]
+struct Watched<W> {
+    who: W,
+    marked: bool,
+    read_closed: bool,
+}
+
+/// Something that can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready<W> {
+    /// Which descriptor.
+    pub token: Token,
+    /// Whose.
+    pub who: W,
+    /// The peer has ended its side, at this time or before: after the bytes that are there comes the end.
+    pub read_closed: bool,
+}
+
+impl<W: Copy> Readiness<W> {
+    /// Nothing under watch.
+    ///
+    /// # Errors
+    /// No descriptor is left for the poll itself.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_MAX),
+            watched: Tokens::new(),
+            queue: VecDeque::new(),
+        })
+    }
+
+    /// Watches a descriptor for reading and writing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn watch(&mut self, source: &mut dyn Source, who: W) -> io::Result<Token> {
+        let watched = Watched { who, marked: false, read_closed: false };
+        let token = self.watched.insert(watched).ok_or(io::ErrorKind::QuotaExceeded)?;
+        let registered = self.poll.registry().register(source, token, Interest::READABLE | Interest::WRITABLE);
+        if let Err(error) = registered {
+            self.watched.remove(token);
+            return Err(error);
+        }
+        Ok(token)
+    }
+
+    /// Ends the watch. Nothing is marked under `token` any more.
+    pub fn unwatch(&mut self, source: &mut dyn Source, token: Token) {
+        if self.watched.remove(token).is_some() {
+            // It can only fail for a descriptor that is closed already, which ends the watch as well.
+            let _ = self.poll.registry().deregister(source);
+        }
+    }
+
+    /// Marks `token` for the next turn: it had more to do than one turn allows.
+    pub fn run_again(&mut self, token: Token) {
+        if let Some(watched) = self.watched.get_mut(token)
+            && !watched.marked
+        {
+            watched.marked = true;
+            self.queue.push_back(token);
+        }
+    }
+
+    /// Sleeps until something is ready or `until` has come; not at all if something is marked already. Answers the
+    /// time of the turn that now begins.
+    ///
+    /// # Errors
+    /// What the kernel says; an interruption by a signal is none.
+    pub fn wait(&mut self, until: Option<Instant>) -> io::Result<Now> {
+        let timeout = match until {
+            _ if !self.queue.is_empty() => Some(std::time::Duration::ZERO),
+            Some(until) => Some(until.saturating_duration_since(Instant::now())),
+            None => None,
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in &self.events {
+            let Some(watched) = self.watched.get_mut(event.token()) else { continue };
+            watched.read_closed |= event.is_read_closed() || event.is_error();
+            if !watched.marked {
+                watched.marked = true;
+                self.queue.push_back(event.token());
+            }
+        }
+        Ok(Now::read())
+    }
+
+    /// Takes all that is marked, oldest first. What is marked from now on is for the next turn.
+    pub fn take_ready(&mut self, into: &mut Vec<Ready<W>>) {
+        for token in self.queue.drain(..) {
+            if let Some(watched) = self.watched.get_mut(token) {
+                watched.marked = false;
+                into.push(Ready { token, who: watched.who, read_closed: watched.read_closed });
+            }
+        }
+    }
+
+    /// How many descriptors are under watch.
+    pub fn len(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// Whether nothing is under watch.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::time::Duration;
+
+    use mio::net::UnixStream;
+
+    use super::*;
+
+    fn soon() -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(10))
+    }
+
+    fn take(readiness: &mut Readiness<char>) -> Vec<Ready<char>> {
+        let mut ready = Vec::new();
+        readiness.take_ready(&mut ready);
+        ready
+    }
+
+    fn pair() -> (UnixStream, UnixStream) {
+        UnixStream::pair().unwrap()
+    }
+
+    #[test]
+    fn data_marks_its_reader_once_and_the_mark_is_taken_once() {
+        let mut readiness = Readiness::new().unwrap();
+        let (mut ours, mut theirs) = pair();
+        let token = readiness.watch(&mut ours, 'a').unwrap();
+        // A stream is writable from the start.
+        readiness.wait(soon()).unwrap();
+        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', read_closed: false }]);
+
+        theirs.write_all(b"x").unwrap();
+        readiness.wait(soon()).unwrap();
+        readiness.run_again(token);
+        assert_eq!(take(&mut readiness).len(), 1, "marked twice");
+        assert_eq!(take(&mut readiness), []);
+    }
+
+    #[test]
+    fn what_has_more_to_do_is_first_in_the_next_turn_which_comes_without_sleep() {
+        let mut readiness = Readiness::new().unwrap();
+        let (mut ours, mut theirs) = pair();
+        let (mut other, _keep) = pair();
+        let late = readiness.watch(&mut ours, 'l').unwrap();
+        let busy = readiness.watch(&mut other, 'b').unwrap();
+        readiness.wait(soon()).unwrap();
+        assert_eq!(take(&mut readiness).len(), 2);
+
+        theirs.write_all(b"x").unwrap();
+        readiness.run_again(busy);
+        let before = Instant::now();
+        readiness.wait(Some(before + Duration::from_secs(60))).unwrap();
+        assert!(before.elapsed() < Duration::from_secs(30));
+        let order: Vec<Token> = take(&mut readiness).iter().map(|ready| ready.token).collect();
+        assert_eq!(order, [busy, late]);
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_told_and_remembered() {
+        let mut readiness = Readiness::new().unwrap();
+        let (mut ours, mut theirs) = pair();
+        let token = readiness.watch(&mut ours, 'a').unwrap();
+        theirs.write_all(b"last words").unwrap();
+        drop(theirs);
+        readiness.wait(soon()).unwrap();
+        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', read_closed: true }]);
+        readiness.run_again(token);
+        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', read_closed: true }]);
+        let mut words = Vec::new();
+        ours.read_to_end(&mut words).unwrap();
+        assert_eq!(words, b"last words");
+    }
+
+    #[test]
+    fn nothing_is_marked_for_what_is_no_longer_watched() {
+        let mut readiness = Readiness::new().unwrap();
+        let (mut ours, mut theirs) = pair();
+        let token = readiness.watch(&mut ours, 'a').unwrap();
+        theirs.write_all(b"x").unwrap();
+        readiness.wait(soon()).unwrap();
+        readiness.unwatch(&mut ours, token);
+        assert_eq!(take(&mut readiness), []);
+        readiness.run_again(token);
+        assert_eq!(take(&mut readiness), []);
+        assert!(readiness.is_empty());
+    }
+
+    #[test]
+    fn a_deadline_ends_the_sleep() {
+        let mut readiness = Readiness::<char>::new().unwrap();
+        let until = Instant::now() + Duration::from_millis(20);
+        let now = readiness.wait(Some(until)).unwrap();
+        assert!(now.monotonic >= until);
+    }
+}
