@@ -1,0 +1,36 @@
+//! What is said: two unions, one per direction, and a room per noun. `vmwire.x` is the authority.
+
+mod client;
+mod connection;
+mod console;
+mod event;
+mod failure;
+mod hello;
+mod host;
+mod list;
+mod named;
+mod operation;
+mod procedure;
+mod server;
+mod stream;
+mod vm;
+
+pub use client::ClientData;
+pub use connection::{ConnectionInfo, ConnectionKickCall, ConnectionListAnswer, ListCall};
+pub use console::{ConsoleOpenAnswer, ConsoleOpenCall, console_mode};
+pub use event::{
+    Cursor, Event, EventConsoleWriter, EventDaemonStarted, EventOperation, EventVmDefined, EventVmMonitor,
+    EventVmReset, EventVmState, Gap, SubscribeAnswer, SubscribeCall, event_kind,
+};
+pub use failure::{Failure, FailureDetail, code};
+pub use hello::{CancelAnswer, CancelCall, HelloAnswer, HelloCall, Progress, capability, role};
+pub use host::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer};
+pub use list::{VmCell, VmFilter, VmListAnswer, VmListCall, VmRow, filter_comparison, vm_field};
+pub use operation::{OperationCall, OperationInfo, OperationListAnswer, OperationListCall, operation_state};
+pub use procedure::{PROCEDURES, Procedure, number};
+pub use server::ServerData;
+pub use stream::{StreamCredit, StreamData, StreamEnd, stream_flag};
+pub use vm::{
+    VmCall, VmDefineAnswer, VmDefineCall, VmDefinitionAnswer, VmDisk, VmDoneAnswer, VmInfo, VmNamesAnswer, VmNic,
+    VmRef, VmShowAnswer, VmShutdownCall, VmStartCall, VmWaitAnswer, VmWaitCall, shutdown_then, state_reason, vm_state,
+};

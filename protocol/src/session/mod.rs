@@ -1,0 +1,18 @@
+//! The sessions of both ends: pure state machines that are shown bytes and time, and asked what came of it.
+//!
+//! ```text
+//!   bytes in ─▶ Deframer ─▶ serial ─▶ verdicts ─▶ Step ─▶ the caller ─▶ answer ─▶ Outbox ─▶ bytes out
+//! ```
+//! A session is shown what was read and asked for one [`Step`] at a time. What it can answer itself (PING, HELLO, refusals)
+//! it puts into its [`Outbox`]; everything else is the caller's, who answers by the [`Ticket`] of the call.
+
+mod client;
+mod outbox;
+mod refusal;
+mod server;
+mod stream;
+
+pub use client::{ClientError, ClientSession, ClientStep, Closing};
+pub use outbox::{Outbox, Unsendable};
+pub use server::{Call, Peer, ServerConfig, ServerSession, Step, Ticket};
+pub use stream::StreamError;

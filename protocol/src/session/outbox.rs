@@ -1,0 +1,173 @@
+//! Bytes that wait to be written, and the serials in them.
+//!
+//! A serial is stamped here, when a packet takes its place among the bytes, so that the order of serials is the order on
+//! the socket; nothing that was stamped is ever taken back.
+
+use crate::fault::{self, Fault};
+use crate::header::MAGIC;
+use crate::limits::HEADER_BYTES;
+use crate::serial::Serials;
+use crate::xdr::EncodeError;
+
+/// Packets in the order in which they reach the socket.
+///
+/// Invariant: `sent <= bytes.len()`; the bytes before `sent` have been written.
+#[derive(Debug)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+    serials: Serials,
+    payload_bytes_max: usize,
+}
+
+/// Why a packet cannot be sent. Nothing of it is in the outbox, and no serial was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsendable {
+    /// A value exceeds the bound of its type.
+    Encode(EncodeError),
+    /// The payload is longer than the other side takes.
+    TooLarge {
+        /// Its length in bytes.
+        bytes: usize,
+        /// The longest allowed.
+        bytes_max: usize,
+    },
+}
+
+impl Outbox {
+    /// An empty outbox for payloads of at most `payload_bytes_max`.
+    pub(super) fn new(payload_bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), sent: 0, serials: Serials::new(), payload_bytes_max }
+    }
+
+    /// Payloads may be this long from now on.
+    pub(super) fn allow(&mut self, payload_bytes_max: usize) {
+        self.payload_bytes_max = payload_bytes_max;
+    }
+
+    /// Appends a packet: header, serial, `second` word, and what `body` writes (type and body). Answers its serial.
+    pub(super) fn push(
+        &mut self,
+        second: u32,
+        body: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<u32, Unsendable> {
+        let begin = self.bytes.len();
+        let before = self.serials;
+        if fault::strikes(Fault::SkippedSerial) {
+            self.serials.take();
+        }
+        let serial = self.serials.take();
+        self.bytes.extend_from_slice(&MAGIC);
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&serial.to_be_bytes());
+        self.bytes.extend_from_slice(&second.to_be_bytes());
+        let outcome = body(&mut self.bytes).map_err(Unsendable::Encode).and_then(|()| self.seal(begin));
+        if outcome.is_err() {
+            self.bytes.truncate(begin);
+            self.serials = before;
+        }
+        outcome.map(|()| serial)
+    }
+
+    /// Writes the length of the packet that begins at `begin` into its header.
+    fn seal(&mut self, begin: usize) -> Result<(), Unsendable> {
+        let payload = self.bytes.len() - begin - HEADER_BYTES;
+        let too_large = Unsendable::TooLarge { bytes: payload, bytes_max: self.payload_bytes_max };
+        let length = u32::try_from(payload).ok().filter(|_| payload <= self.payload_bytes_max).ok_or(too_large)?;
+        if let Some(field) = self.bytes.get_mut(begin + 4..begin + HEADER_BYTES) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// What waits to be written.
+    pub fn unsent(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    /// The first `count` of the unsent bytes have been written.
+    pub fn advance(&mut self, count: usize) {
+        self.sent = self.bytes.len().min(self.sent + count);
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        } else if self.sent >= self.bytes.len() / 2 && self.sent >= 64 * 1024 {
+            // A slow reader must not let what was sent pile up in front of what was not.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.unsent().is_empty()
+    }
+
+    /// Takes a spare buffer to write into, if it has none of its own.
+    ///
+    /// All connections of a loop share one buffer this way: an idle connection holds none.
+    pub fn borrow_buffer(&mut self, spare: &mut Vec<u8>) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = std::mem::take(spare);
+        }
+    }
+
+    /// Gives its buffer back as the spare one, if nothing waits in it. A spare that has grown large is let go.
+    pub fn return_buffer(&mut self, spare: &mut Vec<u8>) {
+        const SPARE_BYTES_MAX: usize = 1024 * 1024;
+        if !self.bytes.is_empty() {
+            return;
+        }
+        let own = std::mem::take(&mut self.bytes);
+        if own.capacity() > spare.capacity() && own.capacity() <= SPARE_BYTES_MAX {
+            *spare = own;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdr::{self, Fixed};
+
+    #[test]
+    fn stamps_serials_in_the_order_of_the_bytes() {
+        let mut outbox = Outbox::new(64);
+        assert_eq!(outbox.push(7, |out| xdr::encode(out, &9_u32)), Ok(1));
+        assert_eq!(outbox.push(0, |out| xdr::encode(out, &8_u32)), Ok(2));
+        #[rustfmt::skip]
+        assert_eq!(outbox.unsent(), [
+            0x89, b'V', b'M', b'W',  0, 0, 0, 12,  0, 0, 0, 1,  0, 0, 0, 7,  0, 0, 0, 9,
+            0x89, b'V', b'M', b'W',  0, 0, 0, 12,  0, 0, 0, 2,  0, 0, 0, 0,  0, 0, 0, 8,
+        ]);
+        outbox.advance(21);
+        assert_eq!(outbox.unsent().first(), Some(&b'V'));
+        outbox.advance(19);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_packet_that_is_too_large_leaves_no_trace() {
+        let mut outbox = Outbox::new(16);
+        assert_eq!(
+            outbox.push(0, |out| xdr::encode(out, &Fixed::from([0_u8; 12]))),
+            Err(Unsendable::TooLarge { bytes: 20, bytes_max: 16 })
+        );
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.push(0, |out| xdr::encode(out, &1_u32)), Ok(1));
+    }
+
+    #[test]
+    fn lends_and_returns_one_buffer() {
+        let mut spare = Vec::with_capacity(4096);
+        let mut outbox = Outbox::new(64);
+        outbox.borrow_buffer(&mut spare);
+        assert_eq!((spare.capacity(), outbox.bytes.capacity() >= 4096), (0, true));
+        outbox.push(0, |out| xdr::encode(out, &1_u32)).unwrap();
+        outbox.return_buffer(&mut spare);
+        assert_eq!(spare.capacity(), 0, "a buffer with unsent bytes stays");
+        outbox.advance(20);
+        outbox.return_buffer(&mut spare);
+        assert_eq!((spare.capacity() >= 4096, outbox.bytes.capacity()), (true, 0));
+    }
+}

@@ -1,0 +1,59 @@
+//! What a server says to packets that it does not take.
+
+use crate::header::{HeaderError, MAGIC, Stranger};
+use crate::limits::CALLS_IN_FLIGHT_MAX;
+use crate::message::{Failure, Procedure, code};
+use crate::version::MAJOR;
+
+pub(super) fn malformed(why: &str) -> Failure {
+    Failure::new(code::MALFORMED, "the body could not be decoded").cause(why)
+}
+
+pub(super) fn unknown(number: u32) -> Failure {
+    Failure::new(code::UNKNOWN_PROCEDURE, &format!("there is no procedure {number:#x}"))
+        .detail("procedure", &number.to_string())
+        .hint("the daemon may be older than the client")
+}
+
+pub(super) fn unsupported(procedure: &Procedure) -> Failure {
+    let minor = procedure.minor;
+    Failure::new(code::UNSUPPORTED, &format!("{} came with version {MAJOR}.{minor}", procedure.name))
+        .detail("minor", &minor.to_string())
+        .hint("agree on a newer minor in HELLO, or do without")
+}
+
+pub(super) fn too_many_calls() -> Failure {
+    Failure::new(code::OVERLOADED, "too many calls of this connection wait for their answers")
+        .detail("limit", &CALLS_IN_FLIGHT_MAX.to_string())
+        .hint("wait for an answer first")
+}
+
+pub(super) fn version_mismatch(asked: Option<u32>) -> Failure {
+    let message = match asked {
+        Some(asked) => format!("major {asked} is not spoken here"),
+        None => "no version is agreed: the major asked for is not spoken here".to_owned(),
+    };
+    Failure::new(code::VERSION_MISMATCH, &message).detail("majors", &MAJOR.to_string())
+}
+
+pub(super) fn header_failure(error: HeaderError) -> Failure {
+    match error {
+        HeaderError::Magic { header } => {
+            let failure = match Stranger::recognise(header) {
+                Some(stranger) => Failure::new(code::BAD_MAGIC, &format!("this is vmwire; that looks like {stranger}"))
+                    .detail("looks_like", &stranger.to_string()),
+                None => Failure::new(code::BAD_MAGIC, "the bytes are not of this protocol"),
+            };
+            failure.detail("expected", &hex(&MAGIC)).detail("received", &hex(&header))
+        }
+        HeaderError::Length { length, bytes_max } => {
+            Failure::new(code::BAD_LENGTH, &format!("a payload of {length} bytes may not come"))
+                .detail("limit", &bytes_max.to_string())
+                .detail("received", &length.to_string())
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,634 @@
+//! The daemon's end of a connection.
+//!
+//! ```text
+//!            HELLO of our major                 a fault of the stream, close()
+//!  ┌───────┐ ──────────────────▶ ┌────────┐ ─────────────────────────────────▶ ┌────────┐
+//!  │ fresh │                     │ agreed │                                    │ closed │
+//!  └───────┘ ◀─┐                 └────────┘                                    └────────┘
+//!      │ HELLO of another major      ▲                                              ▲
+//!      ▼                             │ HELLO of our major                           │
+//!  ┌─────────┐ ──────────────────────┘                                              │
+//!  │ refused │ ────────────────────────────────────────────────────────────────────▶┘
+//!  └─────────┘
+//! ```
+//! The client causes every arrow but `close()`. A fresh connection is served as 1.0 without capabilities.
+//!
+//! First verdict wins: magic, length, serial, refused major, number known, minor, calls in flight, body. What comes after
+//! (the object, the rule, the procedure's own) is the caller's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::outbox::{Outbox, Unsendable};
+use super::refusal::{header_failure, malformed, too_many_calls, unknown, unsupported, version_mismatch};
+use super::stream::{self, DataHead, Received, StreamError, Streams};
+use crate::fault::{self, Fault};
+use crate::frame::Deframer;
+use crate::limits::{
+    CALLS_IN_FLIGHT_MAX, CLIENT_BYTES_MAX, CLIENT_BYTES_MAX_BEFORE_HELLO, EVENT_UNSENT_BYTES_MAX, HALF_PACKET_TIME,
+    SERVER_BYTES_MAX, UNSENT_BYTES_HIGH,
+};
+use crate::message::{
+    CancelAnswer, ClientData, Failure, HelloAnswer, HelloCall, Procedure, Progress, ServerData, StreamEnd, capability,
+    code, number,
+};
+use crate::serial::Serials;
+use crate::version::MAJOR;
+use crate::xdr::{self, Fixed, List, Text};
+
+/// What all sessions of a daemon have in common.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The newest minor spoken; `version::NEWEST_MINOR` but in tests.
+    pub newest_minor: u32,
+    /// What the daemon calls itself.
+    pub server: Text<128>,
+    /// The epoch of its events.
+    pub epoch: Fixed<16>,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// In words, as in `uid 0`.
+    pub identity: Text<256>,
+    /// What it may do, of `role`.
+    pub role: u32,
+}
+
+/// A call that has to be answered exactly once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "each call is answered exactly once"]
+pub struct Ticket {
+    serial: u32,
+    number: u32,
+}
+
+impl Ticket {
+    /// The serial of the call.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// The number of its procedure.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Gives the ticket up for the serial of its call.
+    fn redeem(self) -> u32 {
+        self.serial
+    }
+}
+
+/// A call to be carried out.
+#[derive(Debug)]
+pub struct Call {
+    /// To answer by.
+    pub ticket: Ticket,
+    /// What is fixed about the procedure.
+    pub procedure: &'static Procedure,
+    /// When it has to be answered at the latest.
+    pub deadline: Instant,
+    /// What was asked.
+    pub data: ClientData,
+}
+
+/// What came of the bytes received so far.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Everything that came whole has been taken. Show more bytes.
+    Idle,
+    /// Too much is unsent: nothing is taken, and what was shown is kept. Ask again when it was written.
+    Blocked,
+    /// The session has dealt with a packet itself. Ask again.
+    Handled,
+    /// A call to be carried out and answered.
+    Call(Call),
+    /// An open call, by its serial, is to be given up and answered CANCELLED.
+    Cancelled(u32),
+    /// The subscription has ended; that was answered.
+    Unsubscribed,
+    /// Data of a stream. Say [`ServerSession::stream_taken`] when they were taken over.
+    StreamData {
+        /// The stream.
+        stream: u32,
+        /// Bits of `stream_flag`.
+        flags: u32,
+        /// The position of the first byte in the source.
+        offset: u64,
+        /// The bytes.
+        data: &'a [u8],
+    },
+    /// A stream can take more data.
+    StreamRoom(u32),
+    /// The client sends no more on a stream.
+    StreamEnded(u32),
+    /// A stream is over.
+    StreamOver {
+        /// The stream.
+        stream: u32,
+        /// Why, if the client said.
+        why: Option<Failure>,
+    },
+    /// The session is over; its last packet is in the outbox.
+    Closed,
+}
+
+/// The daemon's end of a connection.
+#[derive(Debug)]
+pub struct ServerSession {
+    deframer: Deframer,
+    half: Half,
+    core: Core,
+}
+
+/// The clock of half a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// No half packet is held.
+    None,
+    /// It has until then.
+    Runs(Instant),
+    /// It has so long, counted from when reading goes on.
+    Stands(Duration),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Fresh,
+    Refused,
+    Agreed,
+    Closed,
+}
+
+/// All but the half packet, which is lent out while the rest is at work.
+#[derive(Debug)]
+struct Core {
+    config: Arc<ServerConfig>,
+    peer: Peer,
+    phase: Phase,
+    minor: u32,
+    progress_granted: bool,
+    name: Text<128>,
+    serials: Serials,
+    outbox: Outbox,
+    /// Serials of the calls that wait for their answers.
+    open: Vec<u32>,
+    /// The latest progress of open calls that found no room yet.
+    progress: Vec<(u32, Progress)>,
+    streams: Streams,
+    calls: u64,
+}
+
+impl ServerSession {
+    /// A fresh connection.
+    pub fn new(config: Arc<ServerConfig>, peer: Peer) -> Self {
+        let core = Core {
+            config,
+            peer,
+            phase: Phase::Fresh,
+            minor: 0,
+            progress_granted: false,
+            name: Text::default(),
+            serials: Serials::new(),
+            outbox: Outbox::new(SERVER_BYTES_MAX),
+            open: Vec::new(),
+            progress: Vec::new(),
+            streams: Streams::default(),
+            calls: 0,
+        };
+        Self { deframer: Deframer::new(), half: Half::None, core }
+    }
+
+    /// Takes the next packet off `input` or off what is held. Ask until it is `Idle`, `Blocked` or `Closed`; `input` is
+    /// empty then.
+    pub fn step<'a>(&'a mut self, now: Instant, input: &mut &'a [u8]) -> Step<'a> {
+        if self.core.phase == Phase::Closed {
+            self.deframer.clear();
+            *input = &[];
+            return Step::Closed;
+        }
+        if self.core.outbox.unsent().len() > UNSENT_BYTES_HIGH && !fault::is_planted(Fault::UnboundedOutbox) {
+            self.deframer.keep(input);
+            if let Half::Runs(deadline) = self.half {
+                self.half = Half::Stands(deadline.saturating_duration_since(now));
+            }
+            return Step::Blocked;
+        }
+        match self.deframer.next(input, self.core.client_bytes_max()) {
+            Ok(Some(packet)) => {
+                self.half = Half::None;
+                self.core.packet(now, self.deframer.payload(packet))
+            }
+            Ok(None) => {
+                self.half = match (self.deframer.held(), self.half) {
+                    (0, _) => Half::None,
+                    (_, Half::None) => Half::Runs(now + HALF_PACKET_TIME),
+                    (_, Half::Stands(left)) => Half::Runs(now + left),
+                    (_, running @ Half::Runs(_)) => running,
+                };
+                Step::Idle
+            }
+            Err(error) => {
+                *input = &[];
+                self.core.close(header_failure(error));
+                Step::Closed
+            }
+        }
+    }
+
+    /// Answers a call.
+    pub fn answer(&mut self, ticket: Ticket, data: &ServerData) {
+        debug_assert_eq!(data.number(), ticket.number, "an answer bears the number of its call");
+        self.core.conclude(ticket.redeem(), data);
+    }
+
+    /// Answers a call with FAILURE.
+    pub fn fail(&mut self, ticket: Ticket, failure: Failure) {
+        self.core.conclude(ticket.redeem(), &ServerData::Failure(failure));
+    }
+
+    /// Tells how far an open call has come, if the client wants to know. Only the latest is kept while there is no room.
+    pub fn progress(&mut self, serial: u32, progress: Progress) {
+        let core = &mut self.core;
+        if !core.progress_granted || core.phase == Phase::Closed || !core.open.contains(&serial) {
+            return;
+        }
+        match core.progress.iter_mut().find(|(of, _)| *of == serial) {
+            Some((_, latest)) => *latest = progress,
+            None => core.progress.push((serial, progress)),
+        }
+        core.send_progress();
+    }
+
+    /// Sends an event or a gap, given as type and body. The caller keeps to [`ServerSession::event_room`].
+    pub fn event(&mut self, type_and_body: &[u8]) {
+        if self.core.phase != Phase::Closed {
+            self.core.send(0, |out| {
+                out.extend_from_slice(type_and_body);
+                Ok(())
+            });
+        }
+    }
+
+    /// Whether there is room for an event now.
+    pub fn event_room(&self) -> bool {
+        self.core.phase != Phase::Closed && self.core.outbox.unsent().len() < EVENT_UNSENT_BYTES_MAX
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// When too many are open.
+    pub fn stream_open(&mut self) -> Result<u32, StreamError> {
+        self.core.streams.open()
+    }
+
+    /// How many bytes of data can be sent on a stream in one packet now: within its credit, and while the connection has
+    /// little unsent.
+    pub fn stream_room(&self, stream: u32) -> usize {
+        if self.event_room() { self.core.streams.room(stream) } else { 0 }
+    }
+
+    /// Sends data on a stream.
+    ///
+    /// # Errors
+    /// When there is no such room.
+    pub fn stream_send(&mut self, stream: u32, flags: u32, offset: u64, data: &[u8]) -> Result<(), StreamError> {
+        if self.core.phase == Phase::Closed {
+            return Err(StreamError::Over);
+        }
+        self.core.streams.spend(stream, data.len())?;
+        self.core.send(0, |out| stream::encode_data(out, DataHead { stream, flags, offset }, data));
+        Ok(())
+    }
+
+    /// Received data were taken over: grants new credit when it is time.
+    pub fn stream_taken(&mut self, stream: u32, bytes: usize) {
+        if let Some(credit) = self.core.streams.taken(stream, bytes) {
+            self.core.send_data(0, &ServerData::StreamCredit(credit));
+        }
+    }
+
+    /// Ends our direction of a stream, or the whole of it by saying why.
+    pub fn stream_end(&mut self, stream: u32, why: Option<Failure>) {
+        self.core.end_stream(stream, why);
+    }
+
+    /// Whether a stream is open.
+    pub fn stream_is_open(&self, stream: u32) -> bool {
+        self.core.streams.is_open(stream)
+    }
+
+    /// Sends the connection's last packet. Nothing is taken or answered any more.
+    pub fn close(&mut self, failure: Failure) {
+        self.core.close(failure);
+        self.deframer.clear();
+        self.half = Half::None;
+    }
+
+    /// Whether the last packet is in the outbox.
+    pub fn is_closed(&self) -> bool {
+        self.core.phase == Phase::Closed
+    }
+
+    /// When [`ServerSession::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.half {
+            Half::Runs(deadline) => Some(deadline),
+            Half::None | Half::Stands(_) => None,
+        }
+    }
+
+    /// Closes if half a packet took too long to become whole.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            let seconds = HALF_PACKET_TIME.as_secs();
+            self.close(
+                Failure::new(code::DEADLINE_EXCEEDED, "half a packet did not become whole in time")
+                    .detail("limit", &format!("{seconds}s")),
+            );
+        }
+    }
+
+    /// Bytes that wait to be written. Progress that found no room is sent when they are few again.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.core.outbox
+    }
+
+    /// Bytes have been written: sends what waited for room.
+    pub fn flushed(&mut self) {
+        self.core.send_progress();
+    }
+
+    /// Bytes held on behalf of this connection: unsent ones, and those of packets not taken yet.
+    pub fn held_bytes(&self) -> usize {
+        self.deframer.held() + self.core.outbox.unsent().len()
+    }
+
+    /// Bytes received of packets that were not taken yet.
+    pub fn untaken_bytes(&self) -> usize {
+        self.deframer.held()
+    }
+
+    /// Whether a call waits for its answer.
+    pub fn has_open_calls(&self) -> bool {
+        !self.core.open.is_empty()
+    }
+
+    /// How many calls wait for their answers.
+    pub fn calls_open(&self) -> u32 {
+        u32::try_from(self.core.open.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many calls were taken.
+    pub fn calls(&self) -> u64 {
+        self.core.calls
+    }
+
+    /// How many streams are open.
+    pub fn streams_open(&self) -> u32 {
+        u32::try_from(self.core.streams.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The minor in force.
+    pub fn minor(&self) -> u32 {
+        self.core.minor
+    }
+
+    /// What the client called itself in HELLO.
+    pub fn client_name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.core.peer
+    }
+}
+
+impl Core {
+    fn client_bytes_max(&self) -> usize {
+        if self.phase == Phase::Agreed { CLIENT_BYTES_MAX } else { CLIENT_BYTES_MAX_BEFORE_HELLO }
+    }
+
+    /// Judges a payload, in the order in which verdicts win.
+    fn packet<'a>(&mut self, now: Instant, payload: &'a [u8]) -> Step<'a> {
+        let Some((head, body)) = payload.split_first_chunk::<12>() else {
+            return self.closing(Failure::new(code::BAD_LENGTH, "the payload is shorter than its head"));
+        };
+        let [serial, deadline_ms, number] = words(head);
+        if let Err(error) = self.serials.check(serial) {
+            return self.closing(
+                Failure::new(code::SERIAL, &error.to_string())
+                    .detail("expected", &error.expected.to_string())
+                    .detail("received", &error.received.to_string()),
+            );
+        }
+        if self.open.contains(&serial) {
+            return self.closing(Failure::new(code::SERIAL, "the serial is that of a call that is still open"));
+        }
+        if self.phase == Phase::Refused && number != number::HELLO && number != number::PING {
+            return self.refuse(serial, version_mismatch(None));
+        }
+        match number {
+            number::HELLO => self.hello(serial, body),
+            number::PING if body.is_empty() => self.reply(serial, &ServerData::Ping),
+            number::PING => self.refuse(serial, malformed("PING has no body")),
+            number::STREAM_DATA => self.stream_data(serial, body),
+            number::CANCEL | number::UNSUBSCRIBE | number::STREAM_CREDIT | number::STREAM_END => {
+                match ClientData::decode_body(number, body) {
+                    Some(Ok(data)) => self.control(serial, data),
+                    Some(Err(error)) => self.refuse(serial, malformed(&error.to_string())),
+                    None => self.refuse(serial, unknown(number)),
+                }
+            }
+            _ => self.call(now, serial, deadline_ms, number, body),
+        }
+    }
+
+    fn call(&mut self, now: Instant, serial: u32, deadline_ms: u32, number: u32, body: &[u8]) -> Step<'static> {
+        let Some(procedure) = Procedure::of(number).filter(|procedure| procedure.minor <= self.config.newest_minor)
+        else {
+            return self.refuse(serial, unknown(number));
+        };
+        if procedure.minor > self.minor {
+            return self.refuse(serial, unsupported(procedure));
+        }
+        if self.open.len() >= usize::try_from(CALLS_IN_FLIGHT_MAX).unwrap_or(usize::MAX) {
+            return self.refuse(serial, too_many_calls());
+        }
+        match ClientData::decode_body(number, body) {
+            Some(Ok(data)) => {
+                self.open.push(serial);
+                self.calls += 1;
+                let ticket = Ticket { serial, number };
+                Step::Call(Call { ticket, procedure, deadline: now + procedure.deadline(deadline_ms), data })
+            }
+            Some(Err(error)) => self.refuse(serial, malformed(&error.to_string())),
+            None => self.refuse(serial, unknown(number)),
+        }
+    }
+
+    fn hello(&mut self, serial: u32, body: &[u8]) -> Step<'static> {
+        if self.phase == Phase::Agreed {
+            return self.refuse(serial, Failure::new(code::INVALID, "a version was agreed already"));
+        }
+        // Of a major that is not ours only the first word is ours to read.
+        let Some((major, _)) = body.split_first_chunk().map(|(word, rest)| (u32::from_be_bytes(*word), rest)) else {
+            return self.refuse(serial, malformed("HELLO has no major"));
+        };
+        if major != MAJOR {
+            self.phase = Phase::Refused;
+            return self.refuse(serial, version_mismatch(Some(major)));
+        }
+        let call: HelloCall = match xdr::decode(body) {
+            Ok(call) => call,
+            Err(error) => return self.refuse(serial, malformed(&error.to_string())),
+        };
+        self.phase = Phase::Agreed;
+        self.minor = call.minor.min(self.config.newest_minor);
+        self.progress_granted = call.capabilities.contains(&capability::PROGRESS);
+        self.name = call.name;
+        let granted = self.progress_granted.then_some(capability::PROGRESS);
+        let answer = HelloAnswer {
+            major: MAJOR,
+            minor: self.minor,
+            newest_minor: self.config.newest_minor,
+            capabilities: List::clipped(granted),
+            packet_bytes_max: u32::try_from(CLIENT_BYTES_MAX).unwrap_or(u32::MAX),
+            calls_in_flight_max: CALLS_IN_FLIGHT_MAX,
+            epoch: self.config.epoch,
+            server: self.config.server.clone(),
+            identity: self.peer.identity.clone(),
+            role: self.peer.role,
+        };
+        self.reply(serial, &ServerData::Hello(answer))
+    }
+
+    /// What is handled where it is read, is never counted and never refused for load.
+    fn control(&mut self, serial: u32, data: ClientData) -> Step<'static> {
+        match data {
+            ClientData::Cancel(cancel) => {
+                let found = self.open.contains(&cancel.serial);
+                self.reply(serial, &ServerData::Cancel(CancelAnswer { found }));
+                if found { Step::Cancelled(cancel.serial) } else { Step::Handled }
+            }
+            ClientData::Unsubscribe => {
+                self.reply(serial, &ServerData::Unsubscribe);
+                Step::Unsubscribed
+            }
+            ClientData::StreamCredit(credit) => match self.streams.handle_credit(&credit) {
+                Received::Room => Step::StreamRoom(credit.stream),
+                _ => Step::Handled,
+            },
+            ClientData::StreamEnd(end) => match self.streams.handle_end(&end) {
+                Received::Ended => Step::StreamEnded(end.stream),
+                Received::Over => Step::StreamOver { stream: end.stream, why: end.why },
+                _ => Step::Handled,
+            },
+            _ => Step::Handled,
+        }
+    }
+
+    fn stream_data<'a>(&mut self, serial: u32, body: &'a [u8]) -> Step<'a> {
+        let Some((head, data)) = stream::split_data(body) else {
+            return self.refuse(serial, malformed("STREAM_DATA is not as it has to be"));
+        };
+        match self.streams.handle_data(head, data.len()) {
+            Received::Data => Step::StreamData { stream: head.stream, flags: head.flags, offset: head.offset, data },
+            Received::Violated(failure) => {
+                let why = Some(failure);
+                self.send_data(0, &ServerData::StreamEnd(StreamEnd { stream: head.stream, why: why.clone() }));
+                Step::StreamOver { stream: head.stream, why }
+            }
+            _ => Step::Handled,
+        }
+    }
+
+    fn end_stream(&mut self, stream: u32, why: Option<Failure>) {
+        if self.phase != Phase::Closed && self.streams.end(stream, why.is_some()) {
+            self.send_data(0, &ServerData::StreamEnd(StreamEnd { stream, why }));
+        }
+    }
+
+    /// Answers a call that was counted.
+    fn conclude(&mut self, serial: u32, data: &ServerData) {
+        let Some(at) = self.open.iter().position(|open| *open == serial) else {
+            debug_assert!(self.phase == Phase::Closed, "a call was answered twice");
+            return;
+        };
+        if !fault::strikes(Fault::LeakedTicket) {
+            self.open.swap_remove(at);
+        }
+        if self.open.is_empty() && self.open.capacity() > 16 {
+            self.open = Vec::new();
+        }
+        self.progress.retain(|(of, _)| *of != serial);
+        if self.phase == Phase::Closed || fault::strikes(Fault::LostReply) {
+            return;
+        }
+        self.reply(serial, data);
+        if fault::strikes(Fault::DoubleReply) {
+            self.reply(serial, data);
+        }
+    }
+
+    /// Sends an answer, or says why it cannot be sent.
+    fn reply(&mut self, serial: u32, data: &ServerData) -> Step<'static> {
+        let instead = match self.outbox.push(serial, |out| data.encode(out)) {
+            Ok(_) => return Step::Handled,
+            Err(Unsendable::TooLarge { bytes, bytes_max }) => {
+                Failure::new(code::ANSWER_TOO_LARGE, "the answer does not fit into a packet")
+                    .detail("limit", &bytes_max.to_string())
+                    .detail("bytes", &bytes.to_string())
+                    .hint("ask for fewer rows or fields at once")
+            }
+            Err(Unsendable::Encode(error)) => Failure::new(code::INTERNAL, &error.to_string()),
+        };
+        self.send_data(serial, &ServerData::Failure(instead));
+        Step::Handled
+    }
+
+    fn refuse(&mut self, serial: u32, failure: Failure) -> Step<'static> {
+        self.reply(serial, &ServerData::Failure(failure))
+    }
+
+    fn send_data(&mut self, reply_to: u32, data: &ServerData) {
+        self.send(reply_to, |out| data.encode(out));
+    }
+
+    /// Sends what is known to fit: bounded types within the longest payload.
+    fn send(&mut self, reply_to: u32, body: impl FnOnce(&mut Vec<u8>) -> Result<(), xdr::EncodeError>) {
+        let outcome = self.outbox.push(reply_to, body);
+        debug_assert!(outcome.is_ok(), "{outcome:?}");
+    }
+
+    fn send_progress(&mut self) {
+        while self.outbox.unsent().len() < EVENT_UNSENT_BYTES_MAX {
+            let Some((serial, progress)) = self.progress.pop() else { return };
+            self.send_data(serial, &ServerData::Progress(progress));
+        }
+    }
+
+    fn closing(&mut self, failure: Failure) -> Step<'static> {
+        self.close(failure);
+        Step::Closed
+    }
+
+    fn close(&mut self, failure: Failure) {
+        if self.phase != Phase::Closed {
+            self.send_data(0, &ServerData::Failure(failure));
+            self.phase = Phase::Closed;
+            self.progress = Vec::new();
+            self.open = Vec::new();
+            self.streams = Streams::default();
+        }
+    }
+}
+
+fn words(head: &[u8; 12]) -> [u32; 3] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *head;
+    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])]
+}
