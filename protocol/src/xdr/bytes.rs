@@ -13,8 +13,8 @@ use super::error::DecodeError;
 /// The newtype name by which our own backend knows that an item may be handed over as it lies.
 pub(super) const ITEM: &str = "vmwire-xdr-item";
 
-/// What is reserved before a byte of an item was seen; from there on memory grows with what arrives.
-pub(super) const FIRST_CHUNK_BYTES: usize = 4096;
+/// What is reserved before a byte of an item, or a value of a list, was seen; from there on memory grows with what arrives.
+pub(super) const CHUNK_BYTES: usize = 4096;
 
 /// How many bytes a length of `length` takes with its padding.
 pub(super) const fn padded(length: usize) -> usize {
@@ -39,29 +39,28 @@ pub(super) fn next<'de, A: SeqAccess<'de>, T: serde::Deserialize<'de>>(access: &
     access.next_element()?.ok_or_else(|| DecodeError::Unsupported.refuse())
 }
 
-/// Takes `N` bytes out of a word and sees to it that the others are zero.
-fn tail<E: Error>(bytes: &mut Vec<u8>, word: &[u8], length: usize) -> Result<(), E> {
-    let (content, padding) = word.split_at(length.min(word.len()));
-    if padding.iter().any(|byte| *byte != 0) {
-        return Err(DecodeError::Padding.refuse());
-    }
-    bytes.extend_from_slice(content);
-    Ok(())
+/// Sees to it that padding is zero.
+fn zero<E: Error>(padding: &[u8]) -> Result<(), E> {
+    if padding.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(DecodeError::Padding.refuse()) }
 }
 
-/// Appends `length` bytes, read as words, to `bytes`.
-pub(super) fn words<'de, A: SeqAccess<'de>>(
-    access: &mut A,
-    bytes: &mut Vec<u8>,
-    length: usize,
-) -> Result<(), A::Error> {
-    for _ in 0..length / 8 {
-        bytes.extend_from_slice(&next::<A, u64>(access)?.to_be_bytes());
+/// Copies the beginning of `word`; the rest is padding.
+fn copy<E: Error>(bytes: &mut [u8], word: &[u8]) -> Result<(), E> {
+    let (content, padding) = word.split_at(bytes.len().min(word.len()));
+    bytes.copy_from_slice(content);
+    zero(padding)
+}
+
+/// Fills `bytes` from words of eight bytes and, if four are enough for the end, a last one of four.
+pub(super) fn fill<'de, A: SeqAccess<'de>>(access: &mut A, bytes: &mut [u8]) -> Result<(), A::Error> {
+    let mut words = bytes.chunks_exact_mut(8);
+    for word in words.by_ref() {
+        word.copy_from_slice(&next::<A, u64>(access)?.to_be_bytes());
     }
-    match length % 8 {
-        0 => Ok(()),
-        rest @ 1..=4 => tail(bytes, &next::<A, u32>(access)?.to_be_bytes(), rest),
-        rest => tail(bytes, &next::<A, u64>(access)?.to_be_bytes(), rest),
+    match words.into_remainder() {
+        [] => Ok(()),
+        end @ [_, _, _, _, _, ..] => copy(end, &next::<A, u64>(access)?.to_be_bytes()),
+        end => copy(end, &next::<A, u32>(access)?.to_be_bytes()),
     }
 }
 
@@ -83,8 +82,14 @@ impl<'de> Visitor<'de> for ItemVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Vec<u8>, A::Error> {
         let length = checked(next(&mut access)?, self.max)?;
-        let mut bytes = Vec::with_capacity(length.min(FIRST_CHUNK_BYTES));
-        words(&mut access, &mut bytes, length)?;
+        let mut bytes = Vec::with_capacity(length.min(CHUNK_BYTES));
+        let mut piece = [0; 64];
+        while bytes.len() < length {
+            let missing = length - bytes.len();
+            let piece = &mut piece[..missing.min(64)];
+            fill(&mut access, piece)?;
+            bytes.extend_from_slice(piece);
+        }
         Ok(bytes)
     }
 
@@ -96,8 +101,8 @@ impl<'de> Visitor<'de> for ItemVisitor {
         let Some(item) = rest.get(..padded(length)) else {
             return Err(DecodeError::Truncated.refuse());
         };
-        let mut bytes = Vec::with_capacity(length);
-        tail(&mut bytes, item, length)?;
-        Ok(bytes)
+        let (content, padding) = item.split_at(length);
+        zero(padding)?;
+        Ok(content.to_vec())
     }
 }

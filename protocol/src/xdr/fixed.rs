@@ -9,9 +9,8 @@ use serde::{
 };
 
 use super::{
-    Wire,
-    bytes::{padded, words},
-    error::DecodeError,
+    Sampler, Wire,
+    bytes::{fill, padded},
 };
 
 /// Exactly `N` bytes, without a length on the wire: UUIDs and epochs.
@@ -25,6 +24,12 @@ impl<const N: usize> Fixed<N> {
 
 impl<const N: usize> Wire for Fixed<N> {
     const BYTES_MAX: usize = padded(N);
+
+    fn sample(sampler: &mut Sampler) -> Self {
+        let mut bytes = [0; N];
+        sampler.fill(&mut bytes);
+        Self(bytes)
+    }
 }
 
 impl<const N: usize> Serialize for Fixed<N> {
@@ -57,9 +62,9 @@ impl<'de, const N: usize> Deserialize<'de> for Fixed<N> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Fixed<N>, A::Error> {
-                let mut bytes = Vec::with_capacity(N);
-                words(&mut access, &mut bytes, N)?;
-                bytes.try_into().map(Fixed).map_err(|_| DecodeError::Truncated.refuse())
+                let mut bytes = [0; N];
+                fill(&mut access, &mut bytes)?;
+                Ok(Fixed(bytes))
             }
         }
 

@@ -8,8 +8,8 @@ use serde::{
 };
 
 use super::{
-    Wire,
-    bytes::{FIRST_CHUNK_BYTES, checked, next},
+    Sampler, Wire,
+    bytes::{CHUNK_BYTES, checked, next},
     error::TooLong,
 };
 
@@ -54,6 +54,11 @@ impl<T, const MAX: usize> List<T, MAX> {
 
 impl<T: Wire, const MAX: usize> Wire for List<T, MAX> {
     const BYTES_MAX: usize = T::BYTES_MAX.saturating_mul(MAX).saturating_add(4);
+
+    fn sample(sampler: &mut Sampler) -> Self {
+        let count = sampler.length(MAX, 4);
+        Self((0..count).map(|_| T::sample(sampler)).collect())
+    }
 }
 
 impl<T: Wire, const MAX: usize> Serialize for List<T, MAX> {
@@ -75,7 +80,7 @@ impl<'de, T: Wire, const MAX: usize> Deserialize<'de> for List<T, MAX> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<List<T, MAX>, A::Error> {
                 let count = checked(next(&mut access)?, MAX)?;
-                let first_chunk = FIRST_CHUNK_BYTES.checked_div(size_of::<T>()).unwrap_or(count);
+                let first_chunk = CHUNK_BYTES.checked_div(size_of::<T>()).unwrap_or(count);
                 let mut values = Vec::with_capacity(count.min(first_chunk));
                 for _ in 0..count {
                     values.push(next(&mut access)?);

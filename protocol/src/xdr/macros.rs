@@ -39,12 +39,16 @@ macro_rules! wire_struct {
         }
 
         const _: () = {
-            use $crate::xdr::{Wire, support};
+            use $crate::xdr::{Sampler, Wire, support};
 
             const FIELDS: &[&str] = &[$( stringify!($field) ),+];
 
             impl Wire for $name {
                 const BYTES_MAX: usize = support::sum(&[$( <$type as Wire>::BYTES_MAX ),+]);
+
+                fn sample(sampler: &mut Sampler) -> Self {
+                    Self { $( $field: <$type as Wire>::sample(sampler), )+ }
+                }
             }
 
             // Computed here and now, so that a recursive type does not compile.
@@ -127,11 +131,20 @@ macro_rules! wire_union {
         }
 
         const _: () = {
-            use $crate::xdr::{Wire, support};
+            use $crate::xdr::{Sampler, Wire, support};
 
             impl Wire for $name {
                 const BYTES_MAX: usize =
                     support::sum(&[4, support::largest(&[$( <$crate::__wire_body!($( $type )?) as Wire>::BYTES_MAX ),+])]);
+
+                fn sample(sampler: &mut Sampler) -> Self {
+                    let arms: &[fn(&mut Sampler) -> Self] = &[$( |sampler| {
+                        let $crate::__wire_payload!(payload as pattern $(, $type)?) =
+                            <$crate::__wire_body!($( $type )?) as Wire>::sample(sampler);
+                        Self::$arm $( ($crate::__wire_payload!(payload, $type)) )?
+                    } ),+];
+                    sampler.choose(arms)(sampler)
+                }
             }
 
             // Computed here and now, so that a recursive type does not compile.
@@ -192,8 +205,8 @@ macro_rules! wire_union {
 /// Makes the outer unions: what one side may send, by number. Unlike a [`wire_union!`](crate::wire_union) they grow, so
 /// that an unknown number is no error of the bytes but `None`.
 ///
-/// Besides `number()` and `NUMBERS` they have `encode`, which appends number and body, and `decode_body`, which is given the
-/// number and the body and wants every byte of it consumed.
+/// Besides `number()` and `NUMBERS` they have `encode`, which appends number and body; `decode_body`, which is given the number
+/// and the body and wants every byte of it consumed; `BODY_BYTES_MAX`; and `sample` for tests.
 ///
 /// ```
 /// use vmwire_protocol::{wire_packets, wire_struct};
@@ -262,6 +275,21 @@ macro_rules! wire_packets {
                                 Self::$arm $( ($crate::__wire_payload!(payload, $type)) )?
                             })
                     ), )+
+                    _ => ::core::option::Option::None,
+                }
+            }
+
+            /// Some packet of this number, for tests; `None` if the number is unknown.
+            $vis fn sample(
+                number: u32,
+                sampler: &mut $crate::xdr::Sampler,
+            ) -> ::core::option::Option<Self> {
+                match number {
+                    $( $number => {
+                        let $crate::__wire_payload!(payload as pattern $(, $type)?) =
+                            sampler.value::<$crate::__wire_body!($( $type )?)>();
+                        ::core::option::Option::Some(Self::$arm $( ($crate::__wire_payload!(payload, $type)) )?)
+                    } )+
                     _ => ::core::option::Option::None,
                 }
             }

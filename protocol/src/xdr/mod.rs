@@ -25,6 +25,7 @@ mod list;
 mod macros;
 mod opaque;
 pub mod own_backend;
+mod sample;
 pub mod serde_backend;
 #[doc(hidden)]
 pub mod support;
@@ -36,6 +37,7 @@ pub use self::{
     fixed::Fixed,
     list::List,
     opaque::Opaque,
+    sample::Sampler,
     text::Text,
     wire::Wire,
 };

@@ -5,7 +5,7 @@ use std::{fmt, ops::Deref};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Wire,
+    Sampler, Wire,
     bytes::{padded, read},
     error::TooLong,
 };
@@ -37,6 +37,12 @@ impl<const MAX: usize> Opaque<MAX> {
 
 impl<const MAX: usize> Wire for Opaque<MAX> {
     const BYTES_MAX: usize = padded(MAX).saturating_add(4);
+
+    fn sample(sampler: &mut Sampler) -> Self {
+        let mut bytes = vec![0; sampler.length(MAX, 1)];
+        sampler.fill(&mut bytes);
+        Self(bytes)
+    }
 }
 
 impl<const MAX: usize> Serialize for Opaque<MAX> {

@@ -5,7 +5,7 @@ use std::{borrow::Borrow, fmt, ops::Deref};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Wire,
+    Sampler, Wire,
     bytes::{padded, read},
     error::{DecodeError, NotText, TooLong},
 };
@@ -52,6 +52,11 @@ impl<const MAX: usize> Text<MAX> {
 
 impl<const MAX: usize> Wire for Text<MAX> {
     const BYTES_MAX: usize = padded(MAX).saturating_add(4);
+
+    fn sample(sampler: &mut Sampler) -> Self {
+        let length = sampler.length(MAX, 1);
+        Self(sampler.text(length))
+    }
 }
 
 impl<const MAX: usize> Serialize for Text<MAX> {

@@ -2,6 +2,8 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::Sampler;
+
 /// What may be a message or a field of one.
 ///
 /// Implemented for the fixed-size numbers, `bool`, `()` (void), `Option` (XDR's optional), the bounded types of this
@@ -29,18 +31,46 @@ use serde::{Serialize, de::DeserializeOwned};
 pub trait Wire: Serialize + DeserializeOwned {
     /// The most bytes that an encoded value can take.
     const BYTES_MAX: usize;
+
+    /// Some value, for tests; see [`Sampler`].
+    fn sample(sampler: &mut Sampler) -> Self;
 }
 
-macro_rules! wire_primitives {
-    ($($type:ty: $bytes:literal),+) => {
+macro_rules! wire_numbers {
+    ($($type:ty),+) => {
         $(impl Wire for $type {
-            const BYTES_MAX: usize = $bytes;
+            const BYTES_MAX: usize = size_of::<$type>();
+
+            fn sample(sampler: &mut Sampler) -> Self {
+                let mut bytes = [0; size_of::<$type>()];
+                sampler.fill(&mut bytes);
+                let any = <$type>::from_be_bytes(bytes);
+                *sampler.choose(&[0, 1, <$type>::MIN, <$type>::MAX, any, any, any])
+            }
         })+
     };
 }
 
-wire_primitives!(u32: 4, i32: 4, u64: 8, i64: 8, bool: 4, (): 0);
+wire_numbers!(u32, i32, u64, i64);
+
+impl Wire for bool {
+    const BYTES_MAX: usize = 4;
+
+    fn sample(sampler: &mut Sampler) -> Self {
+        *sampler.choose(&[false, true])
+    }
+}
+
+impl Wire for () {
+    const BYTES_MAX: usize = 0;
+
+    fn sample(_sampler: &mut Sampler) -> Self {}
+}
 
 impl<T: Wire> Wire for Option<T> {
     const BYTES_MAX: usize = T::BYTES_MAX.saturating_add(4);
+
+    fn sample(sampler: &mut Sampler) -> Self {
+        bool::sample(sampler).then(|| T::sample(sampler))
+    }
 }
