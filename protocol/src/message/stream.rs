@@ -6,7 +6,7 @@ use crate::wire_struct;
 use crate::xdr::Opaque;
 
 named_numbers! {
-    /// Bits of `flags` of [`StreamData`](super::StreamData).
+    /// Bits of `flags` of [`StreamData`].
     stream_flag {
         /// These data end a message.
         MESSAGE_END = 1 => "message-end",
