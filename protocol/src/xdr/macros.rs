@@ -51,9 +51,6 @@ macro_rules! wire_struct {
                 }
             }
 
-            // Computed here and now, so that a recursive type does not compile.
-            const _: usize = <$name as Wire>::BYTES_MAX;
-
             impl support::Serialize for $name {
                 fn serialize<S: support::Serializer>(
                     &self,
@@ -117,6 +114,12 @@ macro_rules! wire_struct {
 /// assert_eq!(xdr::decode(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5]), Ok(Cell::Number(5)));
 /// assert_eq!(xdr::decode::<Cell>(&[0, 0, 0, 2]), Err(DecodeError::Discriminant(2)));
 /// ```
+///
+/// A number stands at one arm only:
+///
+/// ```compile_fail,E0080
+/// vmwire_protocol::wire_union! { pub enum Twice { 0 => One(u32), 0 => Other } }
+/// ```
 #[macro_export]
 macro_rules! wire_union {
     ($(
@@ -146,9 +149,6 @@ macro_rules! wire_union {
                     sampler.choose(arms)(sampler)
                 }
             }
-
-            // Computed here and now, so that a recursive type does not compile.
-            const _: usize = <$name as Wire>::BYTES_MAX;
 
             impl support::Serialize for $name {
                 fn serialize<S: support::Serializer>(

@@ -29,7 +29,7 @@ use super::Sampler;
 /// vmwire_protocol::wire_union! { pub enum Number { 0 => Absent, 1 => Present(u32) } }
 /// ```
 pub trait Wire: Serialize + DeserializeOwned {
-    /// The most bytes that an encoded value can take.
+    /// The most bytes that an encoded value can take. A recursive type has no such number, and so does not compile.
     const BYTES_MAX: usize;
 
     /// Some value, for tests; see [`Sampler`].

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Everything, Packet, decoded, encoded};
-use crate::xdr::{Sampler, Wire};
+use crate::xdr::{List, Sampler, Text, Wire};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
@@ -97,6 +97,19 @@ fn sampled_values_reach_every_arm_and_every_bound() {
     for count in [0, 4] {
         assert!(values.iter().any(|value| value.numbers.len() == count), "no list of {count} numbers");
     }
+    for length in [0, 50_000] {
+        assert!((0..100).any(|_| sampler.value::<Text<50_000>>().len() == length), "no text of {length} bytes");
+        assert!((0..100).any(|_| sampler.value::<List<Text<9>, 1000>>().len() == length / 50), "no such list");
+    }
     assert!(values.iter().any(|value| value.unsigned == u32::MAX));
     assert!(values.iter().any(|value| value.signed_hyper == i64::MIN));
+}
+
+#[test]
+fn sampled_lists_of_long_texts_stay_handy() {
+    let mut sampler = Sampler::new(4);
+    for _ in 0..500 {
+        let bytes = encoded(&sampler.value::<List<Text<100_000>, 1000>>());
+        assert!(bytes.len() < 200_000, "{} bytes", bytes.len());
+    }
 }
