@@ -148,7 +148,7 @@ pub struct TooLong {
 
 impl fmt::Display for TooLong {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} long where at most {} is allowed", self.length, self.max)
+        write!(formatter, "a length of {} where at most {} is allowed", self.length, self.max)
     }
 }
 

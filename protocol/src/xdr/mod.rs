@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   wire_struct!, wire_union!, wire_packets!        what messages are written with
-//!   Text, Opaque, List, Fixed                       what their fields are made of: no length is believed before it is checked
+//!   Text, Opaque, List, Fixed                       what their fields are made of; none can hold more than its bound
+//!   Sampler                                         values of every such type out of a seed, for tests
 //!   encode, decode, decode_prefix                   what everybody else calls
 //!     serde_backend | own_backend                   who does the work; the only place that names serde-xdr is the former
 //! ```

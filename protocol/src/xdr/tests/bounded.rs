@@ -39,5 +39,5 @@ fn bytes_show_as_little_as_one_needs() {
 #[test]
 fn errors_read_as_sentences() {
     assert_eq!(Text::<4>::new("abcde").unwrap_err().to_string(), "text of 5 bytes where at most 4 are allowed");
-    assert_eq!(Opaque::<1>::new("ab").unwrap_err().to_string(), "2 long where at most 1 is allowed");
+    assert_eq!(Opaque::<1>::new("ab").unwrap_err().to_string(), "a length of 2 where at most 1 is allowed");
 }
