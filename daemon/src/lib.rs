@@ -10,6 +10,7 @@ pub mod arguments;
 pub mod config;
 pub mod driver;
 pub mod event_loop;
+pub mod listener;
 pub mod logging;
 pub mod model;
 pub mod store;

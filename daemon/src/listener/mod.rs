@@ -1,0 +1,233 @@
+//! Where clients knock: a unix socket with its lock, its mode and its removal, and what comes out of it.
+//!
+//! Every peer is accepted, also when there are too many: only who was accepted can be told why not. What becomes of
+//! them is decided by `dispatch`.
+
+mod bind;
+
+use std::fs::Metadata;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use mio::event::Source;
+use mio::net::{UnixListener, UnixStream};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::Pid;
+
+pub use self::bind::BindError;
+use crate::store::Lock;
+
+/// A unix socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    /// What `path` was when we made it: another's socket of the same name is not ours to remove.
+    made: Metadata,
+    /// A descriptor to give up when there is none left, so that one more peer can be accepted and told.
+    reserve: Option<OwnedFd>,
+    /// Held as long as the socket is there.
+    _lock: Lock,
+}
+
+/// Somebody who connected.
+#[derive(Debug)]
+pub struct Peer {
+    /// The connection.
+    pub stream: UnixStream,
+    /// Who they were when they connected, as the kernel says.
+    pub credentials: Credentials,
+    /// Accepted with the last descriptor: all that can be done is to say so.
+    pub last_descriptor: bool,
+}
+
+/// Who connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Process; 0 if it is of another pid namespace.
+    pub pid: u32,
+}
+
+/// What came out of the listener.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Somebody.
+    Peer(Peer),
+    /// Nobody is left; the next one wakes the loop.
+    Nobody,
+    /// There may be more, but not a descriptor for them: to be tried again after a while, or when one was closed.
+    NoDescriptor,
+}
+
+impl Listener {
+    /// Listens at `path`: only its owner can connect. A socket left behind by a daemon that is gone is replaced.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(path: &Path) -> Result<Self, BindError> {
+        bind::bind(path)
+    }
+
+    /// What to watch.
+    pub fn source(&mut self) -> &mut dyn Source {
+        &mut self.socket
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the next peer.
+    pub fn accept(&mut self) -> Accepted {
+        loop {
+            match self.socket.accept().and_then(|(stream, _)| Peer::new(stream, false)) {
+                Ok(peer) => {
+                    self.reserve = self.reserve.take().or_else(reserve);
+                    return Accepted::Peer(peer);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Accepted::Nobody,
+                    // Whoever gave up before their turn is of no interest.
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => return self.accept_last(&error),
+                },
+            }
+        }
+    }
+
+    /// Accepts one more with the descriptor in reserve.
+    fn accept_last(&mut self, error: &io::Error) -> Accepted {
+        let Some(reserve) = self.reserve.take().or_else(reserve) else { return Accepted::NoDescriptor };
+        drop(reserve);
+        match self.socket.accept().and_then(|(stream, _)| Peer::new(stream, true)) {
+            Ok(peer) => {
+                log::warn!("{}: no more connections can be accepted: {error}", self.path.display());
+                Accepted::Peer(peer)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
+            Err(_) => Accepted::NoDescriptor,
+        }
+    }
+}
+
+impl Peer {
+    fn new(stream: UnixStream, last_descriptor: bool) -> io::Result<Self> {
+        let of = socket_peercred(&stream)?;
+        // A process of another pid namespace has none here, which the kernel says with 0.
+        let pid = u32::try_from(Pid::as_raw(Some(of.pid))).unwrap_or(0);
+        let credentials = Credentials { uid: of.uid.as_raw(), gid: of.gid.as_raw(), pid };
+        Ok(Self { stream, credentials, last_descriptor })
+    }
+}
+
+impl Drop for Listener {
+    /// Removes the socket, if it is still ours.
+    #[expect(clippy::disallowed_methods, reason = "on the way out there is nobody left to keep waiting")]
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|there| there.dev() == self.made.dev() && there.ino() == self.made.ino());
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// A descriptor that costs next to nothing and comes from no disk.
+fn reserve() -> Option<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    use std::os::unix::net::UnixStream as Client;
+
+    use super::*;
+
+    /// Accepts until somebody or nobody is there for certain: a connect that has returned is in the backlog.
+    fn accept(listener: &mut Listener) -> Peer {
+        match listener.accept() {
+            Accepted::Peer(peer) => peer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_peer_comes_with_what_the_kernel_knows_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let mut listener = Listener::bind(&path).unwrap();
+        assert!(matches!(listener.accept(), Accepted::Nobody));
+        let _client = Client::connect(&path).unwrap();
+        let peer = accept(&mut listener);
+        assert_eq!(peer.credentials.pid, std::process::id());
+        assert_eq!(peer.credentials.uid, rustix::process::getuid().as_raw());
+        assert!(!peer.last_descriptor);
+        assert!(matches!(listener.accept(), Accepted::Nobody));
+    }
+
+    #[test]
+    fn only_the_owner_can_connect_and_the_socket_goes_with_its_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let listener = Listener::bind(&path).unwrap();
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert!(metadata.file_type().is_socket());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_of_somebody_else_under_our_name_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let listener = Listener::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        drop(listener);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_a_daemon_left_behind_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let mut listener = Listener::bind(&path).unwrap();
+        let _client = Client::connect(&path).unwrap();
+        accept(&mut listener);
+    }
+
+    #[test]
+    fn a_socket_in_use_is_refused_whoever_uses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let ours = Listener::bind(&path).unwrap();
+        let told = Listener::bind(&path).unwrap_err().to_string();
+        assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+        drop(ours);
+        let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let told = Listener::bind(&path).unwrap_err().to_string();
+        assert!(told.contains("another program listens there"), "{told}");
+    }
+
+    #[test]
+    fn what_is_no_socket_is_never_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        std::fs::write(&path, "precious").unwrap();
+        let told = Listener::bind(&path).unwrap_err().to_string();
+        assert!(told.contains("something that is no socket"), "{told}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+}
