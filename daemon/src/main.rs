@@ -1,0 +1,43 @@
+//! `vmwired`: parses, loads, runs, and maps the outcome to an exit code.
+//!
+//! The same binary is its own helper: a first argument that only the daemon gives says which. Those children come
+//! before everything else, so that they stay small.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use vmwire_daemon::arguments::Arguments;
+use vmwire_daemon::config::{Config, Environment};
+use vmwire_daemon::{files, server};
+
+const FAILED: u8 = 1;
+const WRONG_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == files::child::ARGUMENT) {
+        return exit_code(files::child::run());
+    }
+    let arguments = Arguments::parse();
+    let config = match Config::load(&arguments, &Environment::of_process()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("vmwired: {error}");
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
+    };
+    if arguments.check_config {
+        println!("OK");
+        return ExitCode::SUCCESS;
+    }
+    exit_code(server::run(&config))
+}
+
+fn exit_code<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vmwired: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The file helper as the daemon uses it: a real child, asked, killed, stopped and refused.
+
+#![expect(clippy::disallowed_methods, reason = "tests may wait, for disks and for each other")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use vmwire_daemon::driver::{FileAnswer, FileRequest, FileTicket};
+use vmwire_daemon::event_loop::Readiness;
+use vmwire_daemon::files::{Files, PATIENCE, REQUESTS_MAX};
+
+const ENOUGH: Duration = Duration::from_secs(30);
+
+struct Asker {
+    files: Files<char>,
+    readiness: Readiness<()>,
+}
+
+impl Asker {
+    fn new(patience: Duration) -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_vmwired"));
+        Self { files: Files::new(program, patience), readiness: Readiness::new().unwrap() }
+    }
+
+    fn submit(&mut self, request: &FileRequest) -> FileTicket {
+        self.files.submit(Instant::now(), &mut self.readiness, (), 'o', request)
+    }
+
+    /// Turns the loop until nothing is under way any more.
+    fn answers(&mut self) -> BTreeMap<FileTicket, FileAnswer> {
+        let end = Instant::now() + ENOUGH;
+        let mut answers = BTreeMap::new();
+        let mut ready = Vec::new();
+        loop {
+            while let Some((owner, ticket, answer)) = self.files.poll_answer() {
+                assert_eq!(owner, 'o');
+                assert!(answers.insert(ticket, answer).is_none(), "{ticket:?} was answered twice");
+            }
+            if !self.files.is_busy() {
+                return answers;
+            }
+            assert!(Instant::now() < end, "no answer");
+            let now = self.readiness.wait(self.files.poll_timeout()).unwrap();
+            self.readiness.take_ready(&mut ready);
+            if !ready.is_empty() {
+                ready.clear();
+                self.files.handle_ready(&mut self.readiness);
+            }
+            self.files.handle_timeout(now.monotonic, &mut self.readiness);
+        }
+    }
+
+    fn ask(&mut self, request: &FileRequest) -> FileAnswer {
+        let ticket = self.submit(request);
+        self.answers().remove(&ticket).expect("no answer to this one")
+    }
+
+    fn signal_helper(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.files.helper_pid().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+fn write(path: &Path, data: &[u8]) -> FileRequest {
+    FileRequest::Write { path: path.to_owned(), data: data.to_vec(), durable: true }
+}
+
+fn read(path: &Path, bytes_max: usize) -> FileRequest {
+    FileRequest::Read { path: path.to_owned(), bytes_max }
+}
+
+fn remove(path: &Path) -> FileRequest {
+    FileRequest::Remove { path: path.to_owned(), durable: true }
+}
+
+fn failure(answer: FileAnswer) -> String {
+    match answer {
+        FileAnswer::Failed(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn what_is_written_is_read_back_replaced_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let mut asker = Asker::new(PATIENCE);
+    assert!(matches!(asker.ask(&write(&path, b"one")), FileAnswer::Done));
+    assert!(matches!(asker.ask(&write(&path, b"two")), FileAnswer::Done));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(names_in(dir.path()), ["a"]);
+    assert!(matches!(asker.ask(&read(&path, 3)), FileAnswer::Data(data) if data == b"two"));
+    assert!(failure(asker.ask(&read(&path, 2))).ends_with("it has more than 2 bytes"));
+    assert!(matches!(asker.ask(&remove(&path)), FileAnswer::Done));
+    assert!(matches!(asker.ask(&remove(&path)), FileAnswer::Done), "a removal can be repeated");
+    assert!(failure(asker.ask(&read(&path, 2))).contains("No such file"));
+}
+
+#[test]
+fn requests_on_one_path_take_effect_in_their_order_and_large_ones_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let mut asker = Asker::new(PATIENCE);
+    let large = vec![7; 3 << 20];
+    let tickets: Vec<FileTicket> =
+        [write(&path, b"early"), remove(&path), write(&path, &large), read(&path, 3 << 20), read(&path, 5)]
+            .iter()
+            .map(|request| asker.submit(request))
+            .collect();
+    let answers = asker.answers();
+    assert_eq!(answers.len(), 5);
+    assert!(matches!(&answers[&tickets[3]], FileAnswer::Data(data) if *data == large));
+    assert!(matches!(&answers[&tickets[4]], FileAnswer::Failed(_)));
+}
+
+#[test]
+fn what_the_system_refuses_is_told_with_path_and_reason_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let occupied = dir.path().join("occupied");
+    std::fs::create_dir(&occupied).unwrap();
+    let mut asker = Asker::new(PATIENCE);
+    for (request, told) in [
+        (write(&occupied, b"x"), "occupied: Is a directory"),
+        (write(&dir.path().join("no/such"), b"x"), "no/such: No such file or directory"),
+        (remove(&occupied), "occupied: Is a directory"),
+        (read(&occupied, 9), "occupied: not a regular file"),
+        (write(Path::new("/"), b"x"), "cannot write /: not the name of a file"),
+    ] {
+        let why = failure(asker.ask(&request));
+        assert!(why.contains(told), "{why}");
+    }
+    assert_eq!(names_in(dir.path()), ["occupied"]);
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let mut asker = Asker::new(PATIENCE);
+    assert!(failure(asker.ask(&read(&path, 9))).contains("not a regular file"));
+}
+
+#[test]
+fn a_helper_that_dies_fails_what_it_had_and_the_next_request_has_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let mut asker = Asker::new(PATIENCE);
+    assert!(matches!(asker.ask(&write(&path, b"one")), FileAnswer::Done));
+    let first = asker.files.helper_pid().unwrap();
+    // Stopped first, so that it cannot have answered before it is killed.
+    asker.signal_helper(Signal::STOP);
+    asker.submit(&write(&path, b"two"));
+    asker.submit(&read(&path, 9));
+    asker.signal_helper(Signal::KILL);
+    let answers = asker.answers();
+    assert_eq!(answers.len(), 2);
+    for (_, answer) in answers {
+        let why = failure(answer);
+        assert!(why.contains("the file helper has ended"), "{why}");
+    }
+    assert!(matches!(asker.ask(&read(&path, 9)), FileAnswer::Data(data) if data == b"one"));
+    assert_ne!(asker.files.helper_pid(), Some(first));
+}
+
+#[test]
+fn a_helper_that_is_stuck_is_abandoned_after_its_time_and_writes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let mut asker = Asker::new(Duration::from_millis(200));
+    assert!(matches!(asker.ask(&write(&path, b"one")), FileAnswer::Done));
+    let first = asker.files.helper_pid().unwrap();
+    asker.signal_helper(Signal::STOP);
+    let why = failure(asker.ask(&write(&path, b"late")));
+    assert!(why.contains(&format!("the file helper did not write {} within 0.2 s", path.display())), "{why}");
+    assert!(matches!(asker.ask(&write(&path, b"two")), FileAnswer::Done));
+    assert_ne!(asker.files.helper_pid(), Some(first));
+    assert_eq!(std::fs::read(&path).unwrap(), b"two");
+
+    // It is gone and reaped, not a zombie: its pid names no child of ours any more.
+    let end = Instant::now() + ENOUGH;
+    let stat = format!("/proc/{first}/stat");
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains("vmwired")) {
+        assert!(Instant::now() < end, "the abandoned helper is still there");
+        asker.readiness.wait(Some(Instant::now() + Duration::from_millis(10))).unwrap();
+        asker.files.handle_ready(&mut asker.readiness);
+    }
+}
+
+#[test]
+fn more_requests_than_allowed_are_refused_at_once_and_the_others_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut asker = Asker::new(PATIENCE);
+    let missing = read(&dir.path().join("missing"), 1);
+    let mut last = asker.submit(&missing);
+    asker.signal_helper(Signal::STOP);
+    for _ in 0..REQUESTS_MAX {
+        last = asker.submit(&missing);
+    }
+    asker.signal_helper(Signal::CONT);
+    let mut answers = asker.answers();
+    assert_eq!(answers.len(), REQUESTS_MAX + 1);
+    let why = failure(answers.remove(&last).unwrap());
+    assert!(why.ends_with("file requests are waiting already"), "{why}");
+    assert!(answers.into_values().all(|answer| failure(answer).contains("No such file")));
+}
+
+#[test]
+fn a_program_that_is_no_helper_is_an_answer_too() {
+    let mut asker =
+        Asker { files: Files::new(PathBuf::from("/no/such/program"), PATIENCE), readiness: Readiness::new().unwrap() };
+    assert!(failure(asker.ask(&read(Path::new("/a"), 1))).contains("cannot start the file helper"));
+    asker.files = Files::new(PathBuf::from("/bin/true"), PATIENCE);
+    assert!(failure(asker.ask(&read(Path::new("/a"), 1))).contains("the file helper has ended"));
+}

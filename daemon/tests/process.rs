@@ -1,0 +1,196 @@
+//! The daemon as a process: how it starts, refuses to, and leaves.
+
+#![expect(clippy::disallowed_methods, reason = "tests may wait, for disks and for each other")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const ENOUGH: Duration = Duration::from_secs(30);
+
+/// A daemon with directories of its own; killed when dropped.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmwired"));
+    command
+        .args(["--driver", "test", "--state-dir"])
+        .arg(dir.join("state"))
+        .arg("--runtime-dir")
+        .arg(dir.join("run"))
+        .env_remove("NOTIFY_SOCKET")
+        .env("XDG_CONFIG_HOME", dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Daemon {
+    /// Starts one and waits until it can be connected to.
+    fn start(mut command: Command, socket: PathBuf) -> Self {
+        let mut daemon = Self { child: command.spawn().unwrap(), socket };
+        let end = Instant::now() + ENOUGH;
+        while UnixStream::connect(&daemon.socket).is_err() {
+            assert!(Instant::now() < end, "it does not listen");
+            assert_eq!(daemon.child.try_wait().unwrap(), None, "it has ended");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        daemon
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for its end and answers what it logged.
+    fn end(mut self) -> (i32, String) {
+        let end = Instant::now() + ENOUGH;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let mut log = String::new();
+        std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut log).unwrap();
+        (status.code().unwrap_or(-1), log)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(dir: &TempDir) -> Daemon {
+    Daemon::start(command(dir.path()), dir.path().join("run/vmwired.sock"))
+}
+
+fn run(mut command: Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn each_signal_that_asks_to_leave_ends_it_well_and_removes_the_socket() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = start(&dir);
+        let socket = daemon.socket.clone();
+        assert!(socket.exists());
+        let asked = Instant::now();
+        daemon.signal(signal);
+        let (code, log) = daemon.end();
+        assert_eq!(code, 0, "{log}");
+        assert!(asked.elapsed() < Duration::from_secs(3));
+        assert!(!socket.exists());
+        assert!(log.contains(" INFO  listening at "), "{log}");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_is_refused_and_the_first_is_not_disturbed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = start(&dir);
+    let (code, _, told) = run(command(dir.path()));
+    assert_eq!(code, Some(1));
+    let expected = format!("vmwired: another vmwired uses the state directory {}", dir.path().join("state").display());
+    assert!(told.contains(&expected), "{told}");
+    assert!(told.contains(&format!("process {}", first.child.id())), "{told}");
+    UnixStream::connect(&first.socket).unwrap();
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_followed_by_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = start(&dir);
+    daemon.signal(Signal::KILL);
+    let (_, _) = daemon.end();
+    assert!(dir.path().join("run/vmwired.sock").exists());
+    start(&dir);
+}
+
+#[test]
+fn two_daemons_that_start_at_once_for_one_socket_become_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("one.sock");
+    let mut daemons: Vec<Child> = (0..8)
+        .map(|number| {
+            let mut command = command(&dir.path().join(number.to_string()));
+            command.arg("--listen").arg(format!("unix:{}", socket.display())).stderr(Stdio::null());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let end = Instant::now() + ENOUGH;
+    while daemons.iter_mut().filter_map(|child| child.try_wait().unwrap()).count() < 7 {
+        assert!(Instant::now() < end, "more than one is left");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    UnixStream::connect(&socket).unwrap();
+    for mut daemon in daemons {
+        let _ = daemon.kill();
+        let _ = daemon.wait();
+    }
+}
+
+#[test]
+fn systemd_is_told_when_it_listens_and_when_it_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let notified = UnixDatagram::bind(&path).unwrap();
+    notified.set_read_timeout(Some(ENOUGH)).unwrap();
+    let mut command = command(dir.path());
+    command.env("NOTIFY_SOCKET", &path);
+    let daemon = Daemon::start(command, dir.path().join("run/vmwired.sock"));
+    let next = || {
+        let mut bytes = [0; 64];
+        let count = notified.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..count].to_vec()).unwrap()
+    };
+    assert_eq!(next(), "READY=1");
+    daemon.signal(Signal::TERM);
+    assert_eq!(next(), "STOPPING=1");
+    assert_eq!(daemon.end().0, 0);
+}
+
+#[test]
+fn a_configuration_can_be_checked_without_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = command(dir.path());
+        command.arg("--check-config").arg("--config").arg(&file);
+        run(command)
+    };
+    assert_eq!(check("log = \"warn\"\n"), (Some(0), "OK\n".to_owned(), String::new()));
+    assert!(!dir.path().join("state").exists());
+    let told = format!("vmwired: {}: line 2, column 1: unknown key \"lag\"; did you mean log?\n", file.display());
+    assert_eq!(check("\nlag = \"warn\"\n"), (Some(2), String::new(), told));
+    std::fs::remove_file(&file).unwrap();
+    let mut command = command(dir.path());
+    command.arg("--config").arg(&file);
+    let (code, _, told) = run(command);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("cannot read the configuration"), "{told}");
+}
+
+#[test]
+fn a_wrong_option_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(dir.path());
+    command.arg("--no-such-thing");
+    assert_eq!(run(command).0, Some(2));
+}
