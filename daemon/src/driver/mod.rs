@@ -4,6 +4,7 @@
 //! `handle_*`, and is asked with `poll_*` what came of it. It owns its descriptors; the loop only watches them for it.
 
 mod host;
+mod test;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use mio::Token;
 
 pub use host::{FileAnswer, FileRequest, FileTicket, Host};
+pub use test::TestDriver;
 
 use crate::event_loop::Now;
 use crate::model::{Definition, OperationId, StateReason, VmId, VmState};
