@@ -304,12 +304,14 @@ fn a_reset_guest_keeps_its_state_and_boots_again() {
     assert_eq!(bench.pass(10), ["Paused Requested", "2 done", "reset by_guest=false", "3 done"]);
     bench.begin(Action::Resume);
     assert_eq!(bench.pass(10), ["Running Requested", "4 done", "says boot "]);
+    bench.type_in("new");
+    assert_eq!(bench.pass(10), ["says new"]);
 }
 
 #[test]
 fn the_console_says_again_what_is_typed() {
     let mut bench = Bench::running("");
-    assert_eq!(bench.type_in("uname"), 5);
+    assert_eq!((bench.type_in("una"), bench.type_in("me")), (3, 2));
     assert_eq!(bench.reports(), NOTHING, "it is read in its own time");
     assert_eq!(bench.pass(0), ["says uname"]);
 }
@@ -351,6 +353,13 @@ fn commands_on_the_console_are_obeyed() {
         bench.type_in(typed);
         assert_eq!(bench.pass(100), expected, "{typed:?}");
     }
+}
+
+#[test]
+fn a_guest_that_panicked_says_no_more() {
+    let mut bench = Bench::running("console_bytes = 1000000");
+    bench.type_in("panic\n");
+    assert_eq!(bench.pass(100), ["says panic\n", "Crashed Guest"]);
 }
 
 #[test]
