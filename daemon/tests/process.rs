@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests may wait, for disks and for each other")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -126,23 +126,21 @@ fn a_daemon_that_was_killed_is_followed_by_the_next_one() {
 fn two_daemons_that_start_at_once_for_one_socket_become_one() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("one.sock");
-    let mut daemons: Vec<Child> = (0..8)
+    // A dead one is there, so that each of them has something to replace.
+    drop(UnixListener::bind(&socket).unwrap());
+    let mut daemons: Vec<Daemon> = (0..8)
         .map(|number| {
             let mut command = command(&dir.path().join(number.to_string()));
             command.arg("--listen").arg(format!("unix:{}", socket.display())).stderr(Stdio::null());
-            command.spawn().unwrap()
+            Daemon { child: command.spawn().unwrap(), socket: socket.clone() }
         })
         .collect();
     let end = Instant::now() + ENOUGH;
-    while daemons.iter_mut().filter_map(|child| child.try_wait().unwrap()).count() < 7 {
+    while daemons.iter_mut().filter_map(|daemon| daemon.child.try_wait().unwrap()).count() < 7 {
         assert!(Instant::now() < end, "more than one is left");
         std::thread::sleep(Duration::from_millis(2));
     }
     UnixStream::connect(&socket).unwrap();
-    for mut daemon in daemons {
-        let _ = daemon.kill();
-        let _ = daemon.wait();
-    }
 }
 
 #[test]
