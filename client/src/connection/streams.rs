@@ -1,0 +1,185 @@
+//! Streams: a console's bytes in both directions, bounded by credit.
+//!
+//! What the daemon may send is bounded by the credit it has; credit is granted as data are fetched from here, so a
+//! program that does not fetch holds at most one credit's worth of memory and never stops the other traffic.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use vmwire_protocol::message::{ConsoleOpenCall, Failure};
+
+use super::{Connection, UNSENT_BYTES_MAX};
+use crate::error::Error;
+use crate::request;
+
+/// An open console. It ends with the link it was opened on.
+#[derive(Debug)]
+pub struct Console {
+    stream: u32,
+    generation: u64,
+    /// Bytes sent so far.
+    sent: u64,
+    /// The position of the next byte expected.
+    offset: u64,
+    writer: String,
+    _alive: Arc<()>,
+}
+
+impl Console {
+    /// Who wrote to this console when it was opened; empty for nobody.
+    #[must_use]
+    pub fn writer(&self) -> &str {
+        &self.writer
+    }
+
+    /// The position of the next byte: how much the guest has written before it.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+/// What was fetched from a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// Bytes, and how many before them are lost because nobody fetched them in time.
+    Data {
+        /// Lost bytes.
+        lost: u64,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// The daemon sends no more, and says why unless it just ended.
+    End(Option<Failure>),
+}
+
+/// What has arrived on a stream and was not fetched.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    alive: Weak<()>,
+    chunks: VecDeque<(u64, Vec<u8>)>,
+    end: Option<Option<Failure>>,
+}
+
+impl Connection {
+    /// Opens a console.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn open_console(&mut self, call: ConsoleOpenCall, deadline: Option<Duration>) -> Result<Console, Error> {
+        let answer = self.call(request::ConsoleOpen(call), deadline)?;
+        // What nobody will fetch any more has no place here.
+        self.streams
+            .retain(|(generation, _), stream| *generation == self.generation || stream.alive.strong_count() > 0);
+        let alive = Arc::new(());
+        self.streams.entry((self.generation, answer.stream)).or_default().alive = Arc::downgrade(&alive);
+        Ok(Console {
+            stream: answer.stream,
+            generation: self.generation,
+            sent: 0,
+            offset: answer.offset,
+            writer: answer.writer.into_string(),
+            _alive: alive,
+        })
+    }
+
+    /// Fetches what has arrived on a console, without waiting.
+    ///
+    /// # Errors
+    /// When the link that the console was opened on is lost.
+    pub fn take_console(&mut self, console: &mut Console) -> Result<Option<Received>, Error> {
+        let Some(incoming) = self.streams.get_mut(&(console.generation, console.stream)) else {
+            return Err(self.reason());
+        };
+        let Some((offset, data)) = incoming.chunks.pop_front() else {
+            return match &incoming.end {
+                Some(why) => Ok(Some(Received::End(why.clone()))),
+                None => self.check(console).map(|()| None),
+            };
+        };
+        if let Some(link) = self.link.as_mut().filter(|_| console.generation == self.generation) {
+            link.session.stream_taken(console.stream, data.len());
+            link.write();
+        }
+        let lost = offset.saturating_sub(console.offset);
+        console.offset = offset.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        Ok(Some(Received::Data { lost, data }))
+    }
+
+    /// Fetches what arrives on a console, waiting for it for at most `timeout`; `None` when the time is over.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn read_console(
+        &mut self,
+        console: &mut Console,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Received>, Error> {
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            if let Some(received) = self.take_console(console)? {
+                return Ok(Some(received));
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(None);
+            }
+            // A link that breaks may have brought something before: taking it tells.
+            let _broken = self.turn(until, None);
+        }
+    }
+
+    /// How many bytes [`Connection::write_console`] would take now.
+    #[must_use]
+    pub fn console_room(&mut self, console: &Console) -> usize {
+        if self.check(console).is_err() || self.unsent() > UNSENT_BYTES_MAX {
+            return 0;
+        }
+        self.link.as_ref().map_or(0, |link| link.session.stream_room(console.stream))
+    }
+
+    /// Sends bytes to a console, as many as there is room for, and says how many. Without waiting.
+    ///
+    /// # Errors
+    /// When the link that the console was opened on is lost.
+    pub fn write_console(&mut self, console: &mut Console, data: &[u8]) -> Result<usize, Error> {
+        self.check(console)?;
+        let count = self.console_room(console).min(data.len());
+        let Some(now) = data.get(..count).filter(|now| !now.is_empty()) else { return Ok(0) };
+        let Some(link) = self.link.as_mut() else { return Err(self.reason()) };
+        if link.session.stream_send(console.stream, 0, console.sent, now).is_err() {
+            return Ok(0);
+        }
+        console.sent += u64::try_from(count).unwrap_or(u64::MAX);
+        link.write();
+        Ok(count)
+    }
+
+    /// Says that no more is sent to a console. What the guest writes still comes.
+    ///
+    /// # Errors
+    /// When the link that the console was opened on is lost.
+    pub fn end_console(&mut self, console: &Console) -> Result<(), Error> {
+        self.check(console)?;
+        if let Some(link) = self.link.as_mut() {
+            link.session.stream_end(console.stream, None);
+            link.write();
+        }
+        Ok(())
+    }
+
+    fn check(&self, console: &Console) -> Result<(), Error> {
+        if console.generation == self.generation && self.link.is_some() {
+            return Ok(());
+        }
+        Err(self.reason())
+    }
+
+    pub(super) fn take_data(&mut self, stream: u32, offset: u64, data: Vec<u8>) {
+        self.streams.entry((self.generation, stream)).or_default().chunks.push_back((offset, data));
+    }
+
+    pub(super) fn take_end(&mut self, stream: u32, why: Option<Failure>) {
+        self.streams.entry((self.generation, stream)).or_default().end.get_or_insert(why);
+    }
+}

@@ -1,0 +1,266 @@
+//! Lists of virtual machines: chosen fields of chosen ones, from a daemon of any minor.
+//!
+//! Minor 1 answers in one round trip per page. A daemon of minor 0 is asked for the names, then for each one by itself,
+//! all in flight at once; filters and choice of fields are then done here, by the same rules.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use vmwire_protocol::message::{
+    Cursor, ListCall, VmCall, VmCell, VmFilter, VmInfo, VmListCall, code, filter_comparison, vm_field,
+};
+use vmwire_protocol::xdr::{List, Text};
+
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::request;
+
+/// How many are asked for at once where they have to be asked for one by one. Well under what a daemon takes.
+const IN_FLIGHT: usize = 64;
+
+/// What was asked for, ordered by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The newest event that the list includes: subscribe behind it, and nothing is missed.
+    pub cursor: Cursor,
+    /// A row per virtual machine, its cells in the order of the fields asked for.
+    pub rows: Vec<Vec<VmCell>>,
+}
+
+impl Connection {
+    /// Lists fields of the virtual machines for which all `filters` hold. `fields` and filters use the numbers of
+    /// [`vm_field`] and [`filter_comparison`].
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn list_vms(
+        &mut self,
+        fields: &[u32],
+        filters: &[VmFilter],
+        deadline: Option<Duration>,
+    ) -> Result<Listing, Error> {
+        if self.minor() >= 1 {
+            match self.list_rows(fields, filters, deadline) {
+                // The daemon that answers after a reconnection may be an older one.
+                Err(error) if error.is(code::UNSUPPORTED) || error.is(code::UNKNOWN_PROCEDURE) => {}
+                done => return done,
+            }
+        }
+        self.list_one_by_one(fields, filters, deadline)
+    }
+
+    fn list_rows(
+        &mut self,
+        fields: &[u32],
+        filters: &[VmFilter],
+        deadline: Option<Duration>,
+    ) -> Result<Listing, Error> {
+        let fields = List::new(fields).map_err(|_| Error::Request("too many fields".to_owned()))?;
+        let filters = List::new(filters).map_err(|_| Error::Request("too many filters".to_owned()))?;
+        let mut cursor = None;
+        let mut rows = Vec::new();
+        let mut after = Text::default();
+        loop {
+            let call = VmListCall { fields: fields.clone(), filters: filters.clone(), after, rows_max: 0 };
+            let answer = self.call(request::VmList(call), deadline)?;
+            // The first page's cursor holds for the whole: events behind it may repeat a later page, none is missing.
+            let cursor = cursor.get_or_insert(answer.cursor);
+            rows.extend(answer.rows.into_vec().into_iter().map(|row| row.cells.into_vec()));
+            if answer.next.is_empty() {
+                return Ok(Listing { cursor: cursor.clone(), rows });
+            }
+            after = answer.next;
+        }
+    }
+
+    fn list_one_by_one(
+        &mut self,
+        fields: &[u32],
+        filters: &[VmFilter],
+        deadline: Option<Duration>,
+    ) -> Result<Listing, Error> {
+        let (cursor, names) = self.vm_names(deadline)?;
+        let mut names = names.into_iter();
+        let mut pending = VecDeque::new();
+        let mut rows = Vec::new();
+        loop {
+            while pending.len() < IN_FLIGHT
+                && let Some(name) = names.next()
+            {
+                pending.push_back(self.begin(request::VmShow(VmCall { vm: Text::clipped(&name) }), deadline)?);
+            }
+            let Some(next) = pending.pop_front() else {
+                return Ok(Listing { cursor, rows });
+            };
+            match self.wait(next) {
+                Ok(answer) if filters.iter().all(|filter| holds(filter, &answer.vm)) => {
+                    rows.push(fields.iter().map(|&field| cell(&answer.vm, field)).collect());
+                }
+                Ok(_) => {}
+                // It was undefined between the two questions.
+                Err(error) if error.is(code::NOT_FOUND) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The names of all virtual machines, in order, and the newest event that they include.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn vm_names(&mut self, deadline: Option<Duration>) -> Result<(Cursor, Vec<String>), Error> {
+        let mut names = Vec::new();
+        let mut cursor = None;
+        let mut after = Text::default();
+        loop {
+            let answer = self.call(request::VmNames(ListCall { after, rows_max: 0 }), deadline)?;
+            names.extend(answer.names.into_vec().into_iter().map(Text::into_string));
+            let cursor = cursor.get_or_insert(answer.cursor);
+            if answer.next.is_empty() {
+                return Ok((cursor.clone(), names));
+            }
+            after = answer.next;
+        }
+    }
+}
+
+/// A field of what is known of a virtual machine, as minor 1 would answer it.
+fn cell(vm: &VmInfo, field: u32) -> VmCell {
+    let number = |number: u64| VmCell::Number(number);
+    let unless_zero = |number: u64| if number == 0 { VmCell::Absent } else { VmCell::Number(number) };
+    let text = |text: &str| VmCell::Text(Text::clipped(text));
+    match field {
+        vm_field::NAME => text(&vm.name),
+        vm_field::UUID => text(&show_uuid(&vm.uuid.0)),
+        vm_field::STATE => number(vm.state.into()),
+        vm_field::REASON => number(vm.reason.into()),
+        vm_field::SINCE_NS => number(vm.since_ns),
+        vm_field::TITLE => text(&vm.title),
+        vm_field::MEMORY_BYTES => number(vm.memory_bytes),
+        vm_field::CPUS => number(vm.cpus.into()),
+        vm_field::MACHINE => text(&vm.machine),
+        vm_field::ACCELERATOR if vm.accelerator.is_empty() => VmCell::Absent,
+        vm_field::ACCELERATOR => text(&vm.accelerator),
+        vm_field::PID => unless_zero(vm.pid.into()),
+        vm_field::AUTOSTART => number(vm.autostart.into()),
+        vm_field::OPERATION => unless_zero(vm.operation),
+        vm_field::DISKS => items(vm.disks.iter().map(|disk| &*disk.path)),
+        vm_field::FORWARDS => items(vm.nics.iter().flat_map(|nic| nic.forwards.iter().map(|forward| &**forward))),
+        vm_field::CHANNELS => items(vm.channels.iter().map(|channel| &**channel)),
+        _ => VmCell::Absent,
+    }
+}
+
+fn items<'a>(texts: impl Iterator<Item = &'a str>) -> VmCell {
+    VmCell::Items(List::clipped(texts.map(Text::clipped)))
+}
+
+/// Whether a condition holds. Where the cell is absent or of another sort, only `NOT_EQUAL` does.
+fn holds(filter: &VmFilter, vm: &VmInfo) -> bool {
+    let cell = cell(vm, filter.field);
+    match (filter.comparison, &cell, &filter.value) {
+        (filter_comparison::EQUAL, cell, value) => cell == value,
+        (filter_comparison::NOT_EQUAL, cell, value) => cell != value,
+        (filter_comparison::AT_LEAST, VmCell::Number(number), VmCell::Number(least)) => number >= least,
+        (filter_comparison::AT_MOST, VmCell::Number(number), VmCell::Number(most)) => number <= most,
+        (filter_comparison::MATCHES, VmCell::Text(text), VmCell::Text(pattern)) => matches(pattern, text),
+        (filter_comparison::MATCHES, VmCell::Items(items), VmCell::Text(pattern)) => {
+            items.iter().any(|item| matches(pattern, item))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a text is of a pattern in which `*` stands for any text and `?` for one character. Takes time in proportion
+/// to the product of both lengths at most: when it fails, only the newest `*` is made longer.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(&c) = text.get(t) {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(&wanted) if wanted == '?' || wanted == c => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((at, from)) = star else { return false };
+                star = Some((at, from + 1));
+                p = at + 1;
+                t = from + 1;
+            }
+        }
+    }
+    pattern.iter().skip(p).all(|&c| c == '*')
+}
+
+/// A uuid in the form of RFC 9562.
+#[must_use]
+pub fn show_uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        let table = [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("web*", "web-1", true),
+            ("web*", "aweb", false),
+            ("*web", "aweb", true),
+            ("w?b", "wéb", true),
+            ("w?b", "wb", false),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*a*b*", "xxbxxaxx", false),
+            ("a*ab", "aaab", true),
+            ("**", "abc", true),
+            ("a?", "a", false),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_malicious_pattern_takes_no_more_than_the_product() {
+        let pattern = "*a".repeat(500) + "b";
+        assert!(!matches(&pattern, &"a".repeat(1024)));
+    }
+
+    #[test]
+    fn an_absent_cell_differs_from_everything_and_compares_with_nothing() {
+        let vm = VmInfo { memory_bytes: 5, title: Text::clipped("t"), ..VmInfo::default() };
+        let hold = |field, comparison, value| holds(&VmFilter { field, comparison, value }, &vm);
+        let text = |text: &str| VmCell::Text(Text::clipped(text));
+        assert!(hold(vm_field::PID, filter_comparison::NOT_EQUAL, VmCell::Number(1)));
+        assert!(!hold(vm_field::PID, filter_comparison::AT_LEAST, VmCell::Number(0)));
+        assert!(!hold(vm_field::ACCELERATOR, filter_comparison::MATCHES, text("*")));
+        assert!(hold(vm_field::MEMORY_BYTES, filter_comparison::AT_LEAST, VmCell::Number(5)));
+        assert!(!hold(vm_field::MEMORY_BYTES, filter_comparison::AT_LEAST, VmCell::Number(6)));
+        assert!(hold(vm_field::MEMORY_BYTES, filter_comparison::AT_MOST, VmCell::Number(5)));
+        assert!(!hold(vm_field::MEMORY_BYTES, filter_comparison::MATCHES, text("5")));
+        assert!(hold(vm_field::TITLE, filter_comparison::EQUAL, text("t")));
+    }
+
+    #[test]
+    fn uuids_are_shown_in_their_canonical_form() {
+        let bytes = [0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0x00];
+        assert_eq!(show_uuid(&bytes), "123e4567-e89b-12d3-a456-426614174000");
+    }
+}
