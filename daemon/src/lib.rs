@@ -8,6 +8,7 @@
 
 pub mod arguments;
 pub mod config;
+pub mod dispatch;
 pub mod driver;
 pub mod event_loop;
 pub mod files;

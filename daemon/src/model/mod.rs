@@ -1,10 +1,15 @@
 //! What a host with virtual machines is, apart from wire, loop and hypervisor. Imports nothing of ours.
 
+pub mod admission;
+pub mod console;
 mod definition;
 mod id;
 mod name;
+pub mod operation;
+pub mod ring;
 mod state;
 mod toml_keys;
+mod vm;
 
 pub use definition::{
     Accel, Boot, CPU_MODELS, Cpu, Definition, DefinitionError, DefinitionErrorKind, Disk, DiskBus, DiskFormat, Forward,
@@ -14,3 +19,4 @@ pub use id::{OperationId, VmId};
 pub use name::{NameError, VmName};
 pub use state::{StateReason, VmState};
 pub use toml_keys::{TomlKeys, TomlProblem, nearest};
+pub use vm::{Vm, Vms};

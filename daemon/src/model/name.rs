@@ -1,5 +1,6 @@
 //! Names of virtual machines: 1 to 64 of `[A-Za-z0-9._-]`, a letter or digit first, and no uuid.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -50,6 +51,12 @@ impl FromStr for VmName {
             return Err(NameError::Uuid);
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl Borrow<str> for VmName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -142,7 +142,7 @@ impl ClientSession {
     }
 
     /// Takes the next packet off `input` or off what is held. Ask until it is `Idle` or `Closed`; `input` is empty then.
-    pub fn step<'a>(&'a mut self, input: &mut &'a [u8]) -> ClientStep<'a> {
+    pub fn step<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> ClientStep<'s> {
         if let Some(closing) = &self.core.closing {
             *input = &[];
             return ClientStep::Closed(closing.clone());

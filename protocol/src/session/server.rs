@@ -203,7 +203,7 @@ impl ServerSession {
 
     /// Takes the next packet off `input` or off what is held. Ask until it is `Idle`, `Blocked` or `Closed`; `input` is
     /// empty then.
-    pub fn step<'a>(&'a mut self, now: Instant, input: &mut &'a [u8]) -> Step<'a> {
+    pub fn step<'s, 'i: 's>(&'s mut self, now: Instant, input: &mut &'i [u8]) -> Step<'s> {
         if self.core.phase == Phase::Closed {
             self.deframer.clear();
             *input = &[];
@@ -365,6 +365,11 @@ impl ServerSession {
     /// Bytes held on behalf of this connection: unsent ones, and those of packets not taken yet.
     pub fn held_bytes(&self) -> usize {
         self.deframer.held() + self.core.outbox.unsent().len()
+    }
+
+    /// Bytes that wait to be written.
+    pub fn unsent_bytes(&self) -> usize {
+        self.core.outbox.unsent().len()
     }
 
     /// Bytes received of packets that were not taken yet.

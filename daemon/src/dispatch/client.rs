@@ -1,0 +1,239 @@
+//! Who is connected: the session of each, and what it asked to be told.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+use vmwire_protocol::session::{Peer, ServerSession};
+
+use super::event::Subscription;
+use crate::model::VmId;
+
+/// Names a connection. `number` is never reused, so that what was meant for one never reaches another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// Counts connections from 1.
+    pub number: u64,
+    slot: usize,
+}
+
+/// Someone at the door.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// As in `unix`.
+    pub transport: &'static str,
+    /// Who it is and what it may do; why not, if it may nothing.
+    pub peer: Result<Peer, String>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) session: ServerSession,
+    pub(super) transport: &'static str,
+    pub(super) since_ns: u64,
+    pub(super) subscription: Option<Subscription>,
+    pub(super) streams: Streams,
+    /// The peer sends no more.
+    pub(super) ended: bool,
+    /// The connection is to be cut without writing what is unsent.
+    pub(super) cut: bool,
+    /// Bytes that were last counted as held on its behalf.
+    held: usize,
+    dirty: bool,
+}
+
+/// The console streams of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams(Vec<ConsoleStream>);
+
+/// A console that a connection has open.
+#[derive(Debug)]
+pub(super) struct ConsoleStream {
+    pub(super) stream: u32,
+    pub(super) vm: VmId,
+    /// Position of the next byte to be sent.
+    pub(super) position: u64,
+    /// Whether it may write.
+    pub(super) writes: bool,
+    /// What the client typed and the guest has not taken yet; bounded by the stream's credit.
+    pub(super) typed: VecDeque<u8>,
+}
+
+impl Client {
+    /// The session, and beside it what a packet that was lent out of the session goes into.
+    pub(super) fn parts(&mut self) -> (&mut ServerSession, &mut Streams) {
+        (&mut self.session, &mut self.streams)
+    }
+}
+
+impl Streams {
+    pub(super) fn insert(&mut self, stream: ConsoleStream) {
+        self.0.push(stream);
+    }
+
+    pub(super) fn remove(&mut self, stream: u32) -> Option<ConsoleStream> {
+        let at = self.0.iter().position(|open| open.stream == stream)?;
+        let removed = self.0.swap_remove(at);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+        Some(removed)
+    }
+
+    pub(super) fn get_mut(&mut self, stream: u32) -> Option<&mut ConsoleStream> {
+        self.0.iter_mut().find(|open| open.stream == stream)
+    }
+
+    pub(super) fn numbers(&self) -> Vec<u32> {
+        self.0.iter().map(|open| open.stream).collect()
+    }
+
+    /// Takes over what was typed. What a reader sends is not kept; it is told so when it is looked at.
+    pub(super) fn receive(&mut self, stream: u32, data: &[u8]) {
+        if let Some(open) = self.get_mut(stream)
+            && open.writes
+        {
+            open.typed.extend(data);
+        }
+    }
+}
+
+/// All connections.
+///
+/// Invariant: `held` is the sum of the `held` of all clients; `dirty` holds exactly the ids of those whose `dirty` is set,
+/// and possibly some that are gone.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    slots: Slab<(u64, Box<Client>)>,
+    last: u64,
+    held: usize,
+    dirty: VecDeque<ConnectionId>,
+}
+
+impl Clients {
+    pub(super) fn insert(&mut self, session: ServerSession, transport: &'static str, since_ns: u64) -> ConnectionId {
+        self.last += 1;
+        let client = Client {
+            session,
+            transport,
+            since_ns,
+            subscription: None,
+            streams: Streams::default(),
+            ended: false,
+            cut: false,
+            held: 0,
+            dirty: false,
+        };
+        let slot = self.slots.insert((self.last, Box::new(client)));
+        ConnectionId { number: self.last, slot }
+    }
+
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Client> {
+        let (number, client) = self.slots.get(id.slot)?;
+        (*number == id.number).then_some(client)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
+        let (number, client) = self.slots.get_mut(id.slot)?;
+        (*number == id.number).then_some(client)
+    }
+
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Client> {
+        self.get(id)?;
+        let (_, client) = self.slots.remove(id.slot);
+        self.held -= client.held;
+        Some(*client)
+    }
+
+    /// Counts anew what is held on behalf of a connection; answers what is held on behalf of all.
+    pub(super) fn count_held(&mut self, id: ConnectionId) -> usize {
+        let Some((_, client)) = self.slots.get_mut(id.slot).filter(|(number, _)| *number == id.number) else {
+            return self.held;
+        };
+        let held = client.session.held_bytes();
+        self.held = self.held - client.held + held;
+        client.held = held;
+        self.held
+    }
+
+    /// The connection on whose behalf most is held.
+    pub(super) fn holding_most(&self) -> Option<ConnectionId> {
+        let most =
+            self.slots.iter().filter(|(_, (_, client))| !client.cut).max_by_key(|(_, (_, client))| client.held)?;
+        Some(ConnectionId { number: most.1.0, slot: most.0 })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// All ids, ascending by number.
+    pub(super) fn ids(&self) -> Vec<ConnectionId> {
+        let mut ids: Vec<ConnectionId> =
+            self.slots.iter().map(|(slot, (number, _))| ConnectionId { number: *number, slot }).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Notes that a connection has something to write.
+    pub(super) fn mark_dirty(&mut self, id: ConnectionId) {
+        if let Some(client) = self.get_mut(id)
+            && !std::mem::replace(&mut client.dirty, true)
+        {
+            self.dirty.push_back(id);
+        }
+    }
+
+    pub(super) fn poll_dirty(&mut self) -> Option<ConnectionId> {
+        while let Some(id) = self.dirty.pop_front() {
+            if let Some(client) = self.get_mut(id) {
+                client.dirty = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vmwire_protocol::message::role;
+    use vmwire_protocol::session::ServerConfig;
+    use vmwire_protocol::xdr::{Fixed, Text};
+
+    use super::*;
+
+    fn session() -> ServerSession {
+        let config = ServerConfig { newest_minor: 1, server: Text::default(), epoch: Fixed::default() };
+        ServerSession::new(Arc::new(config), Peer { identity: Text::default(), role: role::ADMIN })
+    }
+
+    #[test]
+    fn an_id_of_the_past_finds_nobody_although_its_slot_is_taken_again() {
+        let mut clients = Clients::default();
+        let first = clients.insert(session(), "unix", 1);
+        clients.mark_dirty(first);
+        assert!(clients.remove(first).is_some());
+        let second = clients.insert(session(), "unix", 2);
+        assert_eq!((first.slot, first.number, second.number), (second.slot, 1, 2));
+        assert!(clients.get(first).is_none() && clients.get(second).is_some());
+        assert_eq!(clients.poll_dirty(), None);
+    }
+
+    #[test]
+    fn a_connection_is_dirty_once_until_it_is_taken() {
+        let mut clients = Clients::default();
+        let id = clients.insert(session(), "unix", 1);
+        clients.mark_dirty(id);
+        clients.mark_dirty(id);
+        assert_eq!((clients.poll_dirty(), clients.poll_dirty()), (Some(id), None));
+        clients.mark_dirty(id);
+        assert_eq!(clients.poll_dirty(), Some(id));
+    }
+}

@@ -1,0 +1,169 @@
+//! Connections come, are counted, are shown out, and go.
+
+use log::{info, warn};
+use vmwire_protocol::limits::TOTAL_BYTES_MAX;
+use vmwire_protocol::message::{ConnectionInfo, ConnectionListAnswer, Failure, ListCall, ServerData, code, role};
+use vmwire_protocol::session::{Peer, ServerSession};
+use vmwire_protocol::xdr::Text;
+
+use super::client::{Arrival, ConnectionId};
+use super::convert::count;
+use super::page;
+use super::{Dispatch, Outcome, Reply, Turn};
+
+/// When somebody who found no room may try again, in milliseconds.
+const RETRY_AFTER_MS: u32 = 1000;
+
+impl Dispatch {
+    /// Takes in a connection. It is always taken in, and told if it may not stay.
+    pub fn accept(&mut self, turn: &mut Turn<'_>, arrival: Arrival) -> ConnectionId {
+        let Arrival { transport, peer } = arrival;
+        let refusal = match &peer {
+            Err(why) => Some(Failure::new(code::DENIED, why)),
+            Ok(_) if self.leaving => Some(Failure::new(code::GOING_AWAY, "the daemon is leaving")),
+            Ok(_) if count(self.clients.len()) >= self.daemon.connections_max => Some(self.too_many_connections()),
+            Ok(_) => None,
+        };
+        let peer = peer.unwrap_or(Peer { identity: Text::default(), role: role::OBSERVER });
+        let session = ServerSession::new(self.session.clone(), peer);
+        let id = self.clients.insert(session, transport, turn.now.utc_ns);
+        match refusal {
+            Some(failure) => {
+                warn!("connection {}: refused: {}", id.number, failure.message);
+                self.close(turn, id, failure);
+            }
+            None => info!("connection {}: {transport}, {}", id.number, self.identity(id)),
+        }
+        id
+    }
+
+    fn too_many_connections(&self) -> Failure {
+        let mut failure = Failure::new(code::OVERLOADED, "there are as many connections as there may be")
+            .detail("limit", &self.daemon.connections_max.to_string());
+        failure.retry_after_ms = RETRY_AFTER_MS;
+        failure
+    }
+
+    /// The peer sends no more: whole packets are carried out, open calls answered, then the connection closes.
+    pub fn input_ended(&mut self, id: ConnectionId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.ended = true;
+        }
+    }
+
+    /// Whether a connection is to be closed as soon as its outbox is empty.
+    pub fn is_closing(&self, id: ConnectionId) -> bool {
+        self.clients
+            .get(id)
+            .is_none_or(|client| client.session.is_closed() || client.ended && !client.session.has_open_calls())
+    }
+
+    /// Whether a connection is to be closed now, whatever is unsent.
+    pub fn is_cut(&self, id: ConnectionId) -> bool {
+        self.clients.get(id).is_none_or(|client| client.cut)
+    }
+
+    /// A connection is gone. Its waits, subscription and streams end; operations that were received whole go on.
+    pub fn gone(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.release(turn, id);
+        if self.clients.remove(id).is_some() {
+            info!("connection {}: gone", id.number);
+        }
+    }
+
+    /// Sends a connection its last packet and lets go of what it waits for.
+    pub(super) fn close(&mut self, turn: &mut Turn<'_>, id: ConnectionId, failure: Failure) {
+        self.release(turn, id);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.session.close(failure);
+            self.clients.mark_dirty(id);
+        }
+    }
+
+    /// Lets go of what is done on behalf of a connection.
+    fn release(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.subscribers.remove(&id);
+        self.halves.cancel(id);
+        for key in self.calls.of_connection(id) {
+            self.calls.take(key);
+        }
+        let streams = self.clients.get_mut(id).map(|client| client.streams.numbers()).unwrap_or_default();
+        for stream in streams {
+            self.console_over(turn, id, stream);
+        }
+    }
+
+    /// After anything that changed what is held for a connection: keeps the books and the bounds.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.session.is_closed() {
+            self.release(turn, id);
+        } else {
+            match client.session.poll_timeout() {
+                Some(at) => self.halves.set(at, id),
+                None => {
+                    self.halves.cancel(id);
+                }
+            }
+        }
+        if self.clients.count_held(id) > TOTAL_BYTES_MAX {
+            self.relieve(turn);
+        }
+    }
+
+    /// Cuts the connection on whose behalf most is held.
+    fn relieve(&mut self, turn: &mut Turn<'_>) {
+        let Some(id) = self.clients.holding_most() else { return };
+        warn!("connection {}: cut, for it holds the most of more than {TOTAL_BYTES_MAX} bytes", id.number);
+        self.close(turn, id, Failure::new(code::OVERLOADED, "too much is held for all connections together"));
+        if let Some(client) = self.clients.get_mut(id) {
+            client.cut = true;
+        }
+        self.clients.count_held(id);
+    }
+
+    /// Who a connection is.
+    pub(super) fn identity(&self, id: ConnectionId) -> String {
+        self.clients.get(id).map(|client| client.session.peer().identity.to_string()).unwrap_or_default()
+    }
+
+    pub(super) fn connection_list(&self, own: ConnectionId, call: &ListCall) -> Result<ConnectionListAnswer, Failure> {
+        let after = page::number_after(&call.after)?;
+        let ids = self.clients.ids().into_iter().filter(|id| id.number > after);
+        let rows = ids.filter_map(|id| self.connection_info(own, id));
+        let (rows, next) = page::rows(rows, call.rows_max, |row| row.id.to_string());
+        Ok(ConnectionListAnswer { rows, next })
+    }
+
+    fn connection_info(&self, own: ConnectionId, id: ConnectionId) -> Option<ConnectionInfo> {
+        let client = self.clients.get(id)?;
+        let session = &client.session;
+        Some(ConnectionInfo {
+            id: id.number,
+            transport: Text::clipped(client.transport),
+            identity: session.peer().identity.clone(),
+            role: session.peer().role,
+            name: Text::clipped(session.client_name()),
+            minor: session.minor(),
+            since_ns: client.since_ns,
+            calls: session.calls(),
+            calls_open: session.calls_open(),
+            streams: session.streams_open(),
+            subscribed: client.subscription.is_some(),
+            unsent_bytes: count(session.unsent_bytes()),
+            own: id == own,
+        })
+    }
+
+    pub(super) fn connection_kick(&mut self, turn: &mut Turn<'_>, by: ConnectionId, number: u64) -> Outcome {
+        let by = self.identity(by);
+        let id = self.clients.ids().into_iter().find(|id| id.number == number).ok_or_else(|| {
+            Failure::new(code::NOT_FOUND, "there is no such connection")
+                .about("connection", &number.to_string())
+                .hint("vmwire connection list shows those that are there")
+        })?;
+        info!("connection {number}: closed by {by}");
+        self.close(turn, id, Failure::new(code::GOING_AWAY, &format!("the connection was closed by {by}")));
+        Ok(Reply::Now(ServerData::ConnectionKick))
+    }
+}

@@ -1,0 +1,161 @@
+//! Events: encoded once, kept in one ring, shown to each subscriber from its own position.
+
+use bytes::Bytes;
+use vmwire_protocol::message::{
+    Cursor, Event, EventDaemonStarted, Gap, ServerData, SubscribeAnswer, SubscribeCall, event_kind,
+};
+use vmwire_protocol::xdr::{self, Fixed, Opaque, Text, Wire};
+
+use super::client::ConnectionId;
+use super::store::Restored;
+use super::{Dispatch, Turn, convert};
+use crate::model::ring::{Kept, Ring};
+use crate::model::{OperationId, VmId};
+
+/// What a connection asked to be told, and how far it has been told.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// The next event to be looked at.
+    next: u64,
+    /// Its place in the sequence is unknown: GAP 0..0 comes first.
+    unknown: bool,
+    vm: String,
+    kinds: Vec<u32>,
+}
+
+impl Subscription {
+    fn wants(&self, event: &Kept) -> bool {
+        let kind = self.kinds.is_empty() || self.kinds.contains(&event.kind);
+        let vm = self.vm.is_empty()
+            || event.vm.as_ref().is_some_and(|(id, name)| *name == self.vm || id.to_string() == self.vm);
+        kind && vm
+    }
+}
+
+/// The ring out of the events that were kept from before. What cannot be read ends it: the ring has no holes.
+pub(super) fn restore(restored: Restored) -> Ring {
+    let mut ring = Ring::starting_at(restored.events.first().map_or(1, |(sequence, _)| *sequence));
+    for (sequence, encoded) in restored.events {
+        match kept(sequence, encoded) {
+            Some(event) if sequence == ring.next() => ring.push(event),
+            _ => break,
+        }
+    }
+    ring
+}
+
+fn kept(sequence: u64, encoded: Bytes) -> Option<Kept> {
+    let (number, body) = encoded.split_first_chunk()?;
+    let Some(Ok(ServerData::Event(event))) = ServerData::decode_body(u32::from_be_bytes(*number), body) else {
+        return None;
+    };
+    let vm = event.vm.as_ref().map(|vm| (convert::vm_id(vm), vm.name.to_string()));
+    (event.sequence == sequence).then_some(Kept { vm, kind: event.kind, encoded })
+}
+
+impl Dispatch {
+    /// The newest event.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor { epoch: self.session.epoch, sequence: self.ring.newest() }
+    }
+
+    /// Something happened: encodes it, keeps it, and lets the subscribers be shown it at the end of the turn.
+    pub(super) fn emit<T: Wire>(
+        &mut self,
+        turn: &Turn<'_>,
+        kind: u32,
+        vm: Option<(VmId, String)>,
+        operation: Option<OperationId>,
+        detail: &T,
+    ) {
+        let mut bytes = Vec::new();
+        // A detail is made of bounded types whose bounds add up to less than the bound of `detail`.
+        let encoded = xdr::encode(&mut bytes, detail);
+        debug_assert!(encoded.is_ok() && bytes.len() <= 16384, "{encoded:?}");
+        let sequence = self.ring.next();
+        let event = Event {
+            epoch: self.session.epoch,
+            sequence,
+            time_ns: turn.now.utc_ns,
+            operation: operation.map_or(0, |operation| operation.0),
+            vm: vm.as_ref().map(|(id, name)| convert::vm_ref(*id, name)),
+            kind,
+            detail: Opaque::new(bytes).unwrap_or_default(),
+        };
+        let mut encoded = Vec::new();
+        let outcome = ServerData::Event(event).encode(&mut encoded);
+        debug_assert!(outcome.is_ok(), "{outcome:?}");
+        let encoded = Bytes::from(encoded);
+        self.store.append(sequence, &encoded);
+        self.ring.push(Kept { vm, kind, encoded });
+        self.events_pending = true;
+    }
+
+    pub(super) fn emit_daemon_started(&mut self, turn: &Turn<'_>) {
+        let release = Text::clipped(&self.daemon.release);
+        self.emit(turn, event_kind::DAEMON_STARTED, None, None, &EventDaemonStarted { release });
+    }
+
+    pub(super) fn subscribe(&mut self, id: ConnectionId, call: SubscribeCall) -> SubscribeAnswer {
+        let newest = self.ring.newest();
+        let (next, unknown) = match call.after {
+            None => (newest + 1, false),
+            // A place beyond the newest is of a sequence that we do not know, whatever it calls itself.
+            Some(after) if after.epoch == self.session.epoch && after.sequence <= newest => (after.sequence + 1, false),
+            Some(_) => (self.ring.first(), true),
+        };
+        if let Some(client) = self.clients.get_mut(id) {
+            let (vm, kinds) = (call.vm.into_string(), call.kinds.into_vec());
+            client.subscription = Some(Subscription { next, unknown, vm, kinds });
+            self.subscribers.insert(id);
+            self.events_pending = true;
+        }
+        let sequence = next.max(self.ring.first());
+        SubscribeAnswer { first: Cursor { epoch: self.session.epoch, sequence } }
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: ConnectionId) {
+        self.subscribers.remove(&id);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.subscription = None;
+        }
+    }
+
+    /// Shows a subscriber what it has not seen, as far as there is room. Says whether anything was shown.
+    pub(super) fn show_events(&mut self, id: ConnectionId) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        let Some(subscription) = client.subscription.as_mut() else { return false };
+        let session = &mut client.session;
+        let mut shown = false;
+        while session.event_room() {
+            let gap = if subscription.unknown {
+                Some((0, 0))
+            } else if subscription.next < self.ring.first() {
+                Some((subscription.next, self.ring.first() - 1))
+            } else {
+                None
+            };
+            if let Some((first, last)) = gap {
+                session.event(&encode_gap(self.session.epoch, first, last));
+                subscription.unknown = false;
+                subscription.next = subscription.next.max(self.ring.first());
+                shown = true;
+                continue;
+            }
+            let Some(event) = self.ring.at(subscription.next) else { break };
+            subscription.next += 1;
+            if subscription.wants(event) {
+                session.event(&event.encoded);
+                shown = true;
+            }
+        }
+        shown
+    }
+}
+
+fn encode_gap(epoch: Fixed<16>, first: u64, last: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let outcome = ServerData::Gap(Gap { epoch, first, last }).encode(&mut bytes);
+    debug_assert!(outcome.is_ok(), "{outcome:?}");
+    bytes
+}

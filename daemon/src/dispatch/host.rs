@@ -1,0 +1,88 @@
+//! Host info, host capabilities and daemon info: from memory, never from a disk or a monitor.
+
+use vmwire_protocol::message::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer};
+use vmwire_protocol::xdr::{List, Text};
+
+use super::convert::count;
+use super::{Dispatch, is_up};
+
+/// What the host is, read once at the start.
+#[derive(Debug, Clone, Default)]
+pub struct HostFacts {
+    /// Its name.
+    pub hostname: String,
+    /// Its kernel's release.
+    pub kernel: String,
+    /// Its machine, as in `x86_64`.
+    pub architecture: String,
+    /// Processors that the daemon may use.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What the daemon is.
+#[derive(Debug, Clone, Default)]
+pub struct DaemonFacts {
+    /// Its release.
+    pub release: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, in nanoseconds since 1970-01-01 UTC.
+    pub started_ns: u64,
+    /// Where definitions lie; empty where they are not kept.
+    pub state_dir: String,
+    /// Where sockets and run records lie.
+    pub runtime_dir: String,
+    /// Where it listens.
+    pub sockets: Vec<String>,
+    /// Connections at most.
+    pub connections_max: u32,
+}
+
+impl Dispatch {
+    pub(super) fn host_info(&self) -> HostInfoAnswer {
+        HostInfoAnswer {
+            hostname: Text::clipped(&self.host.hostname),
+            kernel: Text::clipped(&self.host.kernel),
+            architecture: Text::clipped(&self.host.architecture),
+            cpus: self.host.cpus,
+            memory_bytes: self.host.memory_bytes,
+            driver: Text::clipped(self.driver.name()),
+            hypervisor: Text::clipped(&self.driver.capabilities().hypervisor),
+            vms_defined: count(self.vms.len()),
+            vms_running: count(self.vms.iter().filter(|vm| is_up(vm)).count()),
+        }
+    }
+
+    pub(super) fn host_capabilities(&self) -> HostCapabilitiesAnswer {
+        let capabilities = self.driver.capabilities();
+        HostCapabilitiesAnswer {
+            hypervisor: Text::clipped(&capabilities.hypervisor),
+            machines: List::clipped(capabilities.machines.iter().map(|name| Text::clipped(name))),
+            cpu_models: List::clipped(capabilities.cpu_models.iter().map(|name| Text::clipped(name))),
+            accelerators: List::clipped(capabilities.accelerators.iter().map(|accelerator| AcceleratorInfo {
+                name: Text::clipped(&accelerator.name),
+                usable: accelerator.usable,
+                why_not: Text::clipped(&accelerator.why_not),
+            })),
+        }
+    }
+
+    pub(super) fn daemon_info(&self) -> DaemonInfoAnswer {
+        DaemonInfoAnswer {
+            release: Text::clipped(&self.daemon.release),
+            pid: self.daemon.pid,
+            started_ns: self.daemon.started_ns,
+            driver: Text::clipped(self.driver.name()),
+            state_dir: Text::clipped(&self.daemon.state_dir),
+            runtime_dir: Text::clipped(&self.daemon.runtime_dir),
+            sockets: List::clipped(self.daemon.sockets.iter().map(|path| Text::clipped(path))),
+            connections: count(self.clients.len()),
+            connections_max: self.daemon.connections_max,
+            calls: self.calls_taken,
+            events: self.cursor(),
+            log_lines_lost: self.store.log_lines_lost(),
+        }
+    }
+}

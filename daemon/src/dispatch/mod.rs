@@ -1,0 +1,374 @@
+//! The daemon's core: packets become work on the model, and what comes of it becomes packets. Pure: it is shown bytes,
+//! readiness and time, and is asked for bytes; sockets are the business of `connection`, waiting that of `server`.
+//!
+//! ```text
+//!   input ─▶ session ─▶ call ─▶ answered at once ─────────────────────────▶ outbox
+//!                         │                                                   ▲
+//!                         ├─▶ operation ─▶ queue of its VM ─▶ driver ─▶ report ┤
+//!                         └─▶ wait for a state or an operation ───────────────┤
+//!                                  ring of events, consoles (read by position) ┘
+//! ```
+//! Nothing is queued per subscriber or reader: both are positions in what is kept once.
+
+mod calls;
+mod client;
+mod connection;
+mod console;
+mod convert;
+mod define;
+mod event;
+mod host;
+mod life;
+mod list;
+mod operation;
+mod page;
+mod refusal;
+mod report;
+mod store;
+#[cfg(test)]
+mod tests;
+mod vm;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::debug;
+use mio::Token;
+use vmwire_protocol::fault::{self, Fault};
+use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
+use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
+
+pub use client::{Arrival, ConnectionId};
+pub use host::{DaemonFacts, HostFacts};
+pub use store::{MemoryStore, Restored, Store};
+
+use self::calls::{CallKey, Calls, Subject};
+use self::client::Clients;
+use self::console::Consoles;
+use self::define::Define;
+use self::life::Task;
+use crate::driver::{Driver, FileAnswer, FileTicket, Host};
+use crate::event_loop::{Now, Timers};
+use crate::model::operation::Operations;
+use crate::model::ring::Ring;
+use crate::model::{Definition, OperationId, Vm, VmId, Vms};
+
+/// What every entry needs: the time of the turn, and the process around the core.
+pub struct Turn<'a> {
+    /// The time of the turn.
+    pub now: Now,
+    /// The loop and the file helper.
+    pub host: &'a mut dyn Host,
+}
+
+/// What the connection's socket is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Read on.
+    Read,
+    /// Do not read until what is unsent was written.
+    Blocked,
+    /// Write what is unsent, then close.
+    Closing,
+}
+
+/// What a daemon is made of.
+pub struct Parts {
+    /// What all sessions have in common.
+    pub session: Arc<ServerConfig>,
+    /// The hypervisor.
+    pub driver: Box<dyn Driver>,
+    /// What outlives the daemon.
+    pub store: Box<dyn Store>,
+    /// Virtual machines that were defined before.
+    pub definitions: Vec<(VmId, Definition)>,
+    /// Events that were kept from before.
+    pub events: Restored,
+    /// What the host is.
+    pub host: HostFacts,
+    /// What the daemon is.
+    pub daemon: DaemonFacts,
+}
+
+/// The daemon's core.
+pub struct Dispatch {
+    session: Arc<ServerConfig>,
+    driver: Box<dyn Driver>,
+    store: Box<dyn Store>,
+    host: HostFacts,
+    daemon: DaemonFacts,
+    vms: Vms,
+    operations: Operations<Failure>,
+    /// What the operations that have not ended are about to do.
+    tasks: HashMap<OperationId, Task>,
+    /// Definitions that wait to be read: one a turn, for they are long and anybody may send many.
+    defines: VecDeque<(CallKey, Define)>,
+    /// Operations that wait for a file to be written or removed.
+    files: HashMap<FileTicket, OperationId>,
+    ring: Ring,
+    clients: Clients,
+    calls: Calls,
+    consoles: Consoles,
+    subscribers: BTreeSet<ConnectionId>,
+    /// Whether events came that were not shown to the subscribers yet.
+    events_pending: bool,
+    /// Shutdowns whose guest has a grace until it has to be down.
+    graces: Timers<OperationId>,
+    /// Half packets that have to become whole.
+    halves: Timers<ConnectionId>,
+    calls_taken: u64,
+    leaving: bool,
+}
+
+/// What comes of a call.
+#[expect(clippy::large_enum_variant, reason = "it is moved twice; a box would be an allocation per call")]
+enum Reply {
+    /// The answer.
+    Now(ServerData),
+    /// It comes when this has happened.
+    Later(Subject),
+}
+
+/// A call is answered, at once or later, or fails.
+type Outcome = Result<Reply, Failure>;
+
+impl Dispatch {
+    /// The core of a daemon that starts.
+    pub fn new(parts: Parts, now: Now) -> Self {
+        let Parts { session, driver, store, definitions, events, host, daemon } = parts;
+        let mut vms = Vms::default();
+        for (id, definition) in definitions {
+            vms.insert(Vm::new(id, definition, now.utc_ns));
+        }
+        Self {
+            session,
+            driver,
+            store,
+            host,
+            daemon,
+            vms,
+            operations: Operations::new(),
+            tasks: HashMap::new(),
+            defines: VecDeque::new(),
+            files: HashMap::new(),
+            ring: event::restore(events),
+            clients: Clients::default(),
+            calls: Calls::default(),
+            consoles: Consoles::default(),
+            subscribers: BTreeSet::new(),
+            events_pending: false,
+            graces: Timers::new(),
+            halves: Timers::new(),
+            calls_taken: 0,
+            leaving: false,
+        }
+    }
+
+    /// Says that the daemon has started, takes up what the driver found, and starts what starts with the daemon.
+    pub fn start(&mut self, turn: &mut Turn<'_>) {
+        self.emit_daemon_started(turn);
+        self.collect(turn);
+        self.autostart(turn);
+        self.collect(turn);
+    }
+
+    /// Shows bytes that a connection received. With none, asks it to go on with those that were kept.
+    pub fn input(&mut self, turn: &mut Turn<'_>, id: ConnectionId, bytes: &[u8]) -> Flow {
+        let mut input = bytes;
+        let flow = loop {
+            let Some(client) = self.clients.get_mut(id) else { return Flow::Closing };
+            let (session, streams) = client.parts();
+            match session.step(turn.now.monotonic, &mut input) {
+                Step::Handled => {}
+                Step::Call(call) => self.call(turn, id, call),
+                Step::Cancelled(serial) => self.cancelled(turn, CallKey { connection: id, serial }),
+                Step::Unsubscribed => self.unsubscribe(id),
+                Step::StreamData { stream, data, .. } => {
+                    streams.receive(stream, data);
+                    self.console_input(turn, id, stream);
+                }
+                Step::StreamRoom(stream) => self.console_output(id, stream),
+                Step::StreamEnded(stream) => self.console_input_ended(turn, id, stream),
+                Step::StreamOver { stream, .. } => self.console_over(turn, id, stream),
+                Step::Idle => break Flow::Read,
+                Step::Blocked => break Flow::Blocked,
+                Step::Closed => break Flow::Closing,
+            }
+        };
+        self.settle(turn, id);
+        flow
+    }
+
+    /// Carries out a call.
+    fn call(&mut self, turn: &mut Turn<'_>, id: ConnectionId, call: Call) {
+        let Call { ticket, procedure, deadline, data } = call;
+        self.calls_taken += 1;
+        let key = CallKey { connection: id, serial: ticket.serial() };
+        debug!("connection {}: call {} {}", id.number, key.serial, procedure.name);
+        match self.carry_out(turn, key, data) {
+            Ok(Reply::Later(subject)) => self.calls.insert(key, ticket, subject, deadline),
+            outcome => {
+                let Some(client) = self.clients.get_mut(id) else { return };
+                match outcome {
+                    Ok(Reply::Now(answer)) => client.session.answer(ticket, &answer),
+                    Err(failure) => client.session.fail(ticket, failure),
+                    Ok(Reply::Later(_)) => {}
+                }
+            }
+        }
+    }
+
+    /// One arm per procedure. What reaches the last one, the session has dealt with.
+    fn carry_out(&mut self, turn: &mut Turn<'_>, key: CallKey, data: ClientData) -> Outcome {
+        let now = |answer| Ok(Reply::Now(answer));
+        match data {
+            ClientData::Subscribe(call) => now(ServerData::Subscribe(self.subscribe(key.connection, call))),
+            ClientData::HostInfo => now(ServerData::HostInfo(self.host_info())),
+            ClientData::HostCapabilities => now(ServerData::HostCapabilities(self.host_capabilities())),
+            ClientData::DaemonInfo => now(ServerData::DaemonInfo(self.daemon_info())),
+            ClientData::ConnectionList(call) => {
+                now(ServerData::ConnectionList(self.connection_list(key.connection, &call)?))
+            }
+            ClientData::ConnectionKick(call) => self.connection_kick(turn, key.connection, call.id),
+            ClientData::OperationList(call) => now(ServerData::OperationList(self.operation_list(&call)?)),
+            ClientData::OperationShow(call) => now(ServerData::OperationShow(self.operation_show(call.id)?)),
+            ClientData::OperationWait(call) => self.operation_wait(call.id),
+            ClientData::VmNames(call) => now(ServerData::VmNames(self.vm_names(&call))),
+            ClientData::VmShow(call) => now(ServerData::VmShow(self.vm_show(&call.vm)?)),
+            ClientData::VmDefinition(call) => now(ServerData::VmDefinition(self.vm_definition(&call.vm)?)),
+            ClientData::VmDefine(call) => Ok(self.vm_define(key, call)),
+            ClientData::VmUndefine(call) => self.wish(turn, key, &call.vm, Task::Undefine),
+            ClientData::VmList(call) => now(ServerData::VmList(self.vm_list(&call)?)),
+            ClientData::VmStart(call) => self.wish(turn, key, &call.vm, Task::Start { paused: call.paused }),
+            ClientData::VmShutdown(call) => {
+                let task = Task::shutdown(&call)?;
+                self.wish(turn, key, &call.vm, task)
+            }
+            ClientData::VmStop(call) => self.stop(turn, key, &call.vm),
+            ClientData::VmReboot(call) => self.wish(turn, key, &call.vm, Task::Reboot),
+            ClientData::VmReset(call) => self.wish(turn, key, &call.vm, Task::Reset),
+            ClientData::VmPause(call) => self.wish(turn, key, &call.vm, Task::Pause),
+            ClientData::VmResume(call) => self.wish(turn, key, &call.vm, Task::Resume),
+            ClientData::VmWait(call) => self.vm_wait(&call),
+            ClientData::ConsoleOpen(call) => {
+                self.console_open(turn, key.connection, &call).map(|answer| Reply::Now(ServerData::ConsoleOpen(answer)))
+            }
+            ClientData::Hello(_)
+            | ClientData::Ping
+            | ClientData::Cancel(_)
+            | ClientData::Unsubscribe
+            | ClientData::StreamData(_)
+            | ClientData::StreamCredit(_)
+            | ClientData::StreamEnd(_) => Err(Failure::new(code::INTERNAL, "the session let this packet through")),
+        }
+    }
+
+    /// Bytes that a connection has to write.
+    pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
+        self.clients.get_mut(id).map(|client| client.session.outbox())
+    }
+
+    /// A connection has written: fills up with what waited for room. Ask for its outbox again, and if it was blocked, go
+    /// on with [`Dispatch::input`].
+    pub fn flushed(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.session.flushed();
+        self.show_events(id);
+        self.consoles_output(id);
+        self.settle(turn, id);
+    }
+
+    /// Whether a connection that was blocked may be read again.
+    pub fn may_read_again(&self, id: ConnectionId) -> bool {
+        !fault::is_planted(Fault::ForgottenWakeUp)
+            && self.clients.get(id).is_some_and(|client| !client.session.is_closed())
+    }
+
+    /// Takes the next connection that has something to write although it received nothing.
+    pub fn poll_dirty(&mut self) -> Option<ConnectionId> {
+        self.clients.poll_dirty()
+    }
+
+    /// A descriptor of the driver may be ready.
+    pub fn handle_ready(&mut self, turn: &mut Turn<'_>, token: Token) {
+        self.driver.handle_ready(turn.now, turn.host, token);
+    }
+
+    /// A file request has been answered.
+    pub fn handle_file(&mut self, turn: &mut Turn<'_>, ticket: FileTicket, answer: FileAnswer) {
+        match self.files.remove(&ticket) {
+            Some(operation) => self.file_answered(turn, operation, answer),
+            None => self.driver.handle_file(turn.now, turn.host, ticket, answer),
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.monotonic;
+        if self.driver.poll_timeout().is_some_and(|at| at <= now) {
+            self.driver.handle_timeout(turn.now, turn.host);
+        }
+        while let Some(key) = self.calls.take_due(now) {
+            self.deadline_passed(turn, key);
+        }
+        while let Some(operation) = self.graces.take_due(now) {
+            self.grace_passed(turn, operation);
+        }
+        while let Some(id) = self.halves.take_due(now) {
+            if let Some(client) = self.clients.get_mut(id) {
+                client.session.handle_timeout(now);
+                self.settle(turn, id);
+                self.clients.mark_dirty(id);
+            }
+        }
+    }
+
+    /// When [`Dispatch::handle_timeout`] and [`Dispatch::collect`] are due if nothing else happens.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let pending = (!self.defines.is_empty()).then_some(now);
+        [pending, self.driver.poll_timeout(), self.calls.next_deadline(), self.graces.next(), self.halves.next()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Once a turn, after everything that came in: reads the next definition, takes up what the driver reports, hands
+    /// consoles what was typed, and shows the events to their subscribers.
+    pub fn collect(&mut self, turn: &mut Turn<'_>) {
+        self.define_next(turn);
+        while let Some(report) = self.driver.poll_report() {
+            self.report(turn, report);
+        }
+        self.console_inputs(turn);
+        if std::mem::take(&mut self.events_pending) {
+            let subscribers: Vec<ConnectionId> = self.subscribers.iter().copied().collect();
+            for id in subscribers {
+                if self.show_events(id) {
+                    self.clients.mark_dirty(id);
+                    self.settle(turn, id);
+                }
+            }
+        }
+    }
+
+    /// Whether nobody is connected and no guest runs.
+    pub fn is_idle(&self) -> bool {
+        self.clients.is_empty() && self.tasks.is_empty() && self.vms.iter().all(|vm| vm.pid == 0 && !is_up(vm))
+    }
+
+    /// The daemon leaves: every connection gets its last packet; guests run on.
+    pub fn leave(&mut self, turn: &mut Turn<'_>) {
+        self.leaving = true;
+        for id in self.clients.ids() {
+            self.close(turn, id, Failure::new(code::GOING_AWAY, "the daemon is leaving; guests run on"));
+        }
+        self.driver.detach(turn.host);
+    }
+}
+
+/// Whether a guest is there.
+fn is_up(vm: &Vm) -> bool {
+    use crate::model::VmState::{Crashed, Paused, Running, Starting};
+    matches!(vm.state, Starting | Running | Paused | Crashed)
+}

@@ -1,0 +1,36 @@
+//! What was asked for: list, show, wait.
+
+use vmwire_protocol::message::{Failure, OperationInfo, OperationListAnswer, OperationListCall, ServerData};
+
+use super::calls::Subject;
+use super::convert;
+use super::page;
+use super::refusal::no_operation;
+use super::{Dispatch, Outcome, Reply};
+use crate::model::OperationId;
+
+impl Dispatch {
+    pub(super) fn operation_list(&self, call: &OperationListCall) -> Result<OperationListAnswer, Failure> {
+        let after = OperationId(page::number_after(&call.after)?);
+        // By name as well as by identity: the list also tells of virtual machines that are gone.
+        let chosen = self.operations.after(after).filter(|operation| {
+            let (id, name) = &operation.vm;
+            call.vm.is_empty() || call.vm == name.as_str() || call.vm == id.to_string().as_str()
+        });
+        let (rows, next) = page::rows(chosen.map(convert::operation), call.rows_max, |row| row.id.to_string());
+        Ok(OperationListAnswer { rows, next })
+    }
+
+    pub(super) fn operation_show(&self, id: u64) -> Result<OperationInfo, Failure> {
+        self.operations.get(OperationId(id)).map(convert::operation).ok_or_else(|| no_operation(id))
+    }
+
+    pub(super) fn operation_wait(&self, id: u64) -> Outcome {
+        let operation = self.operations.get(OperationId(id)).ok_or_else(|| no_operation(id))?;
+        Ok(if operation.state.is_over() {
+            Reply::Now(ServerData::OperationWait(convert::operation(operation)))
+        } else {
+            Reply::Later(Subject::OperationEnd(operation.id))
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! What the core says when it cannot do what was asked. One place, so that the same refusal has the same words.
+
+use vmwire_protocol::message::{Failure, code, state_reason, vm_state};
+
+use crate::driver::{DriverError, DriverErrorKind};
+use crate::model::admission::{WAITING_MAX, Wish};
+use crate::model::{OperationId, Vm, VmId, VmState};
+
+/// There is no such virtual machine.
+pub(super) fn no_vm(text: &str) -> Failure {
+    Failure::new(code::NOT_FOUND, "there is no virtual machine of that name or uuid")
+        .about("vm", text)
+        .hint("vmwire vm list shows those that are defined")
+}
+
+/// There is no such operation.
+pub(super) fn no_operation(id: u64) -> Failure {
+    Failure::new(code::NOT_FOUND, "there is no such operation, or it was forgotten")
+        .about("operation", &id.to_string())
+        .hint("the newest thousand that ended are remembered: vmwire op list")
+}
+
+/// A number in the request is none of those it may be.
+pub(super) fn invalid(field: &str, number: u32, why: &str) -> Failure {
+    Failure::new(code::INVALID, why).detail("field", field).detail("value", &number.to_string())
+}
+
+/// It cannot be done in this state.
+pub(super) fn wrong_state(wish: Wish, vm: &Vm) -> Failure {
+    let state = state_name(vm.state);
+    let failure = Failure::new(code::INVALID, &format!("cannot {} a virtual machine that is {state}", verb(wish)))
+        .about("vm", vm.name().as_str())
+        .detail("state", state)
+        .hint(hint(wish, vm.state));
+    if vm.message.is_empty() { failure } else { failure.cause(&vm.message) }
+}
+
+fn verb(wish: Wish) -> &'static str {
+    match wish {
+        Wish::Start => "start",
+        Wish::Shutdown => "shut down",
+        Wish::Stop => "stop",
+        Wish::Reboot => "reboot",
+        Wish::Reset => "reset",
+        Wish::Pause => "pause",
+        Wish::Resume => "resume",
+        Wish::Undefine => "undefine",
+        Wish::Redefine => "replace",
+    }
+}
+
+fn hint(wish: Wish, state: VmState) -> &'static str {
+    match (wish, state) {
+        (_, VmState::Lost) => {
+            "its process could not be proved to be ours: look at it, end it, and start the daemon anew"
+        }
+        (Wish::Undefine | Wish::Redefine, _) => "stop it first",
+        (Wish::Start, VmState::Paused) => "vmwire vm resume lets it run on",
+        (Wish::Start, VmState::Crashed) => "stop it first, or reset it",
+        (Wish::Shutdown | Wish::Reboot, VmState::Paused) => {
+            "a guest that stands still hears no power button: resume it"
+        }
+        (Wish::Shutdown | Wish::Reboot, VmState::Crashed) => {
+            "a guest that panicked hears no power button: stop or reset it"
+        }
+        (Wish::Shutdown, _) => "",
+        (_, VmState::Stopped) => "start it first",
+        _ => "",
+    }
+}
+
+/// Too much waits already.
+pub(super) fn busy(vm: &Vm, holder: OperationId, identity: &str, what: &str, since_ns: u64) -> Failure {
+    Failure::new(code::BUSY, &format!("{WAITING_MAX} operations wait already behind {what} of {identity}"))
+        .about("vm", vm.name().as_str())
+        .detail("holder", identity)
+        .detail("operation", &holder.to_string())
+        .detail("since", &since_ns.to_string())
+        .detail("limit", &WAITING_MAX.to_string())
+        .hint("wait for one of them, or stop the virtual machine hard, which goes ahead")
+}
+
+/// The deadline of a call passed.
+pub(super) fn deadline(begun: Option<bool>) -> Failure {
+    let failure = Failure::new(code::DEADLINE_EXCEEDED, "the deadline passed");
+    match begun {
+        None => failure,
+        Some(begun) => with_begun(failure, begun),
+    }
+}
+
+/// A call was cancelled.
+pub(super) fn cancelled(begun: Option<bool>) -> Failure {
+    let failure = Failure::new(code::CANCELLED, "the call was cancelled");
+    match begun {
+        None => failure,
+        Some(begun) => with_begun(failure, begun),
+    }
+}
+
+/// An operation was overtaken by a stop.
+pub(super) fn overtaken(by: OperationId, begun: bool) -> Failure {
+    with_begun(Failure::new(code::CANCELLED, &format!("operation {by} stopped the virtual machine")), begun)
+}
+
+fn with_begun(failure: Failure, begun: bool) -> Failure {
+    if begun {
+        failure.detail("begun", "yes").hint("the operation goes on; vmwire op show tells what becomes of it")
+    } else {
+        failure.detail("begun", "no")
+    }
+}
+
+/// The guest did not go down in time.
+pub(super) fn grace(grace_ms: u128) -> Failure {
+    Failure::new(code::DEADLINE_EXCEEDED, "the guest did not go down in time after the power button was pressed")
+        .detail("begun", "yes")
+        .detail("limit", &format!("{grace_ms}ms"))
+        .hint("it may ignore the power button; vmwire vm stop ends it hard")
+}
+
+/// What waits for a virtual machine that was undefined waits for ever.
+pub(super) fn undefined(vm: VmId, name: &str) -> Failure {
+    Failure::new(code::NOT_FOUND, "the virtual machine was undefined")
+        .about("vm", name)
+        .detail("uuid", &vm.to_string())
+        .detail("never", "yes")
+}
+
+/// A virtual machine that is lost enters no other state while this daemon runs.
+pub(super) fn never(vm: &Vm) -> Failure {
+    Failure::new(code::INVALID, "the state waited for can never come: the virtual machine is lost")
+        .about("vm", vm.name().as_str())
+        .detail("never", "yes")
+        .detail("state", state_name(vm.state))
+}
+
+/// The driver could not do it.
+pub(super) fn driver(error: &DriverError, vm: &str) -> Failure {
+    let code = match error.kind {
+        DriverErrorKind::Failed | DriverErrorKind::TimedOut | DriverErrorKind::Ended => code::DRIVER,
+        DriverErrorKind::Superseded => code::CANCELLED,
+        DriverErrorKind::Unsupported => code::INVALID,
+    };
+    let failure = Failure::new(code, &error.message).about("vm", vm).hint(&error.hint);
+    error.causes.iter().fold(failure, |failure, cause| failure.cause(cause))
+}
+
+/// The name of a state.
+pub(super) fn state_name(state: VmState) -> &'static str {
+    vm_state::name(state as u32).unwrap_or("unknown")
+}
+
+/// The name of a reason.
+pub(super) fn reason_name(reason: crate::model::StateReason) -> &'static str {
+    state_reason::name(reason as u32).unwrap_or("unknown")
+}

@@ -1,0 +1,378 @@
+//! The core with the test hypervisor, driven in memory on a virtual clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Source;
+use vmwire_protocol::message::*;
+use vmwire_protocol::session::{ClientSession, ClientStep, Closing, Peer};
+use vmwire_protocol::version::NEWEST_MINOR;
+use vmwire_protocol::xdr::{Fixed, List, Text};
+
+use super::*;
+use crate::driver::TestDriver;
+
+/// Nobody's descriptors and nobody's files.
+struct NoHost;
+
+impl Host for NoHost {
+    fn watch(&mut self, _source: &mut dyn Source) -> std::io::Result<Token> {
+        unreachable!("the test hypervisor has no descriptors")
+    }
+
+    fn unwatch(&mut self, _source: &mut dyn Source, _token: Token) {}
+
+    fn file(&mut self, _request: crate::driver::FileRequest) -> FileTicket {
+        unreachable!("the memory store has no files")
+    }
+}
+
+/// A daemon and its clients in memory.
+struct World {
+    dispatch: Dispatch,
+    now: Now,
+    host: NoHost,
+}
+
+/// A client, and what it was told.
+struct Visitor {
+    id: ConnectionId,
+    session: ClientSession,
+    answers: Vec<(u32, Result<ServerData, Failure>)>,
+    events: Vec<Event>,
+    gaps: Vec<Gap>,
+    console: Vec<u8>,
+    over: Vec<(u32, Option<Failure>)>,
+    closed: Option<Closing>,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Now::read();
+        let session = ServerConfig {
+            newest_minor: NEWEST_MINOR,
+            server: Text::clipped("vmwired test"),
+            epoch: Fixed::from([7; 16]),
+        };
+        let parts = Parts {
+            session: Arc::new(session),
+            driver: Box::new(TestDriver::new()),
+            store: Box::new(MemoryStore::default()),
+            definitions: Vec::new(),
+            events: Restored { epoch: [7; 16], events: Vec::new() },
+            host: HostFacts::default(),
+            daemon: DaemonFacts { connections_max: 100, ..DaemonFacts::default() },
+        };
+        let mut world = Self { dispatch: Dispatch::new(parts, now), now, host: NoHost };
+        world.turn(|dispatch, turn| dispatch.start(turn));
+        world
+    }
+
+    fn turn<T>(&mut self, work: impl FnOnce(&mut Dispatch, &mut Turn<'_>) -> T) -> T {
+        work(&mut self.dispatch, &mut Turn { now: self.now, host: &mut self.host })
+    }
+
+    fn visitor(&mut self) -> Visitor {
+        let peer = Ok(Peer { identity: Text::clipped("uid 0"), role: role::ADMIN });
+        let id = self.turn(|dispatch, turn| dispatch.accept(turn, Arrival { transport: "unix", peer }));
+        Visitor {
+            id,
+            session: ClientSession::new(),
+            answers: Vec::new(),
+            events: Vec::new(),
+            gaps: Vec::new(),
+            console: Vec::new(),
+            over: Vec::new(),
+            closed: None,
+        }
+    }
+
+    /// Moves bytes both ways until nothing more happens at this moment.
+    fn exchange(&mut self, visitor: &mut Visitor) {
+        loop {
+            let sent = visitor.session.outbox().unsent().to_vec();
+            visitor.session.outbox().advance(sent.len());
+            self.turn(|dispatch, turn| {
+                dispatch.input(turn, visitor.id, &sent);
+                dispatch.collect(turn);
+                dispatch.flushed(turn, visitor.id);
+            });
+            let Some(outbox) = self.dispatch.outbox(visitor.id) else { return };
+            let received = outbox.unsent().to_vec();
+            outbox.advance(received.len());
+            visitor.receive(&received);
+            if sent.is_empty() && received.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, in the steps that the core asks for.
+    fn pass(&mut self, visitor: &mut Visitor, time: Duration) {
+        let end = self.now.later(time);
+        while let Some(at) = self.dispatch.poll_timeout(self.now.monotonic).filter(|at| *at <= end.monotonic) {
+            self.now = self.now.later(at.saturating_duration_since(self.now.monotonic));
+            self.turn(|dispatch, turn| {
+                dispatch.handle_timeout(turn);
+                dispatch.collect(turn);
+            });
+            self.exchange(visitor);
+        }
+        self.now = end;
+    }
+
+    fn ask(&mut self, visitor: &mut Visitor, data: &ClientData) -> Result<ServerData, Failure> {
+        let serial = visitor.session.call(data, 0).unwrap();
+        self.exchange(visitor);
+        for _ in 0..100 {
+            if let Some(at) = visitor.answers.iter().position(|(answered, _)| *answered == serial) {
+                return visitor.answers.remove(at).1;
+            }
+            self.pass(visitor, Duration::from_secs(1));
+        }
+        panic!("no answer to {data:?}")
+    }
+
+    fn define(&mut self, visitor: &mut Visitor, text: &str) -> Result<ServerData, Failure> {
+        let definition = Text::new(text).unwrap();
+        self.ask(visitor, &ClientData::VmDefine(VmDefineCall { definition, replace: false }))
+    }
+}
+
+impl Visitor {
+    fn receive(&mut self, bytes: &[u8]) {
+        let mut input = bytes;
+        loop {
+            match self.session.step(&mut input) {
+                ClientStep::Idle => return,
+                ClientStep::Answer { serial, result } => self.answers.push((serial, result)),
+                ClientStep::Event(event) => self.events.push(event),
+                ClientStep::Gap(gap) => self.gaps.push(gap),
+                ClientStep::StreamData { stream, data, .. } => {
+                    let taken = data.len();
+                    self.console.extend_from_slice(data);
+                    self.session.stream_taken(stream, taken);
+                }
+                ClientStep::StreamOver { stream, why } => self.over.push((stream, why)),
+                ClientStep::StreamEnded(stream) => self.over.push((stream, None)),
+                ClientStep::Closed(closing) => {
+                    self.closed = Some(closing);
+                    return;
+                }
+                ClientStep::Handled | ClientStep::Progress { .. } | ClientStep::StreamRoom(_) => {}
+            }
+        }
+    }
+}
+
+fn vm(name: &str) -> VmCall {
+    VmCall { vm: Text::clipped(name) }
+}
+
+fn start(name: &str) -> ClientData {
+    ClientData::VmStart(VmStartCall { vm: Text::clipped(name), paused: false })
+}
+
+fn simple(name: &str, script: &str) -> String {
+    format!("name = \"{name}\"\nmemory = \"64 MiB\"\n[test]\n{script}\n")
+}
+
+#[test]
+fn a_machine_lives_from_define_to_undefine_and_its_events_tell_it() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    let subscribe = SubscribeCall { after: None, vm: Text::default(), kinds: List::default() };
+    world.ask(&mut visitor, &ClientData::Subscribe(subscribe)).unwrap();
+    world.define(&mut visitor, &simple("web", "start_ms = 20")).unwrap();
+    let ServerData::VmStart(done) = world.ask(&mut visitor, &start("web")).unwrap() else { panic!() };
+    assert_eq!((done.operation, done.state), (2, vm_state::RUNNING));
+    world.ask(&mut visitor, &ClientData::VmPause(vm("web"))).unwrap();
+    world.ask(&mut visitor, &ClientData::VmResume(vm("web"))).unwrap();
+    let shutdown = VmShutdownCall { vm: Text::clipped("web"), grace_ms: 0, then: shutdown_then::FAIL };
+    let ServerData::VmShutdown(done) = world.ask(&mut visitor, &ClientData::VmShutdown(shutdown)).unwrap() else {
+        panic!()
+    };
+    assert_eq!(done.state, vm_state::STOPPED);
+    world.ask(&mut visitor, &ClientData::VmUndefine(vm("web"))).unwrap();
+
+    let states: Vec<u32> = visitor
+        .events
+        .iter()
+        .filter(|event| event.kind == event_kind::VM_STATE)
+        .map(|event| vmwire_protocol::xdr::decode::<EventVmState>(&event.detail).unwrap().state)
+        .collect();
+    assert_eq!(states, [vm_state::STARTING, vm_state::RUNNING, vm_state::PAUSED, vm_state::RUNNING, vm_state::STOPPED]);
+    let sequences: Vec<u64> = visitor.events.iter().map(|event| event.sequence).collect();
+    let first = sequences[0];
+    assert!(sequences.iter().zip(first..).all(|(have, want)| *have == want), "{sequences:?}");
+    let failure = world.ask(&mut visitor, &ClientData::VmShow(vm("web"))).unwrap_err();
+    assert_eq!(failure.code, code::NOT_FOUND);
+}
+
+#[test]
+fn a_stop_goes_ahead_and_fails_what_runs_and_waits() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("slow", "start_ms = 60000")).unwrap();
+    let started = visitor.session.call(&start("slow"), 0).unwrap();
+    let waits = visitor.session.call(&ClientData::VmPause(vm("slow")), 0).unwrap();
+    world.exchange(&mut visitor);
+    assert!(visitor.answers.is_empty());
+    let ServerData::VmStop(done) = world.ask(&mut visitor, &ClientData::VmStop(vm("slow"))).unwrap() else { panic!() };
+    assert_eq!(done.state, vm_state::STOPPED);
+    let failures: Vec<(u32, u32, Option<&str>)> = visitor
+        .answers
+        .iter()
+        .map(|(serial, result)| {
+            let failure = result.as_ref().unwrap_err();
+            (*serial, failure.code, failure.fact("begun"))
+        })
+        .collect();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    assert!(failures.contains(&(waits, code::CANCELLED, Some("no"))), "{failures:?}");
+    assert!(failures.iter().any(|(serial, failed, _)| *serial == started && *failed == code::CANCELLED));
+}
+
+#[test]
+fn the_ninth_that_waits_is_refused_and_told_behind_whom() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("slow", "start_ms = 60000")).unwrap();
+    visitor.session.call(&start("slow"), 0).unwrap();
+    for _ in 0..8 {
+        visitor.session.call(&ClientData::VmReset(vm("slow")), 0).unwrap();
+    }
+    let failure = world.ask(&mut visitor, &ClientData::VmReset(vm("slow"))).unwrap_err();
+    assert_eq!((failure.code, failure.fact("holder")), (code::BUSY, Some("uid 0")));
+    assert_eq!(failure.fact("operation"), Some("2"));
+    assert!(failure.fact("since").is_some());
+}
+
+#[test]
+fn a_deadline_bounds_the_answer_and_not_the_deed() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("slow", "start_ms = 5000")).unwrap();
+    let running = visitor.session.call(&start("slow"), 100).unwrap();
+    let queued = visitor.session.call(&ClientData::VmPause(vm("slow")), 100).unwrap();
+    world.exchange(&mut visitor);
+    world.pass(&mut visitor, Duration::from_millis(100));
+    let told: Vec<(u32, u32, Option<&str>)> = visitor
+        .answers
+        .iter()
+        .map(|(serial, result)| {
+            (*serial, result.as_ref().unwrap_err().code, result.as_ref().unwrap_err().fact("begun"))
+        })
+        .collect();
+    assert!(told.contains(&(running, code::DEADLINE_EXCEEDED, Some("yes"))), "{told:?}");
+    assert!(told.contains(&(queued, code::DEADLINE_EXCEEDED, Some("no"))), "{told:?}");
+    let wait = VmWaitCall { vm: Text::clipped("slow"), states: List::clipped([vm_state::RUNNING]) };
+    world.ask(&mut visitor, &ClientData::VmWait(wait)).unwrap();
+    let ServerData::VmShow(show) = world.ask(&mut visitor, &ClientData::VmShow(vm("slow"))).unwrap() else { panic!() };
+    assert_eq!(show.vm.state, vm_state::RUNNING, "the start went on and the pause never came");
+}
+
+#[test]
+fn a_wait_for_a_machine_that_is_undefined_can_never_come_true() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("brief", "")).unwrap();
+    let wait = VmWaitCall { vm: Text::clipped("brief"), states: List::clipped([vm_state::RUNNING]) };
+    let waits = visitor.session.call(&ClientData::VmWait(wait), 0).unwrap();
+    world.ask(&mut visitor, &ClientData::VmUndefine(vm("brief"))).unwrap();
+    let (serial, result) = visitor.answers.pop().unwrap();
+    let failure = result.unwrap_err();
+    assert_eq!((serial, failure.code, failure.fact("never")), (waits, code::NOT_FOUND, Some("yes")));
+}
+
+#[test]
+fn a_guest_that_is_deaf_is_stopped_after_its_grace_if_that_was_asked() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("deaf", "deaf = true")).unwrap();
+    world.ask(&mut visitor, &start("deaf")).unwrap();
+    let shutdown = |then| ClientData::VmShutdown(VmShutdownCall { vm: Text::clipped("deaf"), grace_ms: 3000, then });
+    let failure = world.ask(&mut visitor, &shutdown(shutdown_then::FAIL)).unwrap_err();
+    assert_eq!((failure.code, failure.fact("limit")), (code::DEADLINE_EXCEEDED, Some("3000ms")));
+    let ServerData::VmShutdown(done) = world.ask(&mut visitor, &shutdown(shutdown_then::STOP)).unwrap() else {
+        panic!()
+    };
+    assert_eq!(done.state, vm_state::STOPPED);
+}
+
+#[test]
+fn a_console_has_history_readers_and_one_writer_who_can_be_taken_over() {
+    let mut world = World::new();
+    let (mut first, mut second) = (world.visitor(), world.visitor());
+    world.define(&mut first, &simple("talks", "console = \"login: \"")).unwrap();
+    world.ask(&mut first, &start("talks")).unwrap();
+    world.pass(&mut first, Duration::from_millis(10));
+    let open =
+        |mode| ClientData::ConsoleOpen(ConsoleOpenCall { vm: Text::clipped("talks"), mode, history_bytes: 1000 });
+    let ServerData::ConsoleOpen(answer) = world.ask(&mut first, &open(console_mode::WRITE)).unwrap() else { panic!() };
+    assert_eq!((answer.stream, answer.offset, answer.writer.as_str()), (1, 0, "uid 0"));
+    assert_eq!(first.console, b"login: ");
+    let failure = world.ask(&mut second, &open(console_mode::WRITE)).unwrap_err();
+    assert_eq!((failure.code, failure.fact("holder")), (code::BUSY, Some("uid 0")));
+    world.ask(&mut second, &open(console_mode::TAKE_OVER)).unwrap();
+    world.exchange(&mut first);
+    assert!(matches!(first.over.as_slice(), [(1, Some(why))] if why.code == code::BUSY), "{:?}", first.over);
+    second.session.stream_send(1, 0, 0, b"root\n").unwrap();
+    world.exchange(&mut second);
+    world.pass(&mut second, Duration::from_millis(100));
+    assert!(second.console.starts_with(b"login: root"), "{:?}", second.console);
+    world.ask(&mut second, &ClientData::VmStop(vm("talks"))).unwrap();
+    assert!(matches!(second.over.as_slice(), [(1, None)]), "{:?}", second.over);
+}
+
+#[test]
+fn a_subscriber_goes_on_where_it_was_or_is_told_of_the_gap() {
+    let mut world = World::new();
+    let mut first = world.visitor();
+    world.define(&mut first, &simple("a", "")).unwrap();
+    let resume = |epoch: [u8; 16], sequence| SubscribeCall {
+        after: Some(Cursor { epoch: Fixed::from(epoch), sequence }),
+        vm: Text::default(),
+        kinds: List::default(),
+    };
+    world.ask(&mut first, &ClientData::Subscribe(resume([7; 16], 0))).unwrap();
+    assert_eq!(first.events.first().map(|event| (event.sequence, event.kind)), Some((1, event_kind::DAEMON_STARTED)));
+    let newest = first.events.last().unwrap().sequence;
+    let mut second = world.visitor();
+    world.ask(&mut second, &ClientData::Subscribe(resume([7; 16], newest - 1))).unwrap();
+    assert_eq!(second.events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [newest]);
+    world.ask(&mut second, &ClientData::Subscribe(resume([9; 16], 55))).unwrap();
+    assert_eq!(second.gaps, [Gap { epoch: Fixed::from([7; 16]), first: 0, last: 0 }]);
+    assert_eq!(second.events.len(), 1 + first.events.len(), "the whole ring is replayed");
+}
+
+#[test]
+fn those_who_may_not_connect_are_told_and_closed() {
+    let mut world = World::new();
+    let peer = Err("uid 1000 may not connect".to_owned());
+    let id = world.turn(|dispatch, turn| dispatch.accept(turn, Arrival { transport: "unix", peer }));
+    let mut session = ClientSession::new();
+    let bytes = world.dispatch.outbox(id).unwrap().unsent().to_vec();
+    let mut input = bytes.as_slice();
+    let ClientStep::Closed(Closing::Told(failure)) = session.step(&mut input) else { panic!() };
+    assert_eq!(failure.code, code::DENIED);
+    assert!(world.dispatch.is_closing(id));
+}
+
+#[test]
+fn two_definitions_of_one_name_are_one_too_many() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("twin", "")).unwrap();
+    let failure = world.define(&mut visitor, &simple("twin", "")).unwrap_err();
+    assert_eq!(failure.code, code::EXISTS);
+    let failure = world.define(&mut visitor, "name = \"x\"\nmemmory = \"64 MiB\"\n").unwrap_err();
+    assert_eq!((failure.code, failure.fact("line")), (code::INVALID, Some("2")));
+    let replace = VmDefineCall { definition: Text::new(simple("twin", "deaf = true")).unwrap(), replace: true };
+    world.ask(&mut visitor, &ClientData::VmDefine(replace)).unwrap();
+    let ServerData::VmDefinition(answer) = world.ask(&mut visitor, &ClientData::VmDefinition(vm("twin"))).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(answer.definition.as_str(), simple("twin", "deaf = true"));
+}
