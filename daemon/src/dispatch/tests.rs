@@ -64,7 +64,7 @@ impl World {
             daemon: DaemonFacts { connections_max: 100, ..DaemonFacts::default() },
         };
         let mut world = Self { dispatch: Dispatch::new(parts, now), now, host: NoHost };
-        world.turn(|dispatch, turn| dispatch.start(turn));
+        world.turn(Dispatch::start);
         world
     }
 
