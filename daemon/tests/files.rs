@@ -16,7 +16,7 @@ use vmwire_daemon::files::{Files, PATIENCE, REQUESTS_MAX};
 const ENOUGH: Duration = Duration::from_secs(30);
 
 struct Asker {
-    files: Files<char>,
+    files: Files,
     readiness: Readiness<()>,
 }
 
@@ -27,7 +27,7 @@ impl Asker {
     }
 
     fn submit(&mut self, request: &FileRequest) -> FileTicket {
-        self.files.submit(Instant::now(), &mut self.readiness, (), 'o', request)
+        self.files.submit(Instant::now(), &mut self.readiness, (), request)
     }
 
     /// Turns the loop until nothing is under way any more.
@@ -36,8 +36,7 @@ impl Asker {
         let mut answers = BTreeMap::new();
         let mut ready = Vec::new();
         loop {
-            while let Some((owner, ticket, answer)) = self.files.poll_answer() {
-                assert_eq!(owner, 'o');
+            while let Some((ticket, answer)) = self.files.poll_answer() {
                 assert!(answers.insert(ticket, answer).is_none(), "{ticket:?} was answered twice");
             }
             if !self.files.is_busy() {

@@ -31,6 +31,7 @@ pub struct Readiness<W> {
 struct Watched<W> {
     who: W,
     marked: bool,
+    readable: bool,
     read_closed: bool,
 }
 
@@ -41,6 +42,8 @@ pub struct Ready<W> {
     pub token: Token,
     /// Whose.
     pub who: W,
+    /// There is something to be read, or was when this was marked: data, the end, or an error.
+    pub readable: bool,
     /// The peer has ended its side, at this time or before: after the bytes that are there comes the end.
     pub read_closed: bool,
 }
@@ -64,7 +67,7 @@ impl<W: Copy> Readiness<W> {
     /// # Errors
     /// What the kernel says.
     pub fn watch(&mut self, source: &mut dyn Source, who: W) -> io::Result<Token> {
-        let watched = Watched { who, marked: false, read_closed: false };
+        let watched = Watched { who, marked: false, readable: false, read_closed: false };
         let token = self.watched.insert(watched).ok_or(io::ErrorKind::QuotaExceeded)?;
         let registered = self.poll.registry().register(source, token, Interest::READABLE | Interest::WRITABLE);
         if let Err(error) = registered {
@@ -84,9 +87,9 @@ impl<W: Copy> Readiness<W> {
 
     /// Marks `token` for the next turn: it had more to do than one turn allows.
     pub fn run_again(&mut self, token: Token) {
-        if let Some(watched) = self.watched.get_mut(token)
-            && !watched.marked
-        {
+        let Some(watched) = self.watched.get_mut(token) else { return };
+        watched.readable = true;
+        if !watched.marked {
             watched.marked = true;
             self.queue.push_back(token);
         }
@@ -109,6 +112,7 @@ impl<W: Copy> Readiness<W> {
         }
         for event in &self.events {
             let Some(watched) = self.watched.get_mut(event.token()) else { continue };
+            watched.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             watched.read_closed |= event.is_read_closed() || event.is_error();
             if !watched.marked {
                 watched.marked = true;
@@ -123,7 +127,8 @@ impl<W: Copy> Readiness<W> {
         for token in self.queue.drain(..) {
             if let Some(watched) = self.watched.get_mut(token) {
                 watched.marked = false;
-                into.push(Ready { token, who: watched.who, read_closed: watched.read_closed });
+                let readable = std::mem::take(&mut watched.readable);
+                into.push(Ready { token, who: watched.who, readable, read_closed: watched.read_closed });
             }
         }
     }
@@ -169,12 +174,12 @@ mod tests {
         let token = readiness.watch(&mut ours, 'a').unwrap();
         // A stream is writable from the start.
         readiness.wait(soon()).unwrap();
-        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', read_closed: false }]);
+        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: false, read_closed: false }]);
 
         theirs.write_all(b"x").unwrap();
         readiness.wait(soon()).unwrap();
         readiness.run_again(token);
-        assert_eq!(take(&mut readiness).len(), 1, "marked twice");
+        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: false }]);
         assert_eq!(take(&mut readiness), []);
     }
 
@@ -205,9 +210,9 @@ mod tests {
         theirs.write_all(b"last words").unwrap();
         drop(theirs);
         readiness.wait(soon()).unwrap();
-        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', read_closed: true }]);
+        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: true }]);
         readiness.run_again(token);
-        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', read_closed: true }]);
+        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: true }]);
         let mut words = Vec::new();
         ours.read_to_end(&mut words).unwrap();
         assert_eq!(words, b"last words");

@@ -120,8 +120,9 @@ fn told(verb: &str, path: &Path, outcome: io::Result<FileAnswer>) -> FileAnswer 
     outcome.unwrap_or_else(|error| FileAnswer::Failed(format!("cannot {verb} {}: {error}", path.display())))
 }
 
-/// Whoever reads `path` at any time, and whatever happens, finds what was there or what is to be there.
-fn replace(path: &Path, data: &[u8], durable: bool, number: u64) -> io::Result<()> {
+/// Whoever reads `path` at any time, and whatever happens, finds what was there or what is to be there. `number` tells
+/// apart what one process has unfinished at once.
+pub(crate) fn replace(path: &Path, data: &[u8], durable: bool, number: u64) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
     };

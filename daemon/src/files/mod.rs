@@ -37,26 +37,25 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Children stuck in the kernel at most; with so many, the next one would only be one more.
 const STUCK_MAX: usize = 4;
 
-/// Requests to the file helper and their answers. `O` says whose a request is.
+/// Requests to the file helper and their answers.
 ///
 /// Invariant: `waiting` holds the requests that are not answered, in the order in which they were given to the child;
 /// it is empty when there is none. `bytes_waiting` is the sum of theirs.
 #[derive(Debug)]
-pub struct Files<O> {
+pub struct Files {
     program: PathBuf,
     patience: Duration,
     last_ticket: u64,
     helper: Option<Helper>,
-    waiting: VecDeque<Waiting<O>>,
+    waiting: VecDeque<Waiting>,
     bytes_waiting: usize,
-    answers: VecDeque<(O, FileTicket, FileAnswer)>,
+    answers: VecDeque<(FileTicket, FileAnswer)>,
     /// Told to die, and not dead yet as far as is known.
     dying: Vec<Process>,
 }
 
 #[derive(Debug)]
-struct Waiting<O> {
-    owner: O,
+struct Waiting {
     ticket: FileTicket,
     deed: String,
     bytes: usize,
@@ -79,7 +78,7 @@ struct Process {
     pidfd_token: Token,
 }
 
-impl<O: Copy> Files<O> {
+impl Files {
     /// `program` is what to start with `--files`: this very binary.
     pub fn new(program: PathBuf, patience: Duration) -> Self {
         Self {
@@ -100,14 +99,13 @@ impl<O: Copy> Files<O> {
         now: Instant,
         readiness: &mut Readiness<W>,
         who: W,
-        owner: O,
         request: &FileRequest,
     ) -> FileTicket {
         self.last_ticket += 1;
         let ticket = FileTicket(self.last_ticket);
-        if let Err(why) = self.give(now, readiness, who, owner, ticket, request) {
+        if let Err(why) = self.give(now, readiness, who, ticket, request) {
             let answer = FileAnswer::Failed(format!("cannot {}: {why}", deed(request)));
-            self.answers.push_back((owner, ticket, answer));
+            self.answers.push_back((ticket, answer));
         }
         ticket
     }
@@ -125,7 +123,7 @@ impl<O: Copy> Files<O> {
                         && let Some(waiting) = self.waiting.remove(at)
                     {
                         self.bytes_waiting -= waiting.bytes;
-                        self.answers.push_back((waiting.owner, ticket, answer));
+                        self.answers.push_back((ticket, answer));
                     }
                 }
                 Ok(None) => break,
@@ -155,8 +153,13 @@ impl<O: Copy> Files<O> {
     }
 
     /// The next answer.
-    pub fn poll_answer(&mut self) -> Option<(O, FileTicket, FileAnswer)> {
+    pub fn poll_answer(&mut self) -> Option<(FileTicket, FileAnswer)> {
         self.answers.pop_front()
+    }
+
+    /// Whether an answer waits to be taken.
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
     }
 
     /// Whether requests are under way.
@@ -174,7 +177,6 @@ impl<O: Copy> Files<O> {
         now: Instant,
         readiness: &mut Readiness<W>,
         who: W,
-        owner: O,
         ticket: FileTicket,
         request: &FileRequest,
     ) -> Result<(), String> {
@@ -194,7 +196,7 @@ impl<O: Copy> Files<O> {
         };
         helper.unsent.extend_from_slice(&packet);
         let deadline = now + self.patience;
-        self.waiting.push_back(Waiting { owner, ticket, deed: deed(request), bytes: packet.len(), deadline });
+        self.waiting.push_back(Waiting { ticket, deed: deed(request), bytes: packet.len(), deadline });
         self.bytes_waiting += packet.len();
         // A failure to write shows as readiness too, and is dealt with there.
         let _ = helper.send();
@@ -207,7 +209,7 @@ impl<O: Copy> Files<O> {
         log::error!("the file helper (process {}) {why}; it is replaced", helper.process.child.id());
         for waiting in self.waiting.drain(..) {
             let failed = FileAnswer::Failed(format!("cannot {}: the file helper {why}", waiting.deed));
-            self.answers.push_back((waiting.owner, waiting.ticket, failed));
+            self.answers.push_back((waiting.ticket, failed));
         }
         self.bytes_waiting = 0;
         readiness.unwatch(&mut helper.stream, helper.stream_token);

@@ -13,12 +13,14 @@ pub(super) struct Lines {
     waiting: VecDeque<Box<[u8]>>,
     bytes: usize,
     chunk: Vec<u8>,
+    /// Not told yet.
     lost: u64,
+    lost_ever: u64,
 }
 
 impl Lines {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, waiting: VecDeque::new(), bytes: 0, chunk: Vec::new(), lost: 0 }
+        Self { bytes_max, waiting: VecDeque::new(), bytes: 0, chunk: Vec::new(), lost: 0, lost_ever: 0 }
     }
 
     /// Takes a line, or counts it as lost. After a loss nothing is taken until the loss itself has been told, so that
@@ -26,6 +28,7 @@ impl Lines {
     pub(super) fn push(&mut self, line: &[u8]) {
         if self.lost > 0 || self.bytes + line.len() > self.bytes_max {
             self.lost += 1;
+            self.lost_ever += 1;
             return;
         }
         self.bytes += line.len();
@@ -55,6 +58,10 @@ impl Lines {
             return None;
         }
         Some(&self.chunk)
+    }
+
+    pub(super) fn lost_ever(&self) -> u64 {
+        self.lost_ever
     }
 
     /// The first `written` bytes of the chunk have been written.

@@ -68,6 +68,11 @@ impl Log {
         }
     }
 
+    /// How many lines found no room since the start.
+    pub fn lines_lost(&self) -> u64 {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).lost_ever()
+    }
+
     fn flush_to(&self, out: BorrowedFd<'_>) -> bool {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(chunk) = lines.chunk() {
@@ -253,6 +258,7 @@ mod tests {
         let told = text.lines().find_map(|line| line.split_once(" log lines lost")).expect("no word of the loss").0;
         let lost: usize = told.rsplit(' ').next().unwrap().parse().unwrap();
         assert_eq!(whole + lost, 1000);
+        assert_eq!(log.lines_lost(), u64::try_from(lost).unwrap());
         assert!(lost > 0);
     }
 
