@@ -35,6 +35,8 @@ pub(super) struct Client {
     pub(super) streams: Streams,
     /// The peer sends no more.
     pub(super) ended: bool,
+    /// Packets have come that may not be taken yet.
+    pub(super) blocked: bool,
     /// The connection is to be cut without writing what is unsent.
     pub(super) cut: bool,
     /// Bytes that were last counted as held on its behalf.
@@ -120,6 +122,7 @@ impl Clients {
             subscription: None,
             streams: Streams::default(),
             ended: false,
+            blocked: false,
             cut: false,
             held: 0,
             dirty: false,

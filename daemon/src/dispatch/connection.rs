@@ -53,9 +53,9 @@ impl Dispatch {
 
     /// Whether a connection is to be closed as soon as its outbox is empty.
     pub fn is_closing(&self, id: ConnectionId) -> bool {
-        self.clients
-            .get(id)
-            .is_none_or(|client| client.session.is_closed() || client.ended && !client.session.has_open_calls())
+        self.clients.get(id).is_none_or(|client| {
+            client.session.is_closed() || client.ended && !client.blocked && !client.session.has_open_calls()
+        })
     }
 
     /// Whether a connection is to be closed now, whatever is unsent.

@@ -196,6 +196,9 @@ impl Dispatch {
                 Step::Closed => break Flow::Closing,
             }
         };
+        if let Some(client) = self.clients.get_mut(id) {
+            client.blocked = flow == Flow::Blocked;
+        }
         self.settle(turn, id);
         flow
     }

@@ -137,12 +137,13 @@ pub(super) fn never(vm: &Vm) -> Failure {
 
 /// The driver could not do it.
 pub(super) fn driver(error: &DriverError, vm: &str) -> Failure {
-    let code = match error.kind {
+    let number = match error.kind {
         DriverErrorKind::Failed | DriverErrorKind::TimedOut | DriverErrorKind::Ended => code::DRIVER,
         DriverErrorKind::Superseded => code::CANCELLED,
         DriverErrorKind::Unsupported => code::INVALID,
     };
-    let failure = Failure::new(code, &error.message).about("vm", vm).hint(&error.hint);
+    let failure = Failure::new(number, &error.message).about("vm", vm).hint(&error.hint);
+    let failure = if number == code::CANCELLED { failure.detail("begun", "yes") } else { failure };
     error.causes.iter().fold(failure, |failure, cause| failure.cause(cause))
 }
 
