@@ -86,6 +86,9 @@ impl Deframer {
     /// Keeps all of `input` for later, behind what is held already. For a connection whose packets may not be taken
     /// now although they have arrived.
     pub fn keep(&mut self, input: &mut &[u8]) {
+        if input.is_empty() {
+            return;
+        }
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;

@@ -35,9 +35,14 @@ pub fn parse(header: [u8; HEADER_BYTES], bytes_max: usize) -> Result<usize, Head
     }
     let length = u32::from_be_bytes([l0, l1, l2, l3]);
     match usize::try_from(length) {
-        Ok(bytes) if bytes % 4 == 0 && (PAYLOAD_BYTES_MIN..=bytes_max).contains(&bytes) => Ok(bytes),
+        Ok(bytes) if is_length(length, bytes_max) => Ok(bytes),
         _ => Err(HeaderError::Length { length, bytes_max }),
     }
+}
+
+/// Whether a payload may be this long.
+pub fn is_length(length: u32, bytes_max: usize) -> bool {
+    usize::try_from(length).is_ok_and(|bytes| bytes % 4 == 0 && (PAYLOAD_BYTES_MIN..=bytes_max).contains(&bytes))
 }
 
 /// A protocol that is known to knock on wrong doors.
@@ -58,8 +63,10 @@ pub enum Stranger {
 impl Stranger {
     /// What the first bytes look like, if they look like anything we know.
     pub fn recognise(header: [u8; HEADER_BYTES]) -> Option<Self> {
-        const HTTP: [&[u8]; 8] = [b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"CONN", b"PRI "];
-        const LIBVIRT_PROGRAMS: [u32; 4] = [0x2000_8086, 0x2000_8087, 0x0693_7696, 0x8065_7696];
+        const HTTP: [&[u8]; 10] =
+            [b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"CONN", b"PATC", b"TRAC", b"PRI "];
+        // Its remote, qemu, admin and keepalive programs.
+        const LIBVIRT_PROGRAMS: [u32; 4] = [0x2000_8086, 0x2000_8087, 0x0690_0690, 0x6b65_6570];
         let [b0, b1, b2, b3, b4, b5, b6, b7] = header;
         let first = u32::from_be_bytes([b0, b1, b2, b3]);
         let second = u32::from_be_bytes([b4, b5, b6, b7]);

@@ -268,7 +268,9 @@ impl Core {
 
     fn unasked(&mut self, reply_to: u32, data: ServerData) -> ClientStep<'static> {
         match data {
-            ServerData::Progress(progress) => ClientStep::Progress { serial: reply_to, progress },
+            ServerData::Progress(progress) if self.open.iter().any(|(serial, _)| *serial == reply_to) => {
+                ClientStep::Progress { serial: reply_to, progress }
+            }
             ServerData::Event(event) => ClientStep::Event(event),
             ServerData::Gap(gap) => ClientStep::Gap(gap),
             ServerData::StreamCredit(credit) => match self.streams.handle_credit(&credit) {

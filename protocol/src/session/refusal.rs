@@ -1,6 +1,6 @@
 //! What a server says to packets that it does not take.
 
-use crate::header::{HeaderError, MAGIC, Stranger};
+use crate::header::{self, HeaderError, MAGIC, Stranger};
 use crate::limits::CALLS_IN_FLIGHT_MAX;
 use crate::message::{Failure, Procedure, code};
 use crate::version::MAJOR;
@@ -47,9 +47,14 @@ pub(super) fn header_failure(error: HeaderError) -> Failure {
             failure.detail("expected", &hex(&MAGIC)).detail("received", &hex(&header))
         }
         HeaderError::Length { length, bytes_max } => {
-            Failure::new(code::BAD_LENGTH, &format!("a payload of {length} bytes may not come"))
+            let failure = Failure::new(code::BAD_LENGTH, &format!("a payload of {length} bytes may not come"))
                 .detail("limit", &bytes_max.to_string())
-                .detail("received", &length.to_string())
+                .detail("received", &length.to_string());
+            if header::is_length(length.swap_bytes(), bytes_max) {
+                failure.detail("looks_like", "a little-endian length")
+            } else {
+                failure
+            }
         }
     }
 }

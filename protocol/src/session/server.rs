@@ -162,6 +162,14 @@ enum Phase {
     Closed,
 }
 
+/// A call that waits for its answer.
+#[derive(Debug, Clone, Copy)]
+struct OpenCall {
+    serial: u32,
+    /// Whether PROGRESS had been granted when it came: HELLO holds for the packets behind it alone.
+    progress: bool,
+}
+
 /// All but the half packet, which is lent out while the rest is at work.
 #[derive(Debug)]
 struct Core {
@@ -173,8 +181,8 @@ struct Core {
     name: Text<128>,
     serials: Serials,
     outbox: Outbox,
-    /// Serials of the calls that wait for their answers.
-    open: Vec<u32>,
+    /// The calls that wait for their answers.
+    open: Vec<OpenCall>,
     /// The latest progress of open calls that found no room yet.
     progress: Vec<(u32, Progress)>,
     streams: Streams,
@@ -209,7 +217,7 @@ impl ServerSession {
             *input = &[];
             return Step::Closed;
         }
-        if self.core.outbox.unsent().len() > UNSENT_BYTES_HIGH && !fault::is_planted(Fault::UnboundedOutbox) {
+        if self.is_blocked() {
             self.deframer.keep(input);
             if let Half::Runs(deadline) = self.half {
                 self.half = Half::Stands(deadline.saturating_duration_since(now));
@@ -219,7 +227,11 @@ impl ServerSession {
         match self.deframer.next(input, self.core.client_bytes_max()) {
             Ok(Some(packet)) => {
                 self.half = Half::None;
-                self.core.packet(now, self.deframer.payload(packet))
+                let step = self.core.packet(now, self.deframer.payload(packet));
+                if self.core.phase == Phase::Closed {
+                    *input = &[];
+                }
+                step
             }
             Ok(None) => {
                 self.half = match (self.deframer.held(), self.half) {
@@ -232,7 +244,7 @@ impl ServerSession {
             }
             Err(error) => {
                 *input = &[];
-                self.core.close(header_failure(error));
+                self.close(header_failure(error));
                 Step::Closed
             }
         }
@@ -252,7 +264,7 @@ impl ServerSession {
     /// Tells how far an open call has come, if the client wants to know. Only the latest is kept while there is no room.
     pub fn progress(&mut self, serial: u32, progress: Progress) {
         let core = &mut self.core;
-        if !core.progress_granted || core.phase == Phase::Closed || !core.open.contains(&serial) {
+        if !core.open.iter().any(|call| call.serial == serial && call.progress) {
             return;
         }
         match core.progress.iter_mut().find(|(of, _)| *of == serial) {
@@ -343,13 +355,23 @@ impl ServerSession {
 
     /// Closes if half a packet took too long to become whole.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_timeout().is_some_and(|deadline| deadline <= now) {
-            let seconds = HALF_PACKET_TIME.as_secs();
-            self.close(
-                Failure::new(code::DEADLINE_EXCEEDED, "half a packet did not become whole in time")
-                    .detail("limit", &format!("{seconds}s")),
-            );
+        if self.poll_timeout().is_none_or(|deadline| deadline > now) {
+            return;
         }
+        if self.is_blocked() {
+            // Answers have filled the outbox while nobody asked for a step: since when, nobody can tell.
+            self.half = Half::Stands(HALF_PACKET_TIME);
+            return;
+        }
+        self.close(
+            Failure::new(code::DEADLINE_EXCEEDED, "half a packet did not become whole in time")
+                .detail("limit", &HALF_PACKET_TIME.as_millis().to_string()),
+        );
+    }
+
+    /// Whether so much is unsent that no packet is taken.
+    fn is_blocked(&self) -> bool {
+        self.core.outbox.unsent().len() > UNSENT_BYTES_HIGH && !fault::is_planted(Fault::UnboundedOutbox)
     }
 
     /// Bytes that wait to be written. Progress that found no room is sent when they are few again.
@@ -418,6 +440,10 @@ impl Core {
         if self.phase == Phase::Agreed { CLIENT_BYTES_MAX } else { CLIENT_BYTES_MAX_BEFORE_HELLO }
     }
 
+    fn is_open(&self, serial: u32) -> bool {
+        self.open.iter().any(|call| call.serial == serial)
+    }
+
     /// Judges a payload, in the order in which verdicts win.
     fn packet<'a>(&mut self, now: Instant, payload: &'a [u8]) -> Step<'a> {
         let Some((head, body)) = payload.split_first_chunk::<12>() else {
@@ -431,7 +457,7 @@ impl Core {
                     .detail("received", &error.received.to_string()),
             );
         }
-        if self.open.contains(&serial) {
+        if self.is_open(serial) {
             return self.closing(Failure::new(code::SERIAL, "the serial is that of a call that is still open"));
         }
         if self.phase == Phase::Refused && number != number::HELLO && number != number::PING {
@@ -466,7 +492,7 @@ impl Core {
         }
         match ClientData::decode_body(number, body) {
             Some(Ok(data)) => {
-                self.open.push(serial);
+                self.open.push(OpenCall { serial, progress: self.progress_granted });
                 self.calls += 1;
                 let ticket = Ticket { serial, number };
                 Step::Call(Call { ticket, procedure, deadline: now + procedure.deadline(deadline_ms), data })
@@ -477,14 +503,15 @@ impl Core {
     }
 
     fn hello(&mut self, serial: u32, body: &[u8]) -> Step<'static> {
-        if self.phase == Phase::Agreed {
-            return self.refuse(serial, Failure::new(code::INVALID, "a version was agreed already"));
-        }
+        let again = || Failure::new(code::INVALID, "a version was agreed already");
         // Of a major that is not ours only the first word is ours to read.
         let Some((major, _)) = body.split_first_chunk().map(|(word, rest)| (u32::from_be_bytes(*word), rest)) else {
             return self.refuse(serial, malformed("HELLO has no major"));
         };
         if major != MAJOR {
+            if self.phase == Phase::Agreed {
+                return self.refuse(serial, again());
+            }
             self.phase = Phase::Refused;
             return self.refuse(serial, version_mismatch(Some(major)));
         }
@@ -492,6 +519,9 @@ impl Core {
             Ok(call) => call,
             Err(error) => return self.refuse(serial, malformed(&error.to_string())),
         };
+        if self.phase == Phase::Agreed {
+            return self.refuse(serial, again());
+        }
         self.phase = Phase::Agreed;
         self.minor = call.minor.min(self.config.newest_minor);
         self.progress_granted = call.capabilities.contains(&capability::PROGRESS);
@@ -516,7 +546,7 @@ impl Core {
     fn control(&mut self, serial: u32, data: ClientData) -> Step<'static> {
         match data {
             ClientData::Cancel(cancel) => {
-                let found = self.open.contains(&cancel.serial);
+                let found = self.is_open(cancel.serial);
                 self.reply(serial, &ServerData::Cancel(CancelAnswer { found }));
                 if found { Step::Cancelled(cancel.serial) } else { Step::Handled }
             }
@@ -560,7 +590,7 @@ impl Core {
 
     /// Answers a call that was counted.
     fn conclude(&mut self, serial: u32, data: &ServerData) {
-        let Some(at) = self.open.iter().position(|open| *open == serial) else {
+        let Some(at) = self.open.iter().position(|call| call.serial == serial) else {
             debug_assert!(self.phase == Phase::Closed, "a call was answered twice");
             return;
         };
@@ -636,4 +666,58 @@ impl Core {
 fn words(head: &[u8; 12]) -> [u32; 3] {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *head;
     [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::role;
+
+    /// A session whose client's next serial is `next`, and a packet without body.
+    fn session(next: u32) -> ServerSession {
+        let config = ServerConfig { newest_minor: 1, server: Text::default(), epoch: Fixed::default() };
+        let peer = Peer { identity: Text::default(), role: role::ADMIN };
+        let mut session = ServerSession::new(Arc::new(config), peer);
+        session.core.serials = Serials::starting_at(next);
+        session
+    }
+
+    fn packet(serial: u32, number: u32) -> Vec<u8> {
+        [0x8956_4d57, 12, serial, 0, number].map(u32::to_be_bytes).concat()
+    }
+
+    fn show(session: &mut ServerSession, bytes: &[u8]) -> Vec<Ticket> {
+        let mut input = bytes;
+        let mut tickets = Vec::new();
+        loop {
+            match session.step(Instant::now(), &mut input) {
+                Step::Call(call) => tickets.push(call.ticket),
+                Step::Idle | Step::Closed => return tickets,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn serials_skip_zero_at_the_wrap() {
+        let mut right = session(u32::MAX);
+        assert_eq!(show(&mut right, &packet(u32::MAX, 0x10)).len(), 1);
+        assert_eq!(show(&mut right, &packet(1, 0x10)).len(), 1);
+        let mut wrong = session(u32::MAX);
+        show(&mut wrong, &[packet(u32::MAX, 0x10), packet(0, 0x10)].concat());
+        assert!(wrong.is_closed());
+    }
+
+    #[test]
+    fn the_serial_of_a_call_that_is_still_open_closes() {
+        let mut session = session(u32::MAX - 1);
+        session.core.open.push(OpenCall { serial: 1, progress: false });
+        let tickets = show(&mut session, &[packet(u32::MAX - 1, 0x10), packet(u32::MAX, 0x10)].concat());
+        assert_eq!((tickets.len(), session.is_closed()), (2, false));
+        session.outbox().advance(usize::MAX);
+        assert_eq!(show(&mut session, &packet(1, number::PING)), []);
+        assert!(session.is_closed());
+        let said = session.outbox().unsent();
+        assert_eq!(said.get(12..24), Some(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5][..]), "the last packet, SERIAL");
+    }
 }

@@ -1,0 +1,10 @@
+//! The wire held to its rules: sessions against hostile input and against each other, bytes frozen per version, an
+//! exchange with C from `rpcgen`, and the worked exchanges of `SPEC.md`. One program, so that it links once.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod client_session;
+mod hostile;
+mod pairs;
+mod server_session;
+mod support;
