@@ -8,14 +8,22 @@ use std::process::ExitCode;
 use clap::Parser;
 use vmwire_daemon::arguments::Arguments;
 use vmwire_daemon::config::{Config, Environment};
-use vmwire_daemon::{files, server};
+use vmwire_daemon::{files, launch, probe_kvm, server};
 
 const FAILED: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == files::child::ARGUMENT) {
-        return exit_code(files::child::run());
+    if let Some(argument) = std::env::args_os().nth(1) {
+        if argument == files::child::ARGUMENT {
+            return exit_code(files::child::run());
+        }
+        if argument == launch::ARGUMENT {
+            return launch::main();
+        }
+        if argument == probe_kvm::ARGUMENT {
+            return probe_kvm::main();
+        }
     }
     let arguments = Arguments::parse();
     let config = match Config::load(&arguments, &Environment::of_process()) {

@@ -4,6 +4,7 @@
 //! `handle_*`, and is asked with `poll_*` what came of it. It owns its descriptors; the loop only watches them for it.
 
 mod host;
+pub mod qemu;
 mod test;
 
 use std::sync::Arc;

@@ -53,36 +53,17 @@ pub(super) fn names_in(table: &'static str) -> impl Iterator<Item = &'static str
 /// The known key that `written`, which stood in `table`, most looks like: one of the same table, else one of the same
 /// name in another.
 pub(super) fn nearest(table: &'static str, written: &str) -> Option<&'static str> {
-    // Longer than any key can be mistyped to; also keeps the distance cheap.
+    // Longer than any key can be mistyped to; also keeps the comparison cheap.
     if written.len() > 32 {
         return None;
     }
     let folded = written.to_ascii_lowercase().replace('-', "_");
     names_in(table)
-        .map(|name| (distance(&folded, name), name))
+        .map(|name| (strsim::osa_distance(&folded, name), name))
         .filter(|(distance, name)| *distance <= name.len().div_ceil(3).min(3))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
         .or_else(|| KEYS.iter().copied().find(|key| key.rsplit('.').next() == Some(folded.as_str())))
-}
-
-/// Levenshtein's distance, with an exchange of neighbours counted as one.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -113,14 +94,6 @@ mod tests {
             if let Some((table, _)) = key.split_once('.') {
                 assert!(TABLES.contains(&table), "{key}");
             }
-        }
-    }
-
-    #[test]
-    fn distance_counts_insertions_losses_replacements_and_exchanges() {
-        for (a, b, n) in [("", "", 0), ("abc", "", 3), ("abc", "abd", 1), ("abc", "acb", 1), ("kitten", "sitting", 3)] {
-            assert_eq!(distance(a, b), n, "{a} {b}");
-            assert_eq!(distance(b, a), n, "{b} {a}");
         }
     }
 }

@@ -1,0 +1,458 @@
+//! One guest's descriptors and files: carries out what its [`Lifecycle`] orders, and tells it what came of that.
+//!
+//! Nothing is decided here. Readiness is a hint: whatever is ready, everything of the guest is looked at, monitor and
+//! console before the process, so that what QEMU said before its end is heard before the end.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::Token;
+
+use super::Config;
+use super::argv::{self, Given};
+use super::launch::{self, Request};
+use super::lifecycle::{Lifecycle, Order, Task};
+use super::monitor::{Monitor, MonitorError};
+use super::process::Watched;
+use super::record::{Paths, Record};
+use super::socket::{Reading, Socket};
+use crate::driver::{DriverError, DriverErrorKind, FileAnswer, FileRequest, FileTicket, Host, Process, Report};
+use crate::model::{Boot, Definition, OperationId, VmId};
+
+/// How much of what is written to a console waits for QEMU to take it.
+pub(super) const CONSOLE_BYTES_MAX: usize = 4096;
+/// More channels than any definition has.
+const CHANNELS_MAX: usize = 64;
+/// A console that was lost while the guest lives is sought again so much later.
+const CONSOLE_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// What of the driver a guest works with.
+pub(super) struct Surroundings<'a> {
+    pub(super) now: Instant,
+    pub(super) host: &'a mut dyn Host,
+    pub(super) config: &'a Config,
+    pub(super) boot_id: &'a str,
+    pub(super) reports: &'a mut VecDeque<Report>,
+}
+
+/// One guest.
+#[derive(Debug)]
+pub(super) struct Guest {
+    vm: VmId,
+    paths: Paths,
+    life: Lifecycle,
+    /// What to launch; set by a start.
+    launch: Option<(Arc<Definition>, &'static str)>,
+    channels: usize,
+    has_console: bool,
+    process: Option<Watched>,
+    monitor: Option<(Socket, Monitor)>,
+    console: Option<Socket>,
+    /// Written by somebody, not yet taken by QEMU.
+    console_unsent: Vec<u8>,
+    console_sought_at: Option<Instant>,
+    /// File requests under way, and what went wrong with the record.
+    tickets: BTreeSet<FileTicket>,
+    files_failed: Option<String>,
+    record_ticket: Option<FileTicket>,
+    preparing: bool,
+}
+
+impl Guest {
+    /// A guest whose life has got somewhere already, as far as it is known.
+    pub(super) fn new(config: &Config, vm: VmId, life: Lifecycle) -> Self {
+        Self {
+            vm,
+            paths: Paths::new(&config.runtime_dir, vm),
+            life,
+            launch: None,
+            channels: 0,
+            has_console: false,
+            process: None,
+            monitor: None,
+            console: None,
+            console_unsent: Vec::new(),
+            console_sought_at: None,
+            tickets: BTreeSet::new(),
+            files_failed: None,
+            record_ticket: None,
+            preparing: false,
+        }
+    }
+
+    /// A guest that a former daemon left.
+    pub(super) fn found(around: &Surroundings<'_>, life: Lifecycle, record: &Record, process: Option<Watched>) -> Self {
+        let mut this = Self::new(around.config, VmId(record.uuid), life);
+        this.channels = record.channels.min(CHANNELS_MAX);
+        this.has_console = record.console.is_some();
+        this.process = process;
+        this
+    }
+
+    /// Begins a start.
+    pub(super) fn start(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        operation: OperationId,
+        definition: Arc<Definition>,
+        accelerator: &'static str,
+        paused: bool,
+    ) {
+        let cmdline = match &definition.boot {
+            Boot::Kernel { cmdline, .. } => Some(cmdline.clone()),
+            Boot::Disk => None,
+        };
+        if self.life.is_stopped() {
+            self.channels = definition.channels.len();
+            self.has_console = definition.console;
+            self.launch = Some((definition, accelerator));
+        }
+        self.begin(around, operation, Task::Start { cmdline, paused });
+    }
+
+    /// Begins everything else.
+    pub(super) fn begin(&mut self, around: &mut Surroundings<'_>, operation: OperationId, task: Task) {
+        self.life.begin(around.now, operation, task);
+        self.obey(around);
+    }
+
+    /// The tokens under which readiness for it comes.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
+        let monitor = self.monitor.iter().map(|(socket, _)| socket.token());
+        let process = self.process.iter().flat_map(Watched::tokens);
+        monitor.chain(self.console.iter().map(Socket::token)).chain(process)
+    }
+
+    /// The file requests that are under way for it.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = FileTicket> {
+        self.tickets.iter().copied()
+    }
+
+    /// Whether nothing of it is left.
+    pub(super) fn is_gone(&self) -> bool {
+        self.life.is_stopped() && self.tickets.is_empty()
+    }
+
+    /// Looks at everything. Says whether there is more to do before the next sleep.
+    pub(super) fn handle_ready(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let ended = self.process.as_mut().is_some_and(|process| process.has_ended(around.host));
+        let mut more = self.read_monitor(around);
+        more |= self.exchange_console(around);
+        // Not before everything is heard that was said.
+        if ended
+            && !more
+            && let Some(mut process) = self.process.take()
+        {
+            let exit = process.exit();
+            process.unwatch(around.host);
+            self.life.handle_exit(exit);
+        }
+        self.obey(around);
+        more
+    }
+
+    /// A file request of this guest was answered.
+    pub(super) fn handle_file(&mut self, around: &mut Surroundings<'_>, ticket: FileTicket, answer: FileAnswer) {
+        if !self.tickets.remove(&ticket) {
+            return;
+        }
+        if let FileAnswer::Failed(why) = answer {
+            log::warn!("{}: {why}", self.vm);
+            // A socket that lies around is noticed when its name is wanted; a record must be there.
+            if self.record_ticket == Some(ticket) {
+                self.files_failed = Some(why);
+            }
+        }
+        if self.tickets.is_empty() {
+            let failed = self.files_failed.take();
+            self.record_ticket = None;
+            if std::mem::take(&mut self.preparing) {
+                self.life.handle_prepared(around.now, failed.map_or(Ok(()), Err));
+            } else {
+                self.life.handle_cleaned();
+            }
+        }
+        self.obey(around);
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, around: &mut Surroundings<'_>) -> bool {
+        self.life.handle_timeout(around.now);
+        if self.console_sought_at.is_some_and(|at| at <= around.now) {
+            self.console_sought_at = None;
+            self.connect_console(around);
+        }
+        self.obey(around);
+        self.handle_ready(around)
+    }
+
+    /// When it wants to be called.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        [self.life.poll_timeout(), self.console_sought_at].into_iter().flatten().min()
+    }
+
+    /// How much [`Self::console_write`] would take.
+    pub(super) fn console_room(&self) -> usize {
+        if self.console.is_some() { CONSOLE_BYTES_MAX.saturating_sub(self.console_unsent.len()) } else { 0 }
+    }
+
+    /// Takes bytes for the console.
+    pub(super) fn console_write(&mut self, around: &mut Surroundings<'_>, data: &[u8]) -> usize {
+        let count = self.console_room().min(data.len());
+        self.console_unsent.extend_from_slice(&data[..count]);
+        self.flush_console(around);
+        count
+    }
+
+    /// Lets go of everything; the process lives on.
+    pub(super) fn detach(&mut self, host: &mut dyn Host) {
+        if let Some((socket, _)) = self.monitor.take() {
+            socket.close(host);
+        }
+        if let Some(console) = self.console.take() {
+            console.close(host);
+        }
+        if let Some(mut process) = self.process.take() {
+            process.unwatch(host);
+        }
+    }
+
+    fn obey(&mut self, around: &mut Surroundings<'_>) {
+        while let Some(order) = self.life.poll_order() {
+            match order {
+                Order::Prepare => self.prepare(around),
+                Order::Launch => {
+                    let launched = self.launch(around);
+                    self.life.handle_launched(launched);
+                }
+                Order::Connect => self.connect(around),
+                Order::Disconnect => self.disconnect(around),
+                Order::Send { id, command } => {
+                    let Some((_, monitor)) = &mut self.monitor else { continue };
+                    let (name, arguments) = command.qmp();
+                    let sent = monitor.send(id, name, arguments);
+                    self.flush_monitor(around, sent);
+                }
+                Order::Kill => {
+                    if let Some(process) = &self.process {
+                        process.kill();
+                    }
+                }
+                Order::CleanUp => self.clean_up(around),
+                Order::Report(report) => around.reports.push_back(report),
+            }
+        }
+    }
+
+    /// Asks for the record to be written and for old sockets to be removed.
+    fn prepare(&mut self, around: &mut Surroundings<'_>) {
+        let Some((definition, accelerator)) = &self.launch else { return };
+        self.preparing = true;
+        self.files_failed = None;
+        let record = self.record(around, definition, accelerator);
+        // A record of these parts can always be written as JSON.
+        let data = serde_json::to_vec(&record).unwrap_or_default();
+        let ticket = around.host.file(FileRequest::Write { path: self.paths.record(), data, durable: false });
+        self.record_ticket = Some(ticket);
+        self.tickets.insert(ticket);
+        self.remove_sockets(around);
+    }
+
+    fn record(&self, around: &Surroundings<'_>, definition: &Definition, accelerator: &str) -> Record {
+        Record {
+            uuid: self.vm.0,
+            name: definition.name.to_string(),
+            boot_id: around.boot_id.to_owned(),
+            monitor: self.paths.monitor(),
+            console: definition.console.then(|| self.paths.console()),
+            channels: definition.channels.len(),
+            accelerator: accelerator.to_owned(),
+            process: None,
+            definition: definition.text.clone(),
+        }
+    }
+
+    fn clean_up(&mut self, around: &mut Surroundings<'_>) {
+        self.disconnect(around);
+        if let Some(console) = self.console.take() {
+            console.close(around.host);
+        }
+        self.console_unsent.clear();
+        self.console_sought_at = None;
+        self.launch = None;
+        self.remove_sockets(around);
+        let record = around.host.file(FileRequest::Remove { path: self.paths.record(), durable: false });
+        self.tickets.insert(record);
+    }
+
+    fn remove_sockets(&mut self, around: &mut Surroundings<'_>) {
+        let console = self.has_console.then(|| self.paths.console());
+        let channels = (0..self.channels).map(|index| self.paths.channel(index));
+        for path in [self.paths.monitor()].into_iter().chain(console).chain(channels) {
+            self.tickets.insert(around.host.file(FileRequest::Remove { path, durable: false }));
+        }
+    }
+
+    /// Binds the sockets, connects to them, and starts the launcher. The listeners are closed here afterwards: QEMU
+    /// has them.
+    fn launch(&mut self, around: &mut Surroundings<'_>) -> Result<Process, DriverError> {
+        let failed = |message: &str, error: io::Error| DriverError {
+            kind: DriverErrorKind::Failed,
+            message: message.to_owned(),
+            causes: vec![error.to_string()],
+            hint: String::new(),
+        };
+        let Some((definition, accelerator)) = self.launch.clone() else {
+            return Err(failed("there is nothing to launch", io::ErrorKind::NotFound.into()));
+        };
+        let bind = |path: &Path| {
+            UnixListener::bind(path).map_err(|error| failed(&format!("{} cannot be bound", path.display()), error))
+        };
+        let mut listeners = vec![bind(&self.paths.monitor())?];
+        if self.has_console {
+            listeners.push(bind(&self.paths.console())?);
+        }
+        for index in 0..self.channels {
+            listeners.push(bind(&self.paths.channel(index))?);
+        }
+        let mut numbers = listeners.iter().map(AsRawFd::as_raw_fd);
+        let given = Given {
+            vm: self.vm,
+            accelerator,
+            monitor: numbers.next().unwrap_or(-1),
+            console: if self.has_console { numbers.next() } else { None },
+            channels: numbers.collect(),
+        };
+        // Connected before QEMU is there: the connection waits in the backlog, and QEMU finds it at once.
+        let unconnected = |error| failed("QEMU's sockets cannot be connected to", error);
+        let monitor = Socket::connect(around.host, &self.paths.monitor()).map_err(unconnected)?;
+        self.monitor = Some((monitor, Monitor::new(Monitor::LINE_BYTES_MAX)));
+        if self.has_console {
+            self.console = Some(Socket::connect(around.host, &self.paths.console()).map_err(unconnected)?);
+        }
+        let request = Request {
+            program: around.config.qemu.clone(),
+            argv: argv::build(&definition, &given),
+            files: argv::files(&definition),
+            record: Some((self.paths.record(), self.record(around, &definition, accelerator))),
+            dies_with_parent: false,
+            parent: std::process::id(),
+        };
+        let kept: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
+        let launched = launch::launch(&around.config.program, &request, &kept)
+            .map_err(|error| failed("the launcher cannot be started", error))?;
+        let process = Process { pid: launched.pid, accelerator };
+        let watched = Watched::child(around.host, launched);
+        self.process = Some(watched.map_err(|error| failed("the launcher cannot be watched", error))?);
+        Ok(process)
+    }
+
+    fn connect(&mut self, around: &mut Surroundings<'_>) {
+        self.disconnect(around);
+        match Socket::connect(around.host, &self.paths.monitor()) {
+            Ok(socket) => self.monitor = Some((socket, Monitor::new(Monitor::LINE_BYTES_MAX))),
+            Err(error) => self.life.handle_link_lost(around.now, error.to_string()),
+        }
+        if self.console.is_none() && self.has_console {
+            self.connect_console(around);
+        }
+    }
+
+    fn disconnect(&mut self, around: &mut Surroundings<'_>) {
+        if let Some((socket, _)) = self.monitor.take() {
+            socket.close(around.host);
+        }
+    }
+
+    fn lose_monitor(&mut self, around: &mut Surroundings<'_>, why: String) {
+        self.disconnect(around);
+        self.life.handle_link_lost(around.now, why);
+    }
+
+    /// Hears the monitor out. What it says is taken up line by line, so that an answer can lead to a question.
+    fn read_monitor(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let Some((socket, monitor)) = &mut self.monitor else { return false };
+        let mut nonsense = Ok(());
+        let reading = socket.read(|bytes| {
+            if nonsense.is_ok() {
+                nonsense = monitor.handle_bytes(bytes);
+            }
+        });
+        while let Some((_, monitor)) = &mut self.monitor
+            && let Some(message) = monitor.poll_message()
+        {
+            self.life.handle_message(around.now, message);
+            self.obey(around);
+        }
+        match (nonsense, reading) {
+            (Err(error), _) => self.lose_monitor(around, error.to_string()),
+            (Ok(()), Reading::Closed(why)) => self.lose_monitor(around, why),
+            (Ok(()), Reading::More) => return true,
+            (Ok(()), Reading::Done) => self.flush_monitor(around, Ok(())),
+        }
+        false
+    }
+
+    fn flush_monitor(&mut self, around: &mut Surroundings<'_>, sent: Result<(), MonitorError>) {
+        let Some((socket, monitor)) = &mut self.monitor else { return };
+        let written = sent.map_err(|error| error.to_string()).and_then(|()| socket.write(monitor.outgoing()));
+        match written {
+            Ok(count) => monitor.sent(count),
+            Err(why) => self.lose_monitor(around, why),
+        }
+    }
+
+    /// Drains the console, whoever reads it or not: QEMU stalls the guest's console while nobody does.
+    fn exchange_console(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let Some(console) = &mut self.console else { return false };
+        let (vm, reports) = (self.vm, &mut *around.reports);
+        let reading = console.read(|data| {
+            reports.push_back(Report::Console { vm, data: Bytes::copy_from_slice(data) });
+        });
+        match reading {
+            Reading::Done => self.flush_console(around),
+            Reading::More => {
+                self.flush_console(around);
+                return true;
+            }
+            Reading::Closed(_) => self.lose_console(around),
+        }
+        false
+    }
+
+    fn flush_console(&mut self, around: &mut Surroundings<'_>) {
+        let Some(console) = &mut self.console else { return };
+        match console.write(&self.console_unsent) {
+            Ok(count) => {
+                self.console_unsent.drain(..count);
+            }
+            Err(_) => self.lose_console(around),
+        }
+    }
+
+    fn lose_console(&mut self, around: &mut Surroundings<'_>) {
+        if let Some(console) = self.console.take() {
+            console.close(around.host);
+        }
+        self.console_unsent.clear();
+        if self.process.is_some() {
+            self.console_sought_at = Some(around.now + CONSOLE_BACK_OFF);
+        }
+    }
+
+    fn connect_console(&mut self, around: &mut Surroundings<'_>) {
+        if self.process.is_none() {
+            return;
+        }
+        match Socket::connect(around.host, &self.paths.console()) {
+            Ok(console) => self.console = Some(console),
+            Err(_) => self.console_sought_at = Some(around.now + CONSOLE_BACK_OFF),
+        }
+    }
+}
