@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use vmwire_protocol::message::{Failure, code};
+
 /// How the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -72,6 +74,43 @@ impl Exit {
         }
     }
 
+    /// How a call that the daemon answered with a failure ends. A code that this version does not know reads as
+    /// `INTERNAL`, as the protocol has it.
+    #[must_use]
+    pub fn of_failure(failure: &Failure) -> Self {
+        if failure.fact("never") == Some("yes") {
+            return Self::Never;
+        }
+        Self::of_code(failure.code).unwrap_or(Self::Failed)
+    }
+
+    /// One row per code of the wire, and none for those that are not there.
+    fn of_code(code: u32) -> Option<Self> {
+        match code {
+            code::MALFORMED
+            | code::UNKNOWN_PROCEDURE
+            | code::UNSUPPORTED
+            | code::CANCELLED
+            | code::EXISTS
+            | code::BUSY
+            | code::INVALID
+            | code::DRIVER
+            | code::AGENT
+            | code::INTERNAL
+            | code::ANSWER_TOO_LARGE => Some(Self::Failed),
+            code::VERSION_MISMATCH
+            | code::SERIAL
+            | code::BAD_LENGTH
+            | code::BAD_MAGIC
+            | code::OVERLOADED
+            | code::GOING_AWAY => Some(Self::NoConnection),
+            code::DENIED => Some(Self::Denied),
+            code::NOT_FOUND => Some(Self::NotFound),
+            code::DEADLINE_EXCEEDED => Some(Self::Deadline),
+            _ => None,
+        }
+    }
+
     /// How a run over several things ends, each of which ended for itself.
     #[must_use]
     pub fn of_several(each: &[Self]) -> Self {
@@ -121,6 +160,17 @@ mod tests {
         for (exit, number) in frozen {
             assert_eq!(exit.number(), number);
         }
+    }
+
+    #[test]
+    fn every_code_of_the_wire_has_its_exit() {
+        for (number, name) in code::ALL {
+            assert!(Exit::of_code(*number).is_some(), "{name}");
+        }
+        assert_eq!(Exit::of_failure(&Failure::new(9_999, "from the future")), Exit::Failed);
+        assert_eq!(Exit::of_failure(&Failure::new(code::NOT_FOUND, "gone")), Exit::NotFound);
+        let undefined = Failure::new(code::NOT_FOUND, "it was undefined").detail("never", "yes");
+        assert_eq!(Exit::of_failure(&undefined), Exit::Never);
     }
 
     #[test]

@@ -1,5 +1,251 @@
-//! The command line: `vmwire NOUN VERB`.
+//! The command line: `vmwire [-c URI] [-o table|json] [--timeout DURATION] NOUN VERB`.
+//!
+//! One file per noun, each with its arguments and what it does; this one has what all of them share. Everything that
+//! is printed goes through [`Output`], every error through [`Problem`], every way to end through [`Exit`].
 
+mod complete;
+mod connection;
+mod daemon;
+mod event;
 mod exit;
+mod host;
+mod named;
+mod operation;
+mod output;
+mod ping;
+mod problem;
+mod quantity;
+mod text;
+mod version;
+mod vm;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
+pub use output::{Format, Output};
+
+use crate::connection::{Connection, Options};
+use crate::transport::Environment;
+use crate::uri::Uri;
+use output::PROGRAM;
+use problem::Problem;
+use quantity::read_duration;
+
+/// The variable that says which daemon is meant where the command line does not.
+const URI_VARIABLE: &str = "VMWIRE_URI";
+
+/// Above the options that every verb has.
+const EVERYWHERE: &str = "Options of every verb";
+
+/// Manages virtual machines through vmwired
+#[derive(Debug, Parser)]
+#[command(
+    name = PROGRAM,
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct Arguments {
+    /// Which daemon: qemu:///system, qemu:///session, test:///default, or one with ?socket=PATH
+    /// [default: $VMWIRE_URI, else qemu:///system for root and qemu:///session for others]
+    #[arg(short, long, value_name = "URI", global = true, help_heading = EVERYWHERE)]
+    connect: Option<String>,
+
+    /// How data and errors are printed
+    #[arg(short, long, value_name = "FORMAT", global = true, value_enum, default_value_t, help_heading = EVERYWHERE)]
+    output: Format,
+
+    /// How long the daemon may take for each call, as in 500ms, 5s, 2m [default: the daemon's choice]
+    #[arg(long, value_name = "DURATION", global = true, value_parser = read_duration, help_heading = EVERYWHERE)]
+    timeout: Option<Duration>,
+
+    /// Leave out the first line of tables
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    no_header: bool,
+
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Virtual machines
+    #[command(subcommand)]
+    Vm(vm::Verb),
+    /// The machine that the guests run on
+    #[command(subcommand)]
+    Host(host::Verb),
+    /// The daemon itself
+    #[command(subcommand)]
+    Daemon(daemon::Verb),
+    /// What happens, as it happens
+    #[command(subcommand)]
+    Event(event::Verb),
+    /// What was asked of virtual machines, and what became of it
+    #[command(subcommand)]
+    Op(operation::Verb),
+    /// Who is connected to the daemon
+    #[command(subcommand)]
+    Connection(connection::Verb),
+    /// Measure how long the daemon takes to answer
+    Ping(ping::Arguments),
+    /// Say which versions this program and the daemon have
+    Version(version::Arguments),
+    /// Print a completion script for a shell
+    Completion(complete::CompletionArguments),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(complete::ManArguments),
+}
+
+/// The definition of the whole command line: parsing, help, completion and manual pages come from it.
+fn command() -> clap::Command {
+    Arguments::command().after_help(format!(
+        "{}\nEnvironment:\n  {URI_VARIABLE}     which daemon, where -c does not say it\n  \
+         VMWIRE_DAEMON  the vmwired to start for qemu:///session and test:///default\n  \
+         VMWIRE_LOG     what to log on standard error, as in debug\n",
+        Exit::help()
+    ))
+}
+
+/// What a verb is given.
+pub(crate) struct Context<'a> {
+    pub(crate) output: &'a mut Output,
+    pub(crate) uri: Uri,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Context<'_> {
+    /// Connects to the daemon that is meant.
+    pub(crate) fn connect(&self) -> Result<Connection, Problem> {
+        self.connect_with(Options::default())
+    }
+
+    /// The same, in a way of one's own.
+    pub(crate) fn connect_with(&self, options: Options) -> Result<Connection, Problem> {
+        Ok(Connection::open(&self.uri, &Environment::of_process(), options)?)
+    }
+}
+
+/// Runs the program: `arguments` as the shell gave them, the program's own name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = command()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command())));
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return not_parsed(&error, asks_for_json(&arguments), output),
+    };
+    output.set(parsed.output, !parsed.no_header);
+    match uri(parsed.connect.as_deref()).and_then(|uri| {
+        let mut context = Context { output, uri, timeout: parsed.timeout };
+        match parsed.noun {
+            Noun::Vm(verb) => vm::run(&verb, &mut context),
+            Noun::Host(verb) => host::run(&verb, &mut context),
+            Noun::Daemon(verb) => daemon::run(&verb, &mut context),
+            Noun::Event(verb) => event::run(&verb, &mut context),
+            Noun::Op(verb) => operation::run(&verb, &mut context),
+            Noun::Connection(verb) => connection::run(&verb, &mut context),
+            Noun::Ping(arguments) => ping::run(&arguments, &mut context),
+            Noun::Version(arguments) => version::run(&arguments, &mut context),
+            Noun::Completion(arguments) => complete::completion(&arguments, &mut context),
+            Noun::Man(arguments) => complete::man(&arguments),
+        }
+    }) {
+        Ok(exit) => exit,
+        Err(problem) => {
+            if problem.exit != Exit::Ok {
+                output.problem(&problem);
+            }
+            problem.exit
+        }
+    }
+}
+
+fn not_parsed(error: &clap::Error, json: bool, output: &mut Output) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output.write(error.to_string().as_bytes()) {
+            Ok(()) => Exit::Ok,
+            Err(error) => Problem::from(error).exit,
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+            output.help(&error.to_string());
+            Exit::Usage
+        }
+        _ => {
+            output.set(if json { Format::Json } else { Format::Table }, true);
+            let text = error.to_string();
+            let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+            let message = message.trim_start_matches("error: ").trim_end();
+            output.problem(&Problem::usage(message).hint(rest.trim().replace("\n\n", "\n")));
+            Exit::Usage
+        }
+    }
+}
+
+/// Whether JSON was asked for by a command line that could not be parsed, so that this error is in JSON too.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().any(|argument| argument == "-ojson" || argument == "-o=json" || argument == "--output=json")
+        || arguments.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json")
+}
+
+/// Which daemon is meant: the option, else the environment, else what is usual for the user.
+fn uri(option: Option<&str>) -> Result<Uri, Problem> {
+    let variable = std::env::var_os(URI_VARIABLE).filter(|value| !value.is_empty());
+    let (text, origin) = match (option, variable) {
+        (Some(text), _) => (text.to_owned(), "-c"),
+        (None, Some(value)) => (value.to_string_lossy().into_owned(), URI_VARIABLE),
+        (None, None) => return Ok(Uri::default_for(rustix::process::geteuid().as_raw())),
+    };
+    text.parse::<Uri>().map_err(|error| Problem::usage(format!("{origin}: {error}")).hint(error.hint()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_examples() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let mut leaf = true;
+            for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
+                leaf = false;
+                visit(child, &path);
+            }
+            if leaf {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:") && help.contains("vmwire "), "{path} has no examples");
+            }
+            assert!(command.get_about().is_some(), "{path} does not say what it is");
+        }
+        visit(&command(), "");
+    }
+
+    #[test]
+    fn the_help_has_the_exit_codes() {
+        let help = command().render_long_help().to_string();
+        assert!(help.contains("7  what was waited for can never come true"), "{help}");
+    }
+
+    #[test]
+    fn json_is_heard_even_where_the_rest_is_not_understood() {
+        let asks = |words: &[&str]| asks_for_json(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(asks(&["vmwire", "-o", "json", "nonsense"]));
+        assert!(asks(&["vmwire", "nonsense", "--output=json"]));
+        assert!(asks(&["vmwire", "-ojson"]));
+        assert!(!asks(&["vmwire", "json", "-o", "table"]));
+    }
+}

@@ -271,6 +271,14 @@ impl Connection {
         self.turn(timeout.map(|timeout| Instant::now() + timeout), Some(extra))
     }
 
+    /// Waits until something has arrived or the time is over. What arrived is fetched with the calls that do not wait.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn wait_a_moment(&mut self, timeout: Duration) -> Result<(), Error> {
+        self.turn(Some(Instant::now() + timeout), None).map(drop)
+    }
+
     fn begin_data(
         &mut self,
         data: ClientData,

@@ -1,0 +1,269 @@
+//! What the program prints: data on standard output as a table or as JSON, everything else on standard error with the
+//! program's name in front.
+//!
+//! - A table is for people: sizes and times in units, foreign text with what acts on a terminal escaped, no colour.
+//! - JSON is an interface: one value a line, exact numbers, keys as `docs/cli.md` lists them. Control characters beyond
+//!   those that JSON demands are escaped there too, which changes nothing for a parser.
+//! - A reader that goes away (`vmwire vm list | head -1`) ends the program quietly and successfully.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+use super::problem::Problem;
+use super::text;
+
+/// The name in front of every line on standard error.
+pub(crate) const PROGRAM: &str = "vmwire";
+
+/// How data are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// Padded columns for people
+    #[default]
+    Table,
+    /// One JSON value a line for programs
+    Json,
+}
+
+/// The program's two mouths.
+pub struct Output {
+    format: Format,
+    header: bool,
+    terminal: bool,
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+}
+
+impl Output {
+    /// Prints to the given places. `terminal` says whether the first of them is one.
+    #[must_use]
+    pub fn new(out: Box<dyn Write>, err: Box<dyn Write>, terminal: bool) -> Self {
+        Self { format: Format::Table, header: true, terminal, out, err }
+    }
+
+    /// Sets what the command line asked for.
+    pub(crate) fn set(&mut self, format: Format, header: bool) {
+        (self.format, self.header) = (format, header);
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Prints a listing: `items` as one JSON array, or `table`.
+    pub(crate) fn listing<T: Serialize>(&mut self, items: &[T], table: impl FnOnce(&[T]) -> Table) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.json(&items),
+            Format::Table => {
+                let text = table(items).render(self.header);
+                self.write(text.as_bytes())
+            }
+        }
+    }
+
+    /// Prints one thing: as a JSON object, or as rows of a label and a value.
+    pub(crate) fn thing<T: Serialize>(&mut self, thing: &T, rows: impl FnOnce(&T) -> Table) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.json(thing),
+            Format::Table => {
+                let text = rows(thing).render(false);
+                self.write(text.as_bytes())
+            }
+        }
+    }
+
+    /// Prints one value as a line of JSON.
+    pub(crate) fn json<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
+        let line = to_json(value)?;
+        self.write(&line)
+    }
+
+    /// Prints a line of ours.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        self.write(format!("{}\n", text::line(text)).as_bytes())
+    }
+
+    /// Prints a text that is not ours byte for byte; on a terminal with what acts on it escaped.
+    pub(crate) fn foreign_text(&mut self, text: &str) -> io::Result<()> {
+        if self.terminal {
+            let safe = text::lines(text).into_owned();
+            return self.write(safe.as_bytes());
+        }
+        self.write(text.as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()
+    }
+
+    /// Says something on standard error that is neither data nor an error. Not said when JSON was asked for: there
+    /// standard error has errors and nothing else.
+    pub(crate) fn note(&mut self, text: &str) {
+        if self.format == Format::Table {
+            // If even standard error is gone, there is nobody left to tell.
+            let _ = writeln!(self.err, "{PROGRAM}: {}", text::line(text));
+        }
+    }
+
+    /// Prints the help where something else was expected of the person.
+    pub(crate) fn help(&mut self, text: &str) {
+        // As above.
+        let _ = self.err.write_all(text.as_bytes());
+    }
+
+    /// Tells of an error on standard error, in the format asked for.
+    pub(crate) fn problem(&mut self, problem: &Problem) {
+        let text = match self.format {
+            Format::Table => problem.to_text(PROGRAM).into_bytes(),
+            Format::Json => to_json(&problem.to_json()).unwrap_or_default(),
+        };
+        // As above: if standard error is gone, the exit code still tells.
+        let _ = self.err.write_all(&text).and_then(|()| self.err.flush());
+    }
+}
+
+fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut line, Quiet)).map_err(io::Error::from)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Compact JSON whose strings hold no character that acts on a terminal.
+struct Quiet;
+
+impl Formatter for Quiet {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, bad)) = rest.char_indices().find(|&(_, c)| text::acts(c)) {
+            CompactFormatter.write_string_fragment(writer, &rest[..at])?;
+            // All of them lie in the plane whose characters are one UTF-16 unit.
+            write!(writer, "\\u{:04x}", u32::from(bad))?;
+            rest = &rest[at + bad.len_utf8()..];
+        }
+        CompactFormatter.write_string_fragment(writer, rest)
+    }
+}
+
+/// Where a cell stands in its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// Rows of cells in padded columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with a header.
+    pub(crate) fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Self {
+        Self { columns: columns.into_iter().map(|(name, align)| (name.into(), align)).collect(), rows: Vec::new() }
+    }
+
+    /// Rows of a label and a value.
+    pub(crate) fn labels() -> Self {
+        Self::new([("", Align::Left), ("", Align::Left)])
+    }
+
+    /// Adds a row. Cells beyond the columns are dropped, missing ones are empty.
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Adds a label and its value, unless there is nothing to say.
+    pub(crate) fn label(&mut self, label: &str, value: impl Into<String>) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.row([label.to_owned(), value]);
+        }
+    }
+
+    fn render(&self, header: bool) -> String {
+        let heading: Vec<String> = self.columns.iter().map(|(name, _)| name.to_uppercase()).collect();
+        let lines: Vec<Vec<std::borrow::Cow<'_, str>>> = header
+            .then_some(&heading)
+            .into_iter()
+            .chain(&self.rows)
+            .map(|row| row.iter().map(|cell| text::line(cell)).collect())
+            .collect();
+        let width = |column: usize| {
+            lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let mut text = String::new();
+        for row in &lines {
+            let mut line = String::new();
+            for (index, ((_, align), &width)) in self.columns.iter().zip(&widths).enumerate() {
+                let cell = row.get(index).map_or("", |cell| cell.as_ref());
+                if index > 0 {
+                    line.push_str("  ");
+                }
+                match align {
+                    Align::Left => line.push_str(&format!("{cell:<width$}")),
+                    Align::Right => line.push_str(&format!("{cell:>width$}")),
+                }
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new([("name", Align::Left), ("memory", Align::Right), ("title", Align::Left)]);
+        table.row(["a", "1 GiB", ""]);
+        table.row(["longer", "256 MiB", "evil\u{1b}[2J\n"]);
+        table
+    }
+
+    #[test]
+    fn columns_are_padded_and_foreign_text_is_escaped() {
+        let expected = "NAME     MEMORY  TITLE\n\
+                        a         1 GiB\n\
+                        longer  256 MiB  evil\\u{1b}[2J\\n\n";
+        assert_eq!(table().render(true), expected);
+        assert!(!table().render(false).contains("NAME"));
+    }
+
+    #[test]
+    fn a_short_row_is_filled_up() {
+        let mut table = Table::new([("a", Align::Right), ("b", Align::Left)]);
+        table.row(["1"]);
+        table.row::<&str>([]);
+        assert_eq!(table.render(true), "A  B\n1\n\n");
+    }
+
+    #[test]
+    fn json_has_no_character_that_acts_and_reads_back_the_same() {
+        let value = json!({"name": "a\u{1b}b\u{9b}c\u{202e}d\"e\\f\ng", "k\u{85}": 18_446_744_073_709_551_615_u64});
+        let line = String::from_utf8(to_json(&value).unwrap()).unwrap();
+        assert_eq!(line.trim_end_matches('\n').find(text::acts), None, "{line}");
+        assert!(line.contains("\\u009b") && line.contains("\\u202e"), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_survives_json(text in any::<String>()) {
+            let line = to_json(&text).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `vmwire vm console`: the serial console of a guest on this terminal, or in a pipe.
+//!
+//! On a terminal every key goes to the guest, the terminal's own signals included, until the escape character `^]`. Off
+//! a terminal standard input is copied to the guest and the guest's output to standard output, so that scripts need
+//! none. The console ends when the daemon ends it; at the end of standard input only our direction does.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use vmwire_protocol::message::{ConsoleOpenCall, code, console_mode};
+
+use super::super::output::Format;
+use super::super::problem::Problem;
+use super::super::quantity::read_bytes;
+use super::super::{Context, Exit};
+use super::vm;
+use crate::connection::{Connection, Console, Received};
+
+/// `^]`, as in telnet and virsh: hardly ever meant for a guest.
+const ESCAPE: u8 = 0x1d;
+
+/// How much is read from standard input at once.
+const READ_BYTES: usize = 4096;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  vmwire vm console web\n  vmwire vm console --read-only --history 64KiB web\n  \
+                        vmwire vm console --read-only web > boot.log\n  \
+                        echo poweroff | vmwire vm console web\n\n\
+                        On a terminal, ^] (control and ]) leaves the console.\n")]
+pub(crate) struct Arguments {
+    /// Name or uuid
+    #[arg(value_name = "VM")]
+    vm: String,
+
+    /// Read only; any number may do so at once
+    #[arg(long, conflicts_with = "take_over")]
+    read_only: bool,
+
+    /// Write in the place of whoever writes now
+    #[arg(long)]
+    take_over: bool,
+
+    /// Begin with what the guest wrote before, at most so much of it, as in 64KiB
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = read_bytes)]
+    history: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
+    let mode = match (arguments.read_only, arguments.take_over) {
+        (true, _) => console_mode::READ,
+        (false, true) => console_mode::TAKE_OVER,
+        (false, false) => console_mode::WRITE,
+    };
+    let call = ConsoleOpenCall {
+        vm: vm(&arguments.vm)?,
+        mode,
+        history_bytes: u32::try_from(arguments.history).unwrap_or(u32::MAX),
+    };
+    if context.output.format() == Format::Json {
+        return Err(Problem::usage("a console is bytes, not JSON").hint("leave out -o json"));
+    }
+    let mut connection = context.connect()?;
+    let mut console = connection.open_console(call, context.timeout).map_err(|error| {
+        let busy = error.is(code::BUSY);
+        let problem = Problem::from(error);
+        if busy { problem.hint("--read-only reads along, --take-over writes in their place") } else { problem }
+    })?;
+    let stdin = io::stdin();
+    let terminal = if stdin.is_terminal() {
+        context.output.note(&format!("connected to {}, ^] leaves", arguments.vm));
+        Some(Raw::enter(stdin.as_fd()).map_err(|error| Problem::local("cannot set up the terminal", &error))?)
+    } else {
+        None
+    };
+    if mode == console_mode::READ && !console.writer().is_empty() {
+        context.output.note(&format!("{} writes", console.writer()));
+    }
+    let mut keyboard = Keyboard {
+        open: mode != console_mode::READ || terminal.is_some(),
+        writes: mode != console_mode::READ,
+        escapes: terminal.is_some(),
+        typed: Vec::new(),
+    };
+    let outcome = converse(&mut connection, &mut console, &mut keyboard, stdin.as_fd(), context);
+    drop(terminal);
+    if keyboard.escapes {
+        context.output.note("left the console");
+    }
+    outcome
+}
+
+/// What comes from standard input.
+struct Keyboard {
+    /// Whether it is worth reading.
+    open: bool,
+    /// Whether what is typed goes to the guest.
+    writes: bool,
+    /// Whether the escape character leaves.
+    escapes: bool,
+    /// Typed, and not taken by the console yet.
+    typed: Vec<u8>,
+}
+
+impl Keyboard {
+    /// Takes what was read; `true` when the escape character was among it.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        let escape = bytes.iter().position(|&byte| self.escapes && byte == ESCAPE);
+        let before = bytes.get(..escape.unwrap_or(bytes.len())).unwrap_or_default();
+        if self.writes {
+            self.typed.extend_from_slice(before);
+        }
+        escape.is_some()
+    }
+}
+
+fn converse(
+    connection: &mut Connection,
+    console: &mut Console,
+    keyboard: &mut Keyboard,
+    stdin: BorrowedFd<'_>,
+    context: &mut Context<'_>,
+) -> Result<Exit, Problem> {
+    let mut left = false;
+    loop {
+        while let Some(received) = connection.take_console(console)? {
+            match received {
+                Received::Data { lost, data } => {
+                    if lost > 0 {
+                        context.output.note(&format!("{lost} bytes of the guest's output are lost here"));
+                    }
+                    context.output.write(&data)?;
+                }
+                Received::End(None) => return Ok(Exit::Ok),
+                Received::End(Some(why)) => return Err(Problem::from(&why)),
+            }
+        }
+        let sent = connection.write_console(console, &keyboard.typed)?;
+        keyboard.typed.drain(..sent);
+        if keyboard.typed.is_empty() {
+            if left {
+                return Ok(Exit::Ok);
+            }
+            if !keyboard.open && keyboard.writes {
+                connection.end_console(console)?;
+                keyboard.writes = false;
+            }
+        }
+        // As long as typed bytes wait for room no more are read: the terminal queues them, or the pipe's writer waits.
+        if keyboard.open && keyboard.typed.is_empty() {
+            if connection.wait_beside(stdin, None)? {
+                left = read(stdin, keyboard)?;
+            }
+        } else {
+            connection.wait_a_moment(Duration::from_secs(60))?;
+        }
+    }
+}
+
+/// Reads what was typed; `true` when the person leaves.
+fn read(stdin: BorrowedFd<'_>, keyboard: &mut Keyboard) -> Result<bool, Problem> {
+    let mut buffer = [0; READ_BYTES];
+    match rustix::io::read(stdin, &mut buffer) {
+        Ok(0) => {
+            keyboard.open = false;
+            // A terminal that ends is gone, and with it the person.
+            Ok(keyboard.escapes)
+        }
+        Ok(count) => Ok(keyboard.take(buffer.get(..count).unwrap_or_default())),
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(false),
+        Err(error) => Err(Problem::local("cannot read standard input", &io::Error::from(error))),
+    }
+}
+
+/// A terminal on which every key goes to the guest. Put back as it was when dropped.
+struct Raw<'a> {
+    terminal: BorrowedFd<'a>,
+    before: Termios,
+}
+
+impl<'a> Raw<'a> {
+    fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
+        let before = tcgetattr(terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(terminal, OptionalActions::Drain, &raw)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        // If the terminal is gone there is nothing to put back.
+        let _ = tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyboard(escapes: bool, writes: bool) -> Keyboard {
+        Keyboard { open: true, writes, escapes, typed: Vec::new() }
+    }
+
+    #[test]
+    fn the_escape_character_leaves_and_what_was_typed_before_it_is_sent() {
+        let mut terminal = keyboard(true, true);
+        assert!(!terminal.take(b"ls\x03\n"));
+        assert!(terminal.take(b"exit\n\x1dmore"));
+        assert_eq!(terminal.typed, b"ls\x03\nexit\n");
+    }
+
+    #[test]
+    fn off_a_terminal_every_byte_is_the_guests() {
+        let mut pipe = keyboard(false, true);
+        assert!(!pipe.take(b"a\x1db"));
+        assert_eq!(pipe.typed, b"a\x1db");
+    }
+
+    #[test]
+    fn a_reader_only_leaves() {
+        let mut reader = keyboard(true, false);
+        assert!(!reader.take(b"typed"));
+        assert!(reader.take(b"\x1d"));
+        assert!(reader.typed.is_empty());
+    }
+}

@@ -1,0 +1,121 @@
+//! `vmwire vm define` and `vmwire vm definition`: TOML in, and the same TOML out.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vmwire_protocol::message::{VmCall, VmDefineCall};
+use vmwire_protocol::xdr::Text;
+
+use super::super::named::VmRefJson;
+use super::super::output::{Align, Format, Table};
+use super::super::problem::Problem;
+use super::super::{Context, Exit};
+use super::vm;
+use crate::request;
+
+/// What the wire has room for.
+const DEFINITION_BYTES_MAX: usize = 49152;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  vmwire vm define web.toml\n  vmwire vm define --replace web.toml\n  \
+                        vmwire vm definition web | sed 's/^memory = .*/memory = \"2GiB\"/' | vmwire vm define --replace -\n")]
+pub(crate) struct DefineArguments {
+    /// The definition; - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Take the place of a stopped one of the same name or uuid
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  vmwire vm definition web\n  vmwire vm definition web > web.toml\n")]
+pub(crate) struct DefinitionArguments {
+    /// Name or uuid
+    #[arg(value_name = "VM")]
+    vm: String,
+}
+
+#[derive(Serialize)]
+struct DefinedJson {
+    vm: VmRefJson,
+    operation: u64,
+}
+
+#[derive(Serialize)]
+struct DefinitionJson {
+    definition: String,
+}
+
+pub(crate) fn define(arguments: &DefineArguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
+    let definition = read(&arguments.file)?;
+    let call = VmDefineCall { definition, replace: arguments.replace };
+    let answer = context.connect()?.call(request::VmDefine(call), context.timeout)?;
+    let defined = DefinedJson { vm: VmRefJson::from(&answer.vm), operation: answer.operation };
+    context.output.thing(&defined, |defined| {
+        let mut table = Table::new([("", Align::Left); 3]);
+        table.row([defined.vm.name.as_str(), "defined", &format!("operation {}", defined.operation)]);
+        table
+    })?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn print(arguments: &DefinitionArguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
+    let call = VmCall { vm: vm(&arguments.vm)? };
+    let answer = context.connect()?.call(request::VmDefinition(call), context.timeout)?;
+    if context.output.format() == Format::Json {
+        context.output.json(&DefinitionJson { definition: answer.definition.into_string() })?;
+    } else {
+        context.output.foreign_text(&answer.definition)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Reads a definition, and no more of an endless file than shows that it is too long.
+fn read(file: &Path) -> Result<Text<DEFINITION_BYTES_MAX>, Problem> {
+    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let failed = |error: &io::Error| Problem::local(format!("cannot read {shown}"), error);
+    let limit = u64::try_from(DEFINITION_BYTES_MAX).unwrap_or(u64::MAX) + 1;
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    } else {
+        let file = std::fs::File::open(file).map_err(|error| failed(&error))?;
+        file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    }
+    if bytes.len() > DEFINITION_BYTES_MAX {
+        return Err(Problem::usage(format!("{shown} is longer than a definition may be"))
+            .hint(format!("at most {DEFINITION_BYTES_MAX} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Problem::usage(format!("{shown} is no text: byte {at} is not UTF-8"))
+    })?;
+    Text::new(text).map_err(|_| Problem::usage(format!("{shown} is no text: it holds a NUL byte")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_as_it_is_or_refused_with_its_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("d.toml");
+        let put = |bytes: &[u8]| std::fs::write(&file, bytes).unwrap();
+        put(b"name = \"w\"\r\n# \xc3\xa4\n");
+        assert_eq!(read(&file).unwrap(), "name = \"w\"\r\n# ä\n");
+        put(&vec![b'#'; DEFINITION_BYTES_MAX]);
+        assert!(read(&file).is_ok());
+        put(&vec![b'#'; DEFINITION_BYTES_MAX + 1]);
+        assert!(read(&file).unwrap_err().message.contains("longer"));
+        put(b"ok \xff");
+        assert!(read(&file).unwrap_err().message.contains("byte 3"));
+        put(b"a\0b");
+        assert!(read(&file).unwrap_err().message.contains("NUL"));
+        assert_eq!(read(&directory.path().join("none")).unwrap_err().code, "LOCAL");
+        assert!(read(Path::new("/dev/zero")).is_err());
+    }
+}
