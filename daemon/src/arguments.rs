@@ -34,6 +34,10 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS")]
     pub idle_exit: Option<u32>,
 
+    /// Speak no newer minor of the protocol than this, as an older daemon would; for tests
+    #[arg(long, value_name = "MINOR", hide = true)]
+    pub newest_minor: Option<u32>,
+
     /// Say whether the configuration is right, and end
     #[arg(long)]
     pub check_config: bool,

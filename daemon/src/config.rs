@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use vmwire_protocol::version::NEWEST_MINOR;
 
 use crate::arguments::Arguments;
 use crate::model::{TomlKeys, TomlProblem};
@@ -22,7 +23,10 @@ const VM_SOCKET_NAME_BYTES_MAX: usize = 1 + 36 + 8;
 /// A configuration longer than this is none.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: &[&str] = &["driver", "listen", "state_dir", "runtime_dir", "log"];
+const KEYS: &[&str] = &["driver", "listen", "state_dir", "runtime_dir", "connections_max", "log"];
+/// Connections at most, unless said otherwise.
+const CONNECTIONS_MAX: u32 = 10_000;
+
 const LOG_LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 /// Everything the daemon needs to know before it starts. All paths are absolute.
@@ -36,10 +40,14 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the sockets and records of running guests are kept.
     pub runtime_dir: PathBuf,
+    /// How many connections there may be.
+    pub connections_max: u32,
     /// The level of the log.
     pub log: String,
     /// Leave after so long without a connection and without a running guest.
     pub idle_exit: Option<Duration>,
+    /// The newest minor of the protocol that is spoken.
+    pub newest_minor: u32,
 }
 
 /// The hypervisors.
@@ -222,8 +230,10 @@ impl Config {
             listen,
             state_dir,
             runtime_dir,
+            connections_max: file.connections_max.unwrap_or(CONNECTIONS_MAX),
             log: file.log.unwrap_or_else(|| "info".to_owned()),
             idle_exit: arguments.idle_exit.map(|seconds| Duration::from_secs(seconds.into())),
+            newest_minor: arguments.newest_minor.unwrap_or(NEWEST_MINOR),
         };
         config.check_lengths()?;
         Ok(config)
@@ -273,6 +283,7 @@ struct File {
     listen: Option<Vec<PathBuf>>,
     state_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
+    connections_max: Option<u32>,
     log: Option<String>,
 }
 
@@ -313,13 +324,21 @@ impl File {
                 Some(paths.collect::<Result<_, _>>()?)
             }
         };
+        let connections_max = match keys.integer("connections_max")? {
+            None => None,
+            Some(number) => match u32::try_from(number) {
+                Ok(number) if number > 0 => Some(number),
+                _ => return Err(keys.problem("connections_max", "it has to be from 1 to 4294967295", "")),
+            },
+        };
         let log = keys.string("log")?;
         if let Some(level) = &log
             && !LOG_LEVELS.contains(&level.as_str())
         {
             return Err(keys.no_such("log", level, LOG_LEVELS));
         }
-        Ok(Self { driver, listen, state_dir: directory("state_dir")?, runtime_dir: directory("runtime_dir")?, log })
+        let (state_dir, runtime_dir) = (directory("state_dir")?, directory("runtime_dir")?);
+        Ok(Self { driver, listen, state_dir, runtime_dir, connections_max, log })
     }
 }
 
@@ -406,10 +425,11 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_file() {
-        let file = "driver = \"test\"\nlisten = [\"unix:/a\", \"unix:/b\"]\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\nlog = \"debug\"\n";
+        let file = "connections_max = 5\ndriver = \"test\"\nlisten = [\"unix:/a\", \"unix:/b\"]\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\nlog = \"debug\"\n";
         let config = resolve(file, &Arguments::default(), &user()).unwrap();
         assert_eq!((config.driver, config.log.as_str()), (DriverKind::Test, "debug"));
         assert_eq!(config.listen, [Path::new("/a"), Path::new("/b")]);
+        assert_eq!(config.connections_max, 5);
         assert_eq!((config.state_dir.as_path(), config.runtime_dir.as_path()), (Path::new("/s"), Path::new("/r")));
         let arguments = Arguments {
             driver: Some(DriverKind::Qemu),
@@ -441,6 +461,8 @@ mod tests {
                 "/f.toml: line 2, column 10: \"qmeu\" is nothing that driver can be; did you mean \"qemu\"?",
             ),
             ("log = \"loud\"", "/f.toml: line 1, column 7: \"loud\" is nothing that log can be; it is one of \"off\""),
+            ("connections_max = 0", "/f.toml: line 1, column 19: it has to be from 1 to 4294967295"),
+            ("connections_max = 4294967296", "/f.toml: line 1, column 19: it has to be from 1 to 4294967295"),
             ("state_dir = \"x\"", "/f.toml: line 1, column 13: \"x\" is not absolute"),
             (
                 "state_dir = 5",

@@ -8,6 +8,7 @@
 
 pub mod arguments;
 pub mod config;
+pub mod connection;
 pub mod dispatch;
 pub mod driver;
 pub mod event_loop;

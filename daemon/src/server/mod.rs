@@ -1,30 +1,81 @@
 //! Everything put together, and the loop itself.
+//!
+//! A turn: sleep until the earliest deadline or until something is ready; read the clock; signals, answers of the file
+//! helper, new peers, descriptors of the driver, connections, each in its order and with its budget; timers; what the
+//! driver reports; what there is to be written; removals; the log.
+//!
+//! Leaving: the listeners go first, every connection gets GOING_AWAY, what can be written is written, and the process
+//! ends when the last connection has gone, or after 2.5 s. Guests run on.
 
+mod connections;
+mod door;
 mod notify;
 mod place;
+mod start;
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use mio::Token;
+use rustix::process::geteuid;
+use vmwire_protocol::message::role;
+use vmwire_protocol::session;
+use vmwire_protocol::xdr::Text;
+
+use self::connections::Connections;
+use self::door::Door;
 use self::place::Place;
 pub use self::place::PlaceError;
 use crate::config::Config;
-use crate::event_loop::{LeaveSignals, Readiness, Ready};
-use crate::listener::{Accepted, BindError, Listener};
+use crate::connection::Hints;
+use crate::dispatch::{Arrival, ConnectionId, Dispatch, Turn};
+use crate::event_loop::{LeaveSignals, Now, Readiness, Ready};
+use crate::files::{self, Files};
+use crate::listener::{Accepted, BindError, Credentials, Listener, Peer};
 use crate::logging::Log;
+use crate::store::StoreError;
 
 /// How long the last lines of the log may take on the way out.
-const LOG_PATIENCE: Duration = Duration::from_millis(500);
+const LOG_PATIENCE: Duration = Duration::from_millis(300);
+
+/// When standard error is looked at again that took no more lines.
+const LOG_RETRY: Duration = Duration::from_millis(100);
+
+/// When a listener is looked at again for which there was no descriptor.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// Peers accepted in one turn from one listener.
 const ACCEPTS_MAX: usize = 64;
 
-/// Whose descriptor it is. The order is that of work in a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// How long connections may take to go when the daemon leaves.
+const LEAVE_TIME: Duration = Duration::from_millis(2500);
+
+/// This very binary, also when its file was replaced since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Whose descriptor it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     Signals,
+    Files,
     Listener(usize),
+    Driver,
+    Connection(ConnectionId),
+}
+
+impl Who {
+    /// The place in a turn.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Signals => 0,
+            Self::Files => 1,
+            Self::Listener(_) => 2,
+            Self::Driver => 3,
+            Self::Connection(_) => 4,
+        }
+    }
 }
 
 /// Why the daemon does not run, or runs no more.
@@ -32,6 +83,8 @@ enum Who {
 pub enum ServerError {
     /// Its directories.
     Place(PlaceError),
+    /// What it keeps there.
+    Store(StoreError),
     /// Its sockets.
     Bind(BindError),
     /// The system says no.
@@ -43,81 +96,265 @@ pub enum ServerError {
     },
 }
 
-/// Runs the daemon until a signal asks it to leave.
+/// Runs the daemon until a signal asks it to leave, or nobody needs it any more.
 ///
 /// # Errors
 /// It cannot start, or the loop itself fails.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     let log = Log::start(&config.log)
         .map_err(|error| ServerError::System { what: "logging", error: io::Error::other(error) })?;
-    let outcome = Server::start(config, log.clone()).and_then(Server::turn_until_left);
+    let outcome = Server::start(config, &log).and_then(Server::turn_until_left);
     log.flush_waiting(LOG_PATIENCE);
     outcome
 }
 
-#[derive(Debug)]
 struct Server {
     log: Log,
+    log_waits: bool,
+    core: Dispatch,
     readiness: Readiness<Who>,
+    files: Files,
     signals: LeaveSignals,
-    listeners: Vec<Listener>,
+    listeners: Vec<Listening>,
+    connections: Connections,
+    idle_exit: Option<Duration>,
+    idle_since: Option<Instant>,
+    leaving: Option<Instant>,
     _place: Place,
 }
 
+struct Listening {
+    listener: Listener,
+    token: Token,
+    /// When it is looked at again although nothing happened.
+    retry: Option<Instant>,
+}
+
 impl Server {
-    fn start(config: &Config, log: Log) -> Result<Self, ServerError> {
+    fn start(config: &Config, log: &Log) -> Result<Self, ServerError> {
         let system = |what| move |error| ServerError::System { what, error };
         place::raise_descriptor_limit();
         let place = Place::take(config).map_err(ServerError::Place)?;
+        let now = Now::read();
+        let mut core = Dispatch::new(start::parts(config, log.clone(), now)?, now);
         let mut readiness = Readiness::new().map_err(system("the loop"))?;
+        let mut files = Files::new(PathBuf::from(OWN_PROGRAM), files::PATIENCE);
         let mut signals = LeaveSignals::catch().map_err(system("catching signals"))?;
         readiness.watch(signals.source(), Who::Signals).map_err(system("watching signals"))?;
+        core.start(&mut Turn {
+            now,
+            host: &mut Door { now: now.monotonic, readiness: &mut readiness, files: &mut files },
+        });
         let mut listeners = Vec::new();
         for path in &config.listen {
             let mut listener = Listener::bind(path).map_err(ServerError::Bind)?;
             let who = Who::Listener(listeners.len());
-            readiness.watch(listener.source(), who).map_err(system("watching a listener"))?;
+            let token = readiness.watch(listener.source(), who).map_err(system("watching a listener"))?;
             log::info!("listening at {}", path.display());
-            listeners.push(listener);
+            listeners.push(Listening { listener, token, retry: None });
         }
         notify::notify("READY=1");
-        Ok(Self { log, readiness, signals, listeners, _place: place })
+        Ok(Self {
+            log: log.clone(),
+            log_waits: log.flush(),
+            core,
+            readiness,
+            files,
+            signals,
+            listeners,
+            connections: Connections::new(),
+            idle_exit: config.idle_exit,
+            idle_since: None,
+            leaving: None,
+            _place: place,
+        })
     }
 
     fn turn_until_left(mut self) -> Result<(), ServerError> {
         let mut ready = Vec::new();
+        let mut now = Now::read();
         loop {
-            let wait = self.readiness.wait(None);
-            wait.map_err(|error| ServerError::System { what: "waiting for events", error })?;
+            let until = self.next_deadline(now.monotonic);
+            now = self
+                .readiness
+                .wait(until)
+                .map_err(|error| ServerError::System { what: "waiting for events", error })?;
             self.readiness.take_ready(&mut ready);
-            ready.sort_by_key(|ready| ready.who);
-            for Ready { token, who, .. } in ready.drain(..) {
-                match who {
-                    Who::Signals if self.signals.take() => {
-                        log::info!("leaving: a signal asked for it");
-                        notify::notify("STOPPING=1");
-                        return Ok(());
-                    }
-                    Who::Signals => {}
-                    Who::Listener(index) => {
-                        for _ in 0..ACCEPTS_MAX {
-                            match self.listeners[index].accept() {
-                                Accepted::Peer(_) => self.readiness.run_again(token),
-                                Accepted::Nobody | Accepted::NoDescriptor => break,
-                            }
-                        }
-                    }
-                }
+            ready.sort_by_key(|ready| ready.who.rank());
+            for ready in ready.drain(..) {
+                self.handle_ready(now, ready);
             }
-            self.log.flush();
+            self.handle_timeout(now);
+            self.handle_files(now);
+            with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.collect(turn));
+            self.write_and_remove(now);
+            self.log_waits = self.log.flush();
+            if self.has_left(now.monotonic) {
+                return Ok(());
+            }
         }
     }
+
+    fn handle_ready(&mut self, now: Now, Ready { token, who, readable, read_closed }: Ready<Who>) {
+        match who {
+            Who::Signals => {
+                if self.signals.take() {
+                    self.leave(now, "a signal asked for it");
+                }
+            }
+            Who::Files => self.files.handle_ready(&mut self.readiness),
+            Who::Listener(index) => self.accept(now, index),
+            Who::Driver => {
+                with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_ready(turn, token));
+            }
+            Who::Connection(id) => {
+                let hints = Hints { readable, read_closed };
+                let again = with_turn(&mut self.readiness, &mut self.files, now, |turn| {
+                    self.connections.handle_ready(&mut self.core, turn, id, hints)
+                });
+                if let Some(token) = again {
+                    self.readiness.run_again(token);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Now, index: usize) {
+        let Some(listening) = self.listeners.get_mut(index) else { return };
+        listening.retry = None;
+        for _ in 0..ACCEPTS_MAX {
+            match listening.listener.accept() {
+                Accepted::Peer(peer) => {
+                    let Peer { stream, credentials, last_descriptor } = peer;
+                    if last_descriptor {
+                        log::warn!("this was the last descriptor; others have to wait until one is closed");
+                    }
+                    let arrival = Arrival { transport: "unix", peer: admit(credentials) };
+                    let id =
+                        with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
+                    self.connections.insert(id, stream, &mut self.readiness);
+                }
+                Accepted::Nobody => return,
+                Accepted::NoDescriptor => {
+                    listening.retry = Some(now.monotonic + ACCEPT_RETRY);
+                    return;
+                }
+            }
+        }
+        self.readiness.run_again(listening.token);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if self.core.poll_timeout(now.monotonic).is_some_and(|at| at <= now.monotonic) {
+            with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_timeout(turn));
+        }
+        self.files.handle_timeout(now.monotonic, &mut self.readiness);
+        self.connections.handle_timeout(now.monotonic);
+        for index in 0..self.listeners.len() {
+            if self.listeners[index].retry.is_some_and(|at| at <= now.monotonic) {
+                self.accept(now, index);
+            }
+        }
+        match self.idle_exit {
+            Some(patience) if self.leaving.is_none() && self.core.is_idle() && !self.files.is_busy() => {
+                let since = *self.idle_since.get_or_insert(now.monotonic);
+                if now.monotonic.saturating_duration_since(since) >= patience {
+                    self.leave(now, "nobody is connected and no guest runs");
+                }
+            }
+            _ => self.idle_since = None,
+        }
+    }
+
+    fn handle_files(&mut self, now: Now) {
+        while let Some((ticket, answer)) = self.files.poll_answer() {
+            with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_file(turn, ticket, answer));
+        }
+    }
+
+    /// Writes what the turn brought, and lets go of those who are gone, whose going may bring more to be written.
+    fn write_and_remove(&mut self, now: Now) {
+        loop {
+            while let Some(id) = self.core.poll_dirty() {
+                let again = with_turn(&mut self.readiness, &mut self.files, now, |turn| {
+                    self.connections.handle_output(&mut self.core, turn, id)
+                });
+                if let Some(token) = again {
+                    self.readiness.run_again(token);
+                }
+            }
+            let over = self.connections.remove_over(&mut self.readiness);
+            if over.is_empty() {
+                return;
+            }
+            for id in over {
+                with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.gone(turn, id));
+            }
+        }
+    }
+
+    fn leave(&mut self, now: Now, why: &str) {
+        if self.leaving.is_some() {
+            return;
+        }
+        log::info!("leaving: {why}; guests run on");
+        notify::notify("STOPPING=1");
+        self.leaving = Some(now.monotonic + LEAVE_TIME);
+        for mut listening in self.listeners.drain(..) {
+            self.readiness.unwatch(listening.listener.source(), listening.token);
+        }
+        with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.leave(turn));
+    }
+
+    fn has_left(&self, now: Instant) -> bool {
+        self.leaving.is_some_and(|until| until <= now || self.connections.is_empty() && !self.files.is_busy())
+    }
+
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let log = self.log_waits.then(|| now + LOG_RETRY);
+        let answers = self.files.has_answers().then_some(now);
+        let idle = self.idle_since.zip(self.idle_exit).map(|(since, patience)| since + patience);
+        let accept = self.listeners.iter().filter_map(|listening| listening.retry).min();
+        let core = self.core.poll_timeout(now);
+        let deadlines = [
+            core,
+            self.files.poll_timeout(),
+            self.connections.poll_timeout(),
+            self.leaving,
+            log,
+            answers,
+            idle,
+            accept,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+}
+
+/// Lends the loop and the file helper to the core, for one call into it.
+fn with_turn<T>(
+    readiness: &mut Readiness<Who>,
+    files: &mut Files,
+    now: Now,
+    call: impl FnOnce(&mut Turn<'_>) -> T,
+) -> T {
+    call(&mut Turn { now, host: &mut Door { now: now.monotonic, readiness, files } })
+}
+
+/// Who may do what: root and the daemon's own user everything, others nothing.
+fn admit(credentials: Credentials) -> Result<session::Peer, String> {
+    let own = geteuid().as_raw();
+    if credentials.uid != 0 && credentials.uid != own {
+        return Err(format!("user {} may not connect; only root and user {own} may", credentials.uid));
+    }
+    let identity = Text::clipped(&format!("uid {}", credentials.uid));
+    Ok(session::Peer { identity, role: role::ADMIN })
 }
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Place(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "{what}: {error}"),
         }
@@ -125,3 +362,19 @@ impl fmt::Display for ServerError {
 }
 
 impl std::error::Error for ServerError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_and_the_daemons_own_user_are_admins_and_nobody_else_is_let_in() {
+        let own = geteuid().as_raw();
+        for uid in [0, own] {
+            let peer = admit(Credentials { uid, gid: 5, pid: 6 }).unwrap();
+            assert_eq!((peer.role, peer.identity.to_string()), (role::ADMIN, format!("uid {uid}")));
+        }
+        let why = admit(Credentials { uid: own + 1, gid: 0, pid: 6 }).unwrap_err();
+        assert!(why.starts_with(&format!("user {} may not connect", own + 1)), "{why}");
+    }
+}

@@ -135,8 +135,10 @@ mod tests {
             listen: vec![dir.join("deep/er/a.sock")],
             state_dir: dir.join("state"),
             runtime_dir: dir.join("state/run"),
+            connections_max: 1,
             log: "off".into(),
             idle_exit: None,
+            newest_minor: 0,
         }
     }
 

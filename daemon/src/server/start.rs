@@ -1,0 +1,90 @@
+//! What the core is made of when the daemon starts: the store, the driver, and what is known of host and daemon.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+use vmwire_protocol::session::ServerConfig;
+use vmwire_protocol::xdr::{Fixed, Text};
+
+use super::ServerError;
+use crate::config::{Config, DriverKind};
+use crate::dispatch::{DaemonFacts, HostFacts, MemoryStore, Parts, Restored};
+use crate::driver::{Driver, TestDriver};
+use crate::event_loop::Now;
+use crate::logging::Log;
+use crate::store::{FileStore, Opened, boot_id};
+
+/// Opens the store, makes the driver, and puts together what the core asks for.
+pub(super) fn parts(config: &Config, log: Log, now: Now) -> Result<Parts, ServerError> {
+    let system = |what| move |error| ServerError::System { what, error };
+    let Kept { store, definitions, events } = match config.driver {
+        DriverKind::Test => Kept {
+            store: Box::new(MemoryStore::default()),
+            definitions: Vec::new(),
+            events: Restored { epoch: Uuid::new_v4().into_bytes(), events: Vec::new() },
+        },
+        DriverKind::Qemu => {
+            let boot_id = boot_id().map_err(system("asking which boot of the host this is"))?;
+            let opened = FileStore::open(&config.state_dir, &config.runtime_dir, boot_id, log);
+            let Opened { store, definitions, events } = opened.map_err(ServerError::Store)?;
+            Kept { store: Box::new(store), definitions, events }
+        }
+    };
+    let release = concat!("vmwired ", env!("CARGO_PKG_VERSION"));
+    let session = ServerConfig {
+        newest_minor: config.newest_minor,
+        server: Text::clipped(release),
+        epoch: Fixed::from(events.epoch),
+    };
+    Ok(Parts {
+        session: Arc::new(session),
+        driver: driver(config)?,
+        store,
+        definitions,
+        events,
+        host: host_facts(),
+        daemon: daemon_facts(config, now),
+    })
+}
+
+struct Kept {
+    store: Box<dyn crate::dispatch::Store>,
+    definitions: Vec<(crate::model::VmId, crate::model::Definition)>,
+    events: Restored,
+}
+
+fn driver(config: &Config) -> Result<Box<dyn Driver>, ServerError> {
+    match config.driver {
+        DriverKind::Test => Ok(Box::new(TestDriver::new())),
+        DriverKind::Qemu => {
+            Err(ServerError::System { what: "the QEMU driver", error: std::io::ErrorKind::Unsupported.into() })
+        }
+    }
+}
+
+fn host_facts() -> HostFacts {
+    let name = rustix::system::uname();
+    let info = rustix::system::sysinfo();
+    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    HostFacts {
+        hostname: text(name.nodename()),
+        kernel: text(name.release()),
+        architecture: text(name.machine()),
+        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+        memory_bytes: info.totalram.saturating_mul(u64::from(info.mem_unit)),
+    }
+}
+
+fn daemon_facts(config: &Config, now: Now) -> DaemonFacts {
+    let keeps = config.driver != DriverKind::Test;
+    DaemonFacts {
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_ns: now.utc_ns,
+        state_dir: if keeps { config.state_dir.display().to_string() } else { String::new() },
+        runtime_dir: config.runtime_dir.display().to_string(),
+        sockets: config.listen.iter().map(|path| path.display().to_string()).collect(),
+        connections_max: config.connections_max,
+    }
+}
