@@ -15,6 +15,8 @@ mod output;
 mod ping;
 mod problem;
 mod quantity;
+#[cfg(test)]
+mod tests;
 mod text;
 mod version;
 mod vm;
@@ -205,47 +207,4 @@ fn uri(option: Option<&str>) -> Result<Uri, Problem> {
         (None, None) => return Ok(Uri::default_for(rustix::process::geteuid().as_raw())),
     };
     text.parse::<Uri>().map_err(|error| Problem::usage(format!("{origin}: {error}")).hint(error.hint()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_of_the_command_line_is_sound() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn every_verb_shows_examples() {
-        fn visit(command: &clap::Command, path: &str) {
-            let path = format!("{path} {}", command.get_name());
-            let mut leaf = true;
-            for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
-                leaf = false;
-                visit(child, &path);
-            }
-            if leaf {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Examples:") && help.contains("vmwire "), "{path} has no examples");
-            }
-            assert!(command.get_about().is_some(), "{path} does not say what it is");
-        }
-        visit(&command(), "");
-    }
-
-    #[test]
-    fn the_help_has_the_exit_codes() {
-        let help = command().render_long_help().to_string();
-        assert!(help.contains("7  what was waited for can never come true"), "{help}");
-    }
-
-    #[test]
-    fn json_is_heard_even_where_the_rest_is_not_understood() {
-        let asks = |words: &[&str]| asks_for_json(&words.iter().map(OsString::from).collect::<Vec<_>>());
-        assert!(asks(&["vmwire", "-o", "json", "nonsense"]));
-        assert!(asks(&["vmwire", "nonsense", "--output=json"]));
-        assert!(asks(&["vmwire", "-ojson"]));
-        assert!(!asks(&["vmwire", "json", "-o", "table"]));
-    }
 }

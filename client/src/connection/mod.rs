@@ -22,7 +22,7 @@ mod events;
 mod link;
 mod open;
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -18,19 +18,19 @@ use super::{Connection, Options};
 const STEP_TIME: Duration = Duration::from_secs(10);
 
 /// The epoch of a scripted daemon's events.
-pub(super) const EPOCH: Fixed<16> = Fixed([7; 16]);
+pub(crate) const EPOCH: Fixed<16> = Fixed([7; 16]);
 
 /// A scripted daemon.
-pub(super) struct Scripted {
+pub(crate) struct Scripted {
     socket: UnixStream,
-    pub(super) session: ServerSession,
+    pub(crate) session: ServerSession,
     /// What came and was not asked for yet.
     came: VecDeque<Came>,
 }
 
 /// What a client did.
 #[derive(Debug)]
-pub(super) enum Came {
+pub(crate) enum Came {
     Call(Call),
     Cancelled(u32),
     Unsubscribed,
@@ -41,7 +41,7 @@ pub(super) enum Came {
 }
 
 impl Scripted {
-    pub(super) fn new(socket: UnixStream, newest_minor: u32) -> Self {
+    pub(crate) fn new(socket: UnixStream, newest_minor: u32) -> Self {
         socket.set_read_timeout(Some(STEP_TIME)).unwrap();
         socket.set_write_timeout(Some(STEP_TIME)).unwrap();
         let config = ServerConfig { newest_minor, server: Text::clipped("scripted"), epoch: EPOCH };
@@ -50,7 +50,7 @@ impl Scripted {
     }
 
     /// The next thing the client does. `None` when it has gone.
-    pub(super) fn next(&mut self) -> Option<Came> {
+    pub(crate) fn next(&mut self) -> Option<Came> {
         while self.came.is_empty() {
             if !self.read(STEP_TIME).expect("the client did nothing in time") {
                 return None;
@@ -60,7 +60,7 @@ impl Scripted {
     }
 
     /// The next thing that is not a grant of credit.
-    pub(super) fn next_but_room(&mut self) -> Option<Came> {
+    pub(crate) fn next_but_room(&mut self) -> Option<Came> {
         loop {
             match self.next() {
                 Some(Came::Room) => {}
@@ -70,7 +70,7 @@ impl Scripted {
     }
 
     /// Answers nothing but PING until a time.
-    pub(super) fn only_pings(&mut self, until: Instant) {
+    pub(crate) fn only_pings(&mut self, until: Instant) {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || self.read(left).is_some_and(|came| !came) {
@@ -106,25 +106,25 @@ impl Scripted {
     }
 
     /// The next thing, which is a call.
-    pub(super) fn call(&mut self) -> (Ticket, ClientData) {
+    pub(crate) fn call(&mut self) -> (Ticket, ClientData) {
         match self.next() {
             Some(Came::Call(call)) => (call.ticket, call.data),
             other => panic!("a call was due, and this came: {other:?}"),
         }
     }
 
-    pub(super) fn answer(&mut self, ticket: Ticket, data: &ServerData) {
+    pub(crate) fn answer(&mut self, ticket: Ticket, data: &ServerData) {
         self.session.answer(ticket, data);
         self.flush();
     }
 
-    pub(super) fn fail(&mut self, ticket: Ticket, failure: Failure) {
+    pub(crate) fn fail(&mut self, ticket: Ticket, failure: Failure) {
         self.session.fail(ticket, failure);
         self.flush();
     }
 
     /// Takes a SUBSCRIBE, answers it, and says what it asked for.
-    pub(super) fn subscribed(&mut self, first: u64) -> Option<Cursor> {
+    pub(crate) fn subscribed(&mut self, first: u64) -> Option<Cursor> {
         let (ticket, data) = self.call();
         let ClientData::Subscribe(call) = data else { panic!("no SUBSCRIBE: {data:?}") };
         let first = Cursor { epoch: EPOCH, sequence: first };
@@ -132,12 +132,12 @@ impl Scripted {
         call.after
     }
 
-    pub(super) fn event(&mut self, sequence: u64, detail_bytes: usize) {
+    pub(crate) fn event(&mut self, sequence: u64, detail_bytes: usize) {
         assert!(self.offer_event(sequence, detail_bytes), "the client does not read");
     }
 
     /// Sends an event; `false` when the client does not take it.
-    pub(super) fn offer_event(&mut self, sequence: u64, detail_bytes: usize) -> bool {
+    pub(crate) fn offer_event(&mut self, sequence: u64, detail_bytes: usize) -> bool {
         let event = Event {
             epoch: EPOCH,
             sequence,
@@ -150,14 +150,14 @@ impl Scripted {
         self.unasked(&ServerData::Event(event))
     }
 
-    pub(super) fn unasked(&mut self, data: &ServerData) -> bool {
+    pub(crate) fn unasked(&mut self, data: &ServerData) -> bool {
         let mut encoded = Vec::new();
         data.encode(&mut encoded).unwrap();
         self.session.event(&encoded);
         self.try_flush()
     }
 
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         assert!(self.try_flush(), "the client does not read");
     }
 
@@ -173,19 +173,19 @@ impl Scripted {
     }
 
     /// Answers HELLO and goes. `false` when there was none.
-    pub(super) fn greet_and_go(socket: UnixStream) -> bool {
+    pub(crate) fn greet_and_go(socket: UnixStream) -> bool {
         let mut daemon = Self::new(socket, 1);
         daemon.read(STEP_TIME) == Some(true) && !daemon.session.client_name().is_empty()
     }
 
     /// Goes on until the client has gone, answering nothing.
-    pub(super) fn until_gone(mut self) {
+    pub(crate) fn until_gone(mut self) {
         while self.next().is_some() {}
     }
 }
 
 /// A connection to a daemon that does what `script` says. Join the handle at the end: a script that fails fails the test.
-pub(super) fn connected(
+pub(crate) fn connected(
     newest_minor: u32,
     options: Options,
     script: impl FnOnce(Scripted) + Send + 'static,

@@ -1,0 +1,324 @@
+//! The command line as a whole, against a scripted daemon: what is printed where, and how it ends.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::os::unix::net::UnixListener;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+
+use serde_json::{Value, json};
+use vmwire_protocol::message::{
+    ClientData, Cursor, Event, EventVmReset, Failure, Gap, OperationInfo, ServerData, VmCell, VmDoneAnswer,
+    VmListAnswer, VmRow, code, event_kind, filter_comparison, operation_state, vm_field,
+};
+use vmwire_protocol::session::Ticket;
+use vmwire_protocol::xdr::{self, List, Opaque, Text};
+
+use super::*;
+use crate::connection::scripted::{EPOCH, Scripted};
+
+/// What a run of the program left behind.
+struct Run {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    /// What it printed, as JSON.
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+
+    /// What it printed on standard error, as JSON.
+    fn error(&self) -> Value {
+        serde_json::from_str(&self.err).unwrap_or_else(|error| panic!("{error}: {}", self.err))
+    }
+}
+
+#[derive(Clone, Default)]
+struct Paper(Rc<RefCell<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A reader that has gone away.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs the program with `words` against a daemon that does what `script` says.
+fn vmwire(words: &[&str], script: impl FnOnce(Scripted) + Send + 'static) -> Run {
+    let paper = Paper::default();
+    let (exit, err) = vmwire_into(Box::new(paper.clone()), words, script);
+    Run { exit, out: paper.text(), err }
+}
+
+fn vmwire_into(out: Box<dyn Write>, words: &[&str], script: impl FnOnce(Scripted) + Send + 'static) -> (Exit, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon: JoinHandle<()> = std::thread::spawn(move || script(Scripted::new(listener.accept().unwrap().0, 1)));
+    let err = Paper::default();
+    let uri = Uri::from_socket(socket).to_string();
+    let arguments = ["vmwire", "-c", &uri].into_iter().chain(words.iter().copied()).map(OsString::from);
+    let exit = run(arguments, &mut Output::new(out, Box::new(err.clone()), false));
+    daemon.join().unwrap();
+    (exit, err.text())
+}
+
+fn done(daemon: &mut Scripted, (ticket, data): (Ticket, ClientData), operation: u64) {
+    let answer = VmDoneAnswer { operation, state: 3 };
+    let answer = match data {
+        ClientData::VmStart(_) => ServerData::VmStart(answer),
+        ClientData::VmResume(_) => ServerData::VmResume(answer),
+        other => panic!("not expected: {other:?}"),
+    };
+    daemon.answer(ticket, &answer);
+}
+
+fn list(mut daemon: Scripted) {
+    let (ticket, data) = daemon.call();
+    let ClientData::VmList(call) = data else { panic!("{data:?}") };
+    assert_eq!(&call.fields[..], [vm_field::NAME, vm_field::STATE, vm_field::MEMORY_BYTES, vm_field::PID]);
+    assert_eq!(call.filters[0].comparison, filter_comparison::NOT_EQUAL);
+    let row = |name: &str, pid: VmCell| VmRow {
+        cells: List::clipped([VmCell::Text(Text::clipped(name)), VmCell::Number(3), VmCell::Number(1 << 30), pid]),
+    };
+    daemon.answer(
+        ticket,
+        &ServerData::VmList(VmListAnswer {
+            cursor: Cursor { epoch: EPOCH, sequence: 1 },
+            rows: List::clipped([row("a\u{1b}[2J", VmCell::Number(77)), row("longer", VmCell::Absent)]),
+            next: Text::clipped(""),
+        }),
+    );
+    daemon.until_gone();
+}
+
+const LIST: [&str; 6] = ["vm", "list", "--fields", "name,state,memory,pid", "--filter", "state!=stopped"];
+
+#[test]
+fn a_list_is_a_table_for_people() {
+    let run = vmwire(&LIST, list);
+    assert_eq!(run.exit, Exit::Ok);
+    assert_eq!(
+        run.out,
+        "NAME        STATE    MEMORY  PID\n\
+         a\\u{1b}[2J  running   1 GiB   77\n\
+         longer      running   1 GiB\n"
+    );
+    assert_eq!(run.err, "");
+    let run = vmwire(&[&LIST[..], &["--no-header"]].concat(), list);
+    assert!(!run.out.contains("NAME"), "{}", run.out);
+}
+
+#[test]
+fn a_list_is_an_array_for_programs() {
+    let run = vmwire(&[&LIST[..], &["-o", "json"]].concat(), list);
+    assert_eq!(
+        run.json(),
+        json!([
+            {"name": "a\u{1b}[2J", "state": "running", "memory_bytes": 1_u64 << 30, "pid": 77},
+            {"name": "longer", "state": "running", "memory_bytes": 1_u64 << 30, "pid": null},
+        ])
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let (exit, err) = vmwire_into(Box::new(Gone), &LIST, list);
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+}
+
+#[test]
+fn of_several_some_may_fail() {
+    let run = vmwire(&["-o", "json", "vm", "start", "a", "b"], |mut daemon| {
+        let first = daemon.call();
+        let (second, _) = daemon.call();
+        // In the other order than they were asked.
+        daemon.fail(second, Failure::new(code::DRIVER, "no disk").cause("qemu: no such file").hint("look for it"));
+        done(&mut daemon, first, 12);
+        daemon.until_gone();
+    });
+    assert_eq!(run.exit, Exit::Partial);
+    assert_eq!(run.json(), json!([{"vm": "a", "state": "running", "operation": 12}]));
+    assert_eq!(
+        run.error(),
+        json!({"error": {
+            "code": "DRIVER",
+            "exit": 1,
+            "message": "no disk",
+            "object": {"kind": "vm", "name": "b"},
+            "causes": ["qemu: no such file"],
+            "hint": "look for it",
+            "retry_after_ms": null,
+            "details": {},
+        }})
+    );
+}
+
+#[test]
+fn what_does_not_exist_is_told_by_text_and_exit() {
+    let run = vmwire(&["vm", "resume", "web"], |mut daemon| {
+        let (ticket, _) = daemon.call();
+        daemon.fail(ticket, Failure::new(code::NOT_FOUND, "there is none").about("vm", "web").hint("vmwire vm list"));
+        daemon.until_gone();
+    });
+    assert_eq!(run.exit, Exit::NotFound);
+    assert_eq!(run.err, "vmwire: vm web: there is none\n  hint: vmwire vm list\n");
+}
+
+#[test]
+fn what_can_never_come_true_has_its_own_exit() {
+    let run = vmwire(&["vm", "wait", "web", "--for", "state=running,paused", "--timeout", "2s"], |mut daemon| {
+        let (ticket, data) = daemon.call();
+        let ClientData::VmWait(call) = data else { panic!("{data:?}") };
+        assert_eq!(&call.states[..], [3, 4]);
+        daemon.fail(ticket, Failure::new(code::INVALID, "it is lost").detail("never", "yes"));
+        daemon.until_gone();
+    });
+    assert_eq!(run.exit, Exit::Never);
+}
+
+#[test]
+fn waiting_for_an_operation_that_fails_fails() {
+    let run = vmwire(&["-o", "json", "op", "wait", "5"], |mut daemon| {
+        let (ticket, _) = daemon.call();
+        let operation = OperationInfo {
+            id: 5,
+            procedure: 0x110,
+            vm: None,
+            identity: Text::clipped("uid 0"),
+            state: operation_state::FAILED,
+            queued_ns: 1,
+            begun_ns: 2,
+            ended_ns: 3,
+            failure: Some(Failure::new(code::DENIED, "not you")),
+        };
+        daemon.answer(ticket, &ServerData::OperationWait(operation));
+        daemon.until_gone();
+    });
+    assert_eq!(run.exit, Exit::Denied);
+    assert_eq!(run.json()["procedure"], "vm-start");
+    assert_eq!(run.error()["error"]["code"], "DENIED");
+}
+
+#[test]
+fn events_are_a_line_each_and_a_gap_is_among_them() {
+    let run = vmwire(&["-o", "json", "event", "follow", "--since", "4", "--count", "2"], |mut daemon| {
+        let after = daemon.subscribed(7).unwrap();
+        assert_eq!((after.epoch, after.sequence), (EPOCH, 4));
+        daemon.unasked(&ServerData::Gap(Gap { epoch: EPOCH, first: 5, last: 6 }));
+        let mut detail = Vec::new();
+        xdr::encode(&mut detail, &EventVmReset { by_guest: true }).unwrap();
+        for sequence in [7, 8] {
+            daemon.unasked(&ServerData::Event(Event {
+                epoch: EPOCH,
+                sequence,
+                time_ns: 1,
+                operation: 0,
+                vm: None,
+                kind: event_kind::VM_RESET,
+                detail: Opaque::new(detail.clone()).unwrap(),
+            }));
+        }
+        daemon.until_gone();
+    });
+    assert_eq!(run.exit, Exit::Ok);
+    let lines: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["gap"]["last"], 6);
+    assert_eq!((&lines[1]["sequence"], &lines[1]["detail"]), (&json!(7), &json!({"by_guest": true})));
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn without_a_daemon_there_is_no_connection() {
+    let err = Paper::default();
+    let words = ["vmwire", "-c", "qemu+unix:///system?socket=/nonexistent/s", "-o", "json", "vm", "list"];
+    let mut output = Output::new(Box::new(Gone), Box::new(err.clone()), false);
+    assert_eq!(run(words.into_iter().map(OsString::from), &mut output), Exit::NoConnection);
+    let error: Value = serde_json::from_str(&err.text()).unwrap();
+    assert_eq!(error["error"]["code"], "NO_CONNECTION");
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_is_told_in_the_format_asked_for() {
+    let usage = |words: &[&str]| {
+        let (out, err) = (Paper::default(), Paper::default());
+        let mut output = Output::new(Box::new(out.clone()), Box::new(err.clone()), false);
+        let exit = run(["vmwire"].iter().chain(words).map(OsString::from), &mut output);
+        (exit, out.text(), err.text())
+    };
+    let (exit, out, err) = usage(&["vm", "lst", "-o", "json"]);
+    assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
+    assert_eq!(serde_json::from_str::<Value>(&err).unwrap()["error"]["code"], "USAGE");
+    let (exit, _, err) = usage(&["-c", "qemu+ssh://h/system", "ping"]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("ssh") && err.contains("hint: "), "{err}");
+    let (exit, out, err) = usage(&["vm", "list", "--help"]);
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+    assert!(out.contains("Examples:"), "{out}");
+    let (exit, out, err) = usage(&[]);
+    assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
+    assert!(err.contains("Usage: vmwire"), "{err}");
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_sound() {
+    command().debug_assert();
+}
+
+#[test]
+fn every_verb_shows_examples() {
+    fn visit(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let mut leaf = true;
+        for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
+            leaf = false;
+            visit(child, &path);
+        }
+        if leaf {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:") && help.contains("vmwire "), "{path} has no examples");
+        }
+        assert!(command.get_about().is_some(), "{path} does not say what it is");
+    }
+    visit(&command(), "");
+}
+
+#[test]
+fn the_help_has_the_exit_codes() {
+    let help = command().render_long_help().to_string();
+    assert!(help.contains("7  what was waited for can never come true"), "{help}");
+}
+
+#[test]
+fn json_is_heard_even_where_the_rest_is_not_understood() {
+    let asks = |words: &[&str]| asks_for_json(&words.iter().map(OsString::from).collect::<Vec<_>>());
+    assert!(asks(&["vmwire", "-o", "json", "nonsense"]));
+    assert!(asks(&["vmwire", "nonsense", "--output=json"]));
+    assert!(asks(&["vmwire", "-ojson"]));
+    assert!(!asks(&["vmwire", "json", "-o", "table"]));
+}
