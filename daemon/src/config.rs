@@ -23,9 +23,13 @@ const VM_SOCKET_NAME_BYTES_MAX: usize = 1 + 36 + 8;
 /// A configuration longer than this is none.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: &[&str] = &["driver", "listen", "state_dir", "runtime_dir", "connections_max", "log"];
+const KEYS: &[&str] = &["driver", "listen", "state_dir", "runtime_dir", "connections_max", "log", "qemu"];
+const QEMU_KEYS: &[&str] = &["binary", "accel"];
 /// Connections at most, unless said otherwise.
 const CONNECTIONS_MAX: u32 = 10_000;
+
+/// QEMU, unless said otherwise.
+const QEMU: &str = "qemu-system-x86_64";
 
 const LOG_LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
@@ -46,6 +50,10 @@ pub struct Config {
     pub log: String,
     /// Leave after so long without a connection and without a running guest.
     pub idle_exit: Option<Duration>,
+    /// QEMU: a path, or a name to be sought in the usual directories.
+    pub qemu: PathBuf,
+    /// Never use KVM, whatever a definition says.
+    pub force_tcg: bool,
     /// The newest minor of the protocol that is spoken.
     pub newest_minor: u32,
 }
@@ -233,6 +241,8 @@ impl Config {
             connections_max: file.connections_max.unwrap_or(CONNECTIONS_MAX),
             log: file.log.unwrap_or_else(|| "info".to_owned()),
             idle_exit: arguments.idle_exit.map(|seconds| Duration::from_secs(seconds.into())),
+            qemu: file.qemu.unwrap_or_else(|| PathBuf::from(QEMU)),
+            force_tcg: file.force_tcg,
             newest_minor: arguments.newest_minor.unwrap_or(NEWEST_MINOR),
         };
         config.check_lengths()?;
@@ -285,11 +295,14 @@ struct File {
     runtime_dir: Option<PathBuf>,
     connections_max: Option<u32>,
     log: Option<String>,
+    qemu: Option<PathBuf>,
+    force_tcg: bool,
 }
 
 impl File {
     fn parse(text: &str) -> Result<Self, TomlProblem> {
-        let keys = TomlKeys::parse(text, KEYS)?;
+        let mut keys = TomlKeys::parse(text, KEYS)?;
+        let qemu = keys.table("qemu", QEMU_KEYS)?;
         let absolute = |key: &str, text: &str| {
             let path = PathBuf::from(text);
             if !path.is_absolute() {
@@ -338,7 +351,19 @@ impl File {
             return Err(keys.no_such("log", level, LOG_LEVELS));
         }
         let (state_dir, runtime_dir) = (directory("state_dir")?, directory("runtime_dir")?);
-        Ok(Self { driver, listen, state_dir, runtime_dir, connections_max, log })
+        let (qemu, force_tcg) = match &qemu {
+            Some(keys) => (keys.string("binary")?.map(PathBuf::from), force_tcg(keys)?),
+            None => (None, false),
+        };
+        Ok(Self { driver, listen, state_dir, runtime_dir, connections_max, log, qemu, force_tcg })
+    }
+}
+
+fn force_tcg(keys: &TomlKeys<'_>) -> Result<bool, TomlProblem> {
+    match keys.string("accel")?.as_deref() {
+        None | Some("auto") => Ok(false),
+        Some("tcg") => Ok(true),
+        Some(other) => Err(keys.no_such("accel", other, &["auto", "tcg"])),
     }
 }
 
@@ -376,14 +401,17 @@ mod tests {
     #[test]
     fn the_sample_holds_every_key_with_its_default() {
         // What is commented out and looks like a key is a key.
+        let keys = || KEYS.iter().chain(QEMU_KEYS).filter(|key| **key != "qemu");
         let uncommented: String = SAMPLE
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(rest) if KEYS.iter().any(|key| rest.starts_with(&format!("{key} ="))) => format!("{rest}\n"),
+                Some(rest) if rest == "[qemu]" || keys().any(|key| rest.starts_with(&format!("{key} ="))) => {
+                    format!("{rest}\n")
+                }
                 _ => format!("{line}\n"),
             })
             .collect();
-        for key in KEYS {
+        for key in keys() {
             assert!(uncommented.contains(&format!("\n{key} = ")), "the sample lacks {key}");
         }
         let arguments = Arguments::default();
@@ -425,11 +453,12 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_file() {
-        let file = "connections_max = 5\ndriver = \"test\"\nlisten = [\"unix:/a\", \"unix:/b\"]\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\nlog = \"debug\"\n";
+        let file = "connections_max = 5\ndriver = \"test\"\nlisten = [\"unix:/a\", \"unix:/b\"]\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\nlog = \"debug\"\n[qemu]\nbinary = \"/q\"\naccel = \"tcg\"\n";
         let config = resolve(file, &Arguments::default(), &user()).unwrap();
         assert_eq!((config.driver, config.log.as_str()), (DriverKind::Test, "debug"));
         assert_eq!(config.listen, [Path::new("/a"), Path::new("/b")]);
         assert_eq!(config.connections_max, 5);
+        assert_eq!((config.qemu.as_path(), config.force_tcg), (Path::new("/q"), true));
         assert_eq!((config.state_dir.as_path(), config.runtime_dir.as_path()), (Path::new("/s"), Path::new("/r")));
         let arguments = Arguments {
             driver: Some(DriverKind::Qemu),
@@ -461,6 +490,8 @@ mod tests {
                 "/f.toml: line 2, column 10: \"qmeu\" is nothing that driver can be; did you mean \"qemu\"?",
             ),
             ("log = \"loud\"", "/f.toml: line 1, column 7: \"loud\" is nothing that log can be; it is one of \"off\""),
+            ("[qemu]\nacel = 1", "/f.toml: line 2, column 1: unknown key \"qemu.acel\"; did you mean qemu.accel?"),
+            ("[qemu]\naccel = \"kvm\"", "/f.toml: line 2, column 9: \"kvm\" is nothing that qemu.accel can be"),
             ("connections_max = 0", "/f.toml: line 1, column 19: it has to be from 1 to 4294967295"),
             ("connections_max = 4294967296", "/f.toml: line 1, column 19: it has to be from 1 to 4294967295"),
             ("state_dir = \"x\"", "/f.toml: line 1, column 13: \"x\" is not absolute"),

@@ -136,15 +136,13 @@ impl Server {
         place::raise_descriptor_limit();
         let place = Place::take(config).map_err(ServerError::Place)?;
         let now = Now::read();
-        let mut core = Dispatch::new(start::parts(config, log.clone(), now)?, now);
         let mut readiness = Readiness::new().map_err(system("the loop"))?;
         let mut files = Files::new(PathBuf::from(OWN_PROGRAM), files::PATIENCE);
         let mut signals = LeaveSignals::catch().map_err(system("catching signals"))?;
         readiness.watch(signals.source(), Who::Signals).map_err(system("watching signals"))?;
-        core.start(&mut Turn {
-            now,
-            host: &mut Door { now: now.monotonic, readiness: &mut readiness, files: &mut files },
-        });
+        let mut door = Door { now: now.monotonic, readiness: &mut readiness, files: &mut files };
+        let mut core = Dispatch::new(start::parts(config, log.clone(), now, &mut door)?, now);
+        core.start(&mut Turn { now, host: &mut door });
         let mut listeners = Vec::new();
         for path in &config.listen {
             let mut listener = Listener::bind(path).map_err(ServerError::Bind)?;

@@ -138,6 +138,8 @@ mod tests {
             connections_max: 1,
             log: "off".into(),
             idle_exit: None,
+            qemu: "qemu".into(),
+            force_tcg: true,
             newest_minor: 0,
         }
     }

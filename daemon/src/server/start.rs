@@ -1,21 +1,23 @@
 //! What the core is made of when the daemon starts: the store, the driver, and what is known of host and daemon.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use uuid::Uuid;
 use vmwire_protocol::session::ServerConfig;
 use vmwire_protocol::xdr::{Fixed, Text};
 
-use super::ServerError;
+use super::{OWN_PROGRAM, ServerError};
 use crate::config::{Config, DriverKind};
-use crate::dispatch::{DaemonFacts, HostFacts, MemoryStore, Parts, Restored};
-use crate::driver::{Driver, TestDriver};
+use crate::dispatch::{DaemonFacts, HostFacts, MemoryStore, Parts, Restored, Store};
+use crate::driver::{Driver, Host, TestDriver, qemu};
 use crate::event_loop::Now;
 use crate::logging::Log;
+use crate::model::{Definition, VmId};
 use crate::store::{FileStore, Opened, boot_id};
 
 /// Opens the store, makes the driver, and puts together what the core asks for.
-pub(super) fn parts(config: &Config, log: Log, now: Now) -> Result<Parts, ServerError> {
+pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) -> Result<Parts, ServerError> {
     let system = |what| move |error| ServerError::System { what, error };
     let Kept { store, definitions, events } = match config.driver {
         DriverKind::Test => Kept {
@@ -38,7 +40,7 @@ pub(super) fn parts(config: &Config, log: Log, now: Now) -> Result<Parts, Server
     };
     Ok(Parts {
         session: Arc::new(session),
-        driver: driver(config)?,
+        driver: driver(config, now, host)?,
         store,
         definitions,
         events,
@@ -47,19 +49,24 @@ pub(super) fn parts(config: &Config, log: Log, now: Now) -> Result<Parts, Server
     })
 }
 
+/// What a former daemon left to this one.
 struct Kept {
-    store: Box<dyn crate::dispatch::Store>,
-    definitions: Vec<(crate::model::VmId, crate::model::Definition)>,
+    store: Box<dyn Store>,
+    definitions: Vec<(VmId, Definition)>,
     events: Restored,
 }
 
-fn driver(config: &Config) -> Result<Box<dyn Driver>, ServerError> {
-    match config.driver {
-        DriverKind::Test => Ok(Box::new(TestDriver::new())),
-        DriverKind::Qemu => {
-            Err(ServerError::System { what: "the QEMU driver", error: std::io::ErrorKind::Unsupported.into() })
-        }
+fn driver(config: &Config, now: Now, host: &mut dyn Host) -> Result<Box<dyn Driver>, ServerError> {
+    if config.driver == DriverKind::Test {
+        return Ok(Box::new(TestDriver::new()));
     }
+    let records = qemu::FoundRecord::read_all(&config.runtime_dir)
+        .map_err(|error| ServerError::System { what: "reading the records of running guests", error })?;
+    let mut settings = qemu::Config::new(config.runtime_dir.clone());
+    settings.qemu.clone_from(&config.qemu);
+    settings.program = PathBuf::from(OWN_PROGRAM);
+    settings.force_tcg |= config.force_tcg;
+    Ok(Box::new(qemu::QemuDriver::new(now, host, settings, records)))
 }
 
 fn host_facts() -> HostFacts {
