@@ -8,7 +8,6 @@ mod name;
 pub mod operation;
 pub mod ring;
 mod state;
-mod toml_keys;
 mod vm;
 
 pub use definition::{
@@ -18,5 +17,4 @@ pub use definition::{
 pub use id::{OperationId, VmId};
 pub use name::{NameError, VmName};
 pub use state::{StateReason, VmState};
-pub use toml_keys::{TomlKeys, TomlProblem, nearest};
 pub use vm::{Vm, Vms};

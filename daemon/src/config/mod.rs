@@ -2,6 +2,8 @@
 //!
 //! The command line wins over the file, the file over the defaults. Nothing is created or opened here but the file.
 
+mod keys;
+
 use std::env;
 use std::fmt;
 use std::io;
@@ -11,8 +13,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 use vmwire_protocol::version::NEWEST_MINOR;
 
+use self::keys::TomlKeys;
+pub use self::keys::TomlProblem;
 use crate::arguments::Arguments;
-use crate::model::{TomlKeys, TomlProblem};
 
 /// What a socket's path may be long: `sun_path` without its final zero byte.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -379,7 +382,7 @@ fn of_driver(driver: DriverKind, dir: PathBuf) -> PathBuf {
 mod tests {
     use super::*;
 
-    const SAMPLE: &str = include_str!("../../contrib/vmwired.toml");
+    const SAMPLE: &str = include_str!("../../../contrib/vmwired.toml");
 
     fn root() -> Environment {
         Environment { root: true, current_dir: "/cwd".into(), ..Environment::default() }

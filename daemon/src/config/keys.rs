@@ -1,5 +1,5 @@
 //! TOML read key by key, for people who mistype: an unknown key is an error that names the nearest known one, and
-//! every error says line and column. Serves the definitions of virtual machines and the daemon's own configuration.
+//! every error says line and column.
 
 use std::fmt;
 use std::ops::Range;
@@ -43,11 +43,6 @@ impl<'t> TomlKeys<'t> {
                 Err(problem_at(text, error.span().unwrap_or_default().start, message, String::new()))
             }
         }
-    }
-
-    /// Whether `key` is written.
-    pub fn has(&self, key: &str) -> bool {
-        self.find(key).is_some()
     }
 
     /// The text under `key`.
@@ -94,28 +89,6 @@ impl<'t> TomlKeys<'t> {
         Self::checked(self.text, format!("{}{key}.", self.path), at, table, known).map(Some)
     }
 
-    /// Takes the array of tables under `key` (`[[key]]`), in each of which only the keys of `known` may stand. Absent
-    /// is empty.
-    ///
-    /// # Errors
-    /// It is no array of tables, or one has an unknown key.
-    pub fn tables(&mut self, key: &str, known: &[&str]) -> Result<Vec<TomlKeys<'t>>, TomlProblem> {
-        let Some((at, value)) = self.take(key) else { return Ok(Vec::new()) };
-        let expected = format!("an array of tables, each begun by [[{}{key}]]", self.path);
-        let DeValue::Array(array) = value else { return Err(self.wrong_type(key, at.start, &expected, &value)) };
-        let mut tables = Vec::new();
-        for item in array {
-            let at = item.span();
-            match item.into_inner() {
-                DeValue::Table(table) => {
-                    tables.push(Self::checked(self.text, format!("{}{key}.", self.path), at, table, known)?);
-                }
-                other => return Err(self.wrong_type(key, at.start, &expected, &other)),
-            }
-        }
-        Ok(tables)
-    }
-
     /// A problem with the value of `key`, or with the table if the key is absent.
     pub fn problem(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) -> TomlProblem {
         let at = self.find(key).map_or(self.at.start, |(_, value)| value.span().start);
@@ -131,11 +104,6 @@ impl<'t> TomlKeys<'t> {
             None => format!("it is one of {choices_listed}"),
         };
         self.problem(key, message, hint)
-    }
-
-    /// A problem about a key that has to be there and is not.
-    pub fn missing(&self, key: &str, hint: impl Into<String>) -> TomlProblem {
-        problem_at(self.text, self.at.start, format!("the key {}{key} is missing", self.path), hint.into())
     }
 
     fn checked(
@@ -199,7 +167,7 @@ impl fmt::Display for TomlProblem {
 impl std::error::Error for TomlProblem {}
 
 /// The one of `choices` that `written` was probably meant to be.
-pub fn nearest<'c>(written: &str, choices: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+fn nearest<'c>(written: &str, choices: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     // A text of any length may come; one much longer than every key is near to none of them.
     if written.len() > 64 {
         return None;
@@ -232,7 +200,7 @@ fn problem_at(text: &str, at: usize, message: String, hint: String) -> TomlProbl
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] = &["name", "memory", "autostart", "tags", "boot", "disk"];
+    const KNOWN: &[&str] = &["name", "memory", "autostart", "tags", "boot"];
 
     fn problem(text: &str) -> String {
         match TomlKeys::parse(text, KNOWN) {
@@ -250,7 +218,7 @@ mod tests {
         assert_eq!(
             problem("colour = 1"),
             "line 1, column 1: unknown key \"colour\"; \
-             the keys here are name, memory, autostart, tags, boot, disk"
+             the keys here are name, memory, autostart, tags, boot"
         );
     }
 
@@ -274,7 +242,7 @@ mod tests {
 
     #[test]
     fn reads_each_type_and_refuses_every_other() {
-        let text = "name = \"ä\"\nmemory = 0x1_0\nautostart = true\ntags = [\"a\", 'b']\n[boot]\n[[disk]]\n[[disk]]\n";
+        let text = "name = \"ä\"\nmemory = 0x1_0\nautostart = true\ntags = [\"a\", 'b']\n[boot]\n";
         let mut keys = TomlKeys::parse(text, KNOWN).unwrap();
         assert_eq!(keys.string("name"), Ok(Some("ä".to_owned())));
         assert_eq!(keys.integer("memory"), Ok(Some(16)));
@@ -285,8 +253,6 @@ mod tests {
         assert!(keys.boolean("name").is_err());
         assert!(keys.strings("name").is_err());
         assert!(keys.table("name", &[]).is_err());
-        assert!(keys.tables("boot", &[]).is_err());
-        assert_eq!(keys.tables("disk", &[]).unwrap().len(), 2);
     }
 
     #[test]
@@ -305,10 +271,6 @@ mod tests {
             keys.no_such("name", "tgc", &["auto", "kvm", "tcg"]).to_string(),
             "line 3, column 9: \"tgc\" is nothing that name can be; \
              did you mean \"tcg\"? it is one of \"auto\", \"kvm\", \"tcg\""
-        );
-        assert_eq!(
-            keys.missing("memory", "say how much").to_string(),
-            "line 1, column 1: the key memory is missing; say how much"
         );
     }
 }
