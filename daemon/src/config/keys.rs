@@ -22,7 +22,7 @@ pub struct TomlProblem {
 
 /// One table of a text, of which every key is known to be a known one.
 #[derive(Debug)]
-pub struct TomlKeys<'t> {
+pub(super) struct TomlKeys<'t> {
     text: &'t str,
     /// Where the table stands: `""` at the top, else as in `qemu.`.
     path: String,
@@ -35,7 +35,7 @@ impl<'t> TomlKeys<'t> {
     ///
     /// # Errors
     /// The first thing that is no TOML, else the first unknown key.
-    pub fn parse(text: &'t str, known: &[&str]) -> Result<Self, TomlProblem> {
+    pub(super) fn parse(text: &'t str, known: &[&str]) -> Result<Self, TomlProblem> {
         match DeTable::parse(text) {
             Ok(table) => Self::checked(text, String::new(), table.span(), table.into_inner(), known),
             Err(error) => {
@@ -49,7 +49,7 @@ impl<'t> TomlKeys<'t> {
     ///
     /// # Errors
     /// It is no text.
-    pub fn string(&self, key: &str) -> Result<Option<String>, TomlProblem> {
+    pub(super) fn string(&self, key: &str) -> Result<Option<String>, TomlProblem> {
         self.read(key, "a text in quotes", |value| value.as_str().map(str::to_owned))
     }
 
@@ -57,23 +57,15 @@ impl<'t> TomlKeys<'t> {
     ///
     /// # Errors
     /// It is no whole number, negative, or above 2^64 - 1.
-    pub fn integer(&self, key: &str) -> Result<Option<u64>, TomlProblem> {
+    pub(super) fn integer(&self, key: &str) -> Result<Option<u64>, TomlProblem> {
         self.read(key, "a whole number of 0 or more", as_integer)
-    }
-
-    /// The boolean under `key`.
-    ///
-    /// # Errors
-    /// It is neither `true` nor `false`.
-    pub fn boolean(&self, key: &str) -> Result<Option<bool>, TomlProblem> {
-        self.read(key, "true or false", DeValue::as_bool)
     }
 
     /// The texts of the array under `key`.
     ///
     /// # Errors
     /// It is no array, or something in it is no text.
-    pub fn strings(&self, key: &str) -> Result<Option<Vec<String>>, TomlProblem> {
+    pub(super) fn strings(&self, key: &str) -> Result<Option<Vec<String>>, TomlProblem> {
         self.read(key, "an array of texts, as in [\"a\", \"b\"]", |value| {
             value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
         })
@@ -83,20 +75,20 @@ impl<'t> TomlKeys<'t> {
     ///
     /// # Errors
     /// It is no table, or has an unknown key.
-    pub fn table(&mut self, key: &str, known: &[&str]) -> Result<Option<TomlKeys<'t>>, TomlProblem> {
+    pub(super) fn table(&mut self, key: &str, known: &[&str]) -> Result<Option<TomlKeys<'t>>, TomlProblem> {
         let Some((at, value)) = self.take(key) else { return Ok(None) };
         let DeValue::Table(table) = value else { return Err(self.wrong_type(key, at.start, "a table", &value)) };
         Self::checked(self.text, format!("{}{key}.", self.path), at, table, known).map(Some)
     }
 
     /// A problem with the value of `key`, or with the table if the key is absent.
-    pub fn problem(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) -> TomlProblem {
+    pub(super) fn problem(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) -> TomlProblem {
         let at = self.find(key).map_or(self.at.start, |(_, value)| value.span().start);
         problem_at(self.text, at, message.into(), hint.into())
     }
 
     /// A problem with the value of `key`, told with the one of `choices` that is nearest to what was written.
-    pub fn no_such(&self, key: &str, written: &str, choices: &[&str]) -> TomlProblem {
+    pub(super) fn no_such(&self, key: &str, written: &str, choices: &[&str]) -> TomlProblem {
         let message = format!("{written:?} is nothing that {}{key} can be", self.path);
         let choices_listed = choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(", ");
         let hint = match nearest(written, choices.iter().copied()) {
@@ -242,15 +234,13 @@ mod tests {
 
     #[test]
     fn reads_each_type_and_refuses_every_other() {
-        let text = "name = \"ä\"\nmemory = 0x1_0\nautostart = true\ntags = [\"a\", 'b']\n[boot]\n";
+        let text = "name = \"ä\"\nmemory = 0x1_0\ntags = [\"a\", 'b']\n[boot]\n";
         let mut keys = TomlKeys::parse(text, KNOWN).unwrap();
         assert_eq!(keys.string("name"), Ok(Some("ä".to_owned())));
         assert_eq!(keys.integer("memory"), Ok(Some(16)));
-        assert_eq!(keys.boolean("autostart"), Ok(Some(true)));
         assert_eq!(keys.strings("tags"), Ok(Some(vec!["a".to_owned(), "b".to_owned()])));
         assert_eq!(keys.string("memory").unwrap_err().line, 2);
         assert!(keys.integer("name").is_err());
-        assert!(keys.boolean("name").is_err());
         assert!(keys.strings("name").is_err());
         assert!(keys.table("name", &[]).is_err());
     }
