@@ -7,4 +7,5 @@ mod client_session;
 mod hostile;
 mod pairs;
 mod server_session;
+mod spec;
 mod support;
