@@ -8,10 +8,12 @@ export CARGO
 built = $(or $(CARGO_TARGET_DIR),target)/release
 bindir = $(DESTDIR)$(PREFIX)/bin
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
+datadir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup test check release install
+.PHONY: help setup demo test check release install
 
 help:
+	@echo 'make demo     see a real guest being defined, started, watched and shut down'
 	@echo 'make test     run all tests'
 	@echo 'make check    format, lints, documentation, licences'
 	@echo 'make release  build the programs'
@@ -20,6 +22,9 @@ help:
 
 setup:
 	@contrib/setup
+
+demo: setup
+	@contrib/demo
 
 test: setup
 	@contrib/test
@@ -33,6 +38,13 @@ release: setup
 # Under sudo nothing is built, so that root owns nothing in the build directory: run `make release` first.
 install: $(if $(SUDO_USER),,release)
 	@test -x $(built)/vmwired -a -x $(built)/vmwire || { echo 'install: run `make release` first' >&2; exit 1; }
-	install -d $(bindir) $(unitdir)
+	install -d $(bindir) $(unitdir) $(datadir)/man/man1 $(datadir)/doc/vmwire \
+		$(datadir)/bash-completion/completions $(datadir)/zsh/site-functions $(datadir)/fish/vendor_completions.d
 	install -m 0755 $(built)/vmwired $(built)/vmwire $(bindir)
 	sed 's|@PREFIX@|$(PREFIX)|' contrib/vmwired.service >$(unitdir)/vmwired.service
+	install -m 0644 contrib/vmwired.toml README.md docs/definition.md LICENSE-GPL LICENSE-MIT LICENSE-APACHE \
+		$(datadir)/doc/vmwire
+	$(built)/vmwire completion bash >$(datadir)/bash-completion/completions/vmwire
+	$(built)/vmwire completion zsh >$(datadir)/zsh/site-functions/_vmwire
+	$(built)/vmwire completion fish >$(datadir)/fish/vendor_completions.d/vmwire.fish
+	$(built)/vmwire man $(datadir)/man/man1
