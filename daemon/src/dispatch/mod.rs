@@ -245,6 +245,8 @@ impl Dispatch {
             ClientData::VmList(call) => now(ServerData::VmList(self.vm_list(&call)?)),
             ClientData::VmStart(call) => self.wish(turn, key, &call.vm, Task::Start { paused: call.paused }),
             ClientData::VmShutdown(call) => {
+                // That it is there is said before what is wrong with the rest.
+                self.find(&call.vm)?;
                 let task = Task::shutdown(&call)?;
                 self.wish(turn, key, &call.vm, task)
             }

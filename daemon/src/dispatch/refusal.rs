@@ -115,7 +115,7 @@ fn with_begun(failure: Failure, begun: bool) -> Failure {
 pub(super) fn grace(grace_ms: u128) -> Failure {
     Failure::new(code::DEADLINE_EXCEEDED, "the guest did not go down in time after the power button was pressed")
         .detail("begun", "yes")
-        .detail("limit", &format!("{grace_ms}ms"))
+        .detail("limit", &grace_ms.to_string())
         .hint("it may ignore the power button; vmwire vm stop ends it hard")
 }
 
