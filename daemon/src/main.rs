@@ -37,6 +37,11 @@ fn main() -> ExitCode {
         println!("OK");
         return ExitCode::SUCCESS;
     }
+    if config.idle_exit.is_some() {
+        // A client started us for its user: what its terminal sends, and its end, are not meant for us. Started by hand
+        // we lead a group already, the system refuses, and ^C goes on working.
+        let _refused = rustix::process::setsid();
+    }
     exit_code(server::run(&config))
 }
 

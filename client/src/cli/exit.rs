@@ -183,6 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn the_page_for_programs_names_every_code() {
+        let page = include_str!("../../../docs/cli.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit.number(), exit.meaning());
+            assert!(page.contains(&row), "docs/cli.md lacks {row}");
+        }
+        for (_, name) in code::ALL {
+            assert!(page.contains(&format!("`{name}`")), "docs/cli.md lacks {name}");
+        }
+    }
+
+    #[test]
     fn the_help_names_every_code() {
         let help = Exit::help();
         for exit in Exit::ALL {

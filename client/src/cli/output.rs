@@ -109,6 +109,12 @@ impl Output {
         }
     }
 
+    /// Begins a line of its own on a terminal where something else has left the cursor in the middle of one.
+    pub(crate) fn begin_line(&mut self) {
+        // As above.
+        let _ = writeln!(self.err);
+    }
+
     /// Prints the help where something else was expected of the person.
     pub(crate) fn help(&mut self, text: &str) {
         // As above.

@@ -7,10 +7,9 @@ use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Start;
@@ -33,16 +32,19 @@ const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// How much of the log's end is shown when a daemon does not come up.
 const TAIL_BYTES: u64 = 2048;
 
+/// The daemons that this process has started, until they have ended and were looked after: they stay its children.
+static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
 /// A daemon that was started and is not connected to yet.
 #[derive(Debug)]
 pub(super) struct Starting {
-    child: Child,
+    child: Option<Child>,
     program: PathBuf,
     log: PathBuf,
     ended: Option<(ExitStatus, Instant)>,
 }
 
-/// Starts the daemon that belongs at `socket`, detached from this process's terminal.
+/// Starts the daemon that belongs at `socket`. One that leaves when it is idle begins by leaving our session.
 pub(super) fn start(socket: &Path, how: &Start) -> Result<Starting, StartError> {
     start_program(find_daemon().ok_or(StartError::NoProgram)?, socket, how)
 }
@@ -66,10 +68,9 @@ fn start_program(program: PathBuf, socket: &Path, how: &Start) -> Result<Startin
         .stdout(Stdio::null())
         .stderr(file)
         .current_dir("/")
-        .process_group(0) // what the terminal sends to us is not for the daemon
         .spawn()
         .map_err(|error| StartError::Spawn { program: program.clone(), error: Arc::new(error) })?;
-    Ok(Starting { child, program, log, ended: None })
+    Ok(Starting { child: Some(child), program, log, ended: None })
 }
 
 impl Starting {
@@ -77,7 +78,7 @@ impl Starting {
     /// is too late.
     pub(super) fn wait_a_little(&mut self, pause: Duration, until: Instant) -> Result<(), StartError> {
         if self.ended.is_none()
-            && let Ok(Some(status)) = self.child.try_wait()
+            && let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait)
         {
             self.ended = Some((status, Instant::now()));
         }
@@ -97,6 +98,14 @@ impl Starting {
 
     fn tail(&self) -> Vec<String> {
         read_tail(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        started.extend(self.child.take());
     }
 }
 

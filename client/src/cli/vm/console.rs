@@ -86,6 +86,7 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     let outcome = converse(&mut connection, &mut console, &mut keyboard, stdin.as_fd(), context);
     drop(terminal);
     if keyboard.escapes {
+        context.output.begin_line();
         context.output.note("left the console");
     }
     outcome

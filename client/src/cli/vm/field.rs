@@ -172,6 +172,11 @@ mod tests {
         for field in FIELDS {
             assert_eq!(vm_field::name(field.number), Some(field.name), "one thing, one name");
         }
+        let page = include_str!("../../../../docs/cli.md");
+        for field in FIELDS {
+            let row = format!("| `{}` | `{}` |", field.name, field.key);
+            assert!(page.contains(&row), "docs/cli.md lacks {row}");
+        }
         for name in USUAL.split(',') {
             assert!(Field::read(name).is_ok(), "{name}");
         }

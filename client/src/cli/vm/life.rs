@@ -10,7 +10,7 @@ use vmwire_protocol::message::{VmCall, VmDoneAnswer, VmShutdownCall, VmStartCall
 use vmwire_protocol::xdr::Text;
 
 use super::super::named::state;
-use super::super::output::{Align, Table};
+use super::super::output::{Align, Format, Table};
 use super::super::problem::{Problem, object};
 use super::super::quantity::read_duration;
 use super::super::{Context, Exit};
@@ -139,6 +139,9 @@ fn each<R: Request<Answer = VmDoneAnswer>>(
                 ends.push(problem.exit);
             }
         }
+    }
+    if done.is_empty() && context.output.format() == Format::Table {
+        return Ok(Exit::of_several(&ends));
     }
     context.output.listing(&done, |done| {
         let mut table = Table::new([("vm", Align::Left), ("state", Align::Left), ("operation", Align::Right)]);
