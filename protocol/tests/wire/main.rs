@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod authority;
 mod client_session;
+mod golden;
 mod hostile;
 mod pairs;
+mod round_trip;
 mod server_session;
 mod spec;
 mod support;
