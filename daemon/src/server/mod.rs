@@ -171,6 +171,8 @@ impl Server {
     fn turn_until_left(mut self) -> Result<(), ServerError> {
         let mut ready = Vec::new();
         let mut now = Now::read();
+        // Perhaps nobody ever comes.
+        self.handle_idleness(now);
         loop {
             let until = self.next_deadline(now.monotonic);
             now = self
@@ -186,6 +188,7 @@ impl Server {
             self.handle_files(now);
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.collect(turn));
             self.write_and_remove(now);
+            self.handle_idleness(now);
             self.log_waits = self.log.flush();
             if self.has_left(now.monotonic) {
                 return Ok(());
@@ -253,6 +256,11 @@ impl Server {
                 self.accept(now, index);
             }
         }
+    }
+
+    /// Notes since when nobody needs this daemon, and leaves when that is long enough. After the removals of a turn, or
+    /// the last one to go would be noted by a turn that nothing begins.
+    fn handle_idleness(&mut self, now: Now) {
         match self.idle_exit {
             Some(patience) if self.leaving.is_none() && self.core.is_idle() && !self.files.is_busy() => {
                 let since = *self.idle_since.get_or_insert(now.monotonic);
