@@ -15,13 +15,16 @@ use super::{Dispatch, Outcome, Reply, Turn};
 const RETRY_AFTER_MS: u32 = 1000;
 
 impl Dispatch {
-    /// Takes in a connection. It is always taken in, and told if it may not stay.
+    /// Takes in a connection. It is always taken in, and told if it may not stay. Admins are limited by descriptors alone:
+    /// they have to get in to show others out.
     pub fn accept(&mut self, turn: &mut Turn<'_>, arrival: Arrival) -> ConnectionId {
         let Arrival { transport, peer } = arrival;
         let refusal = match &peer {
             Err(why) => Some(Failure::new(code::DENIED, why)),
             Ok(_) if self.leaving => Some(Failure::new(code::GOING_AWAY, "the daemon is leaving")),
-            Ok(_) if count(self.clients.len()) >= self.daemon.connections_max => Some(self.too_many_connections()),
+            Ok(peer) if peer.role != role::ADMIN && count(self.clients.len()) >= self.daemon.connections_max => {
+                Some(self.too_many_connections())
+            }
             Ok(_) => None,
         };
         let peer = peer.unwrap_or(Peer { identity: Text::default(), role: role::OBSERVER });
