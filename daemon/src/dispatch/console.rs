@@ -75,7 +75,7 @@ impl Dispatch {
         let holder = self.consoles.writers.get(&vm_id).copied();
         if let Some(holder) = holder.filter(|_| call.mode == console_mode::WRITE) {
             let identity = self.identity(holder.0);
-            return Err(console_busy(&name, holder.0, &identity, "somebody writes to the console already")
+            return Err(console_busy(&name, holder.0, &identity, &format!("{identity} writes to the console already"))
                 .hint("open it with take-over to write instead, or only to read"));
         }
         let Some(client) = self.clients.get_mut(id) else {
