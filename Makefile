@@ -41,10 +41,10 @@ install: $(if $(SUDO_USER),,release)
 	install -d $(bindir) $(unitdir) $(datadir)/man/man1 $(datadir)/doc/vmwire \
 		$(datadir)/bash-completion/completions $(datadir)/zsh/site-functions $(datadir)/fish/vendor_completions.d
 	install -m 0755 $(built)/vmwired $(built)/vmwire $(bindir)
-	sed 's|@PREFIX@|$(PREFIX)|' contrib/vmwired.service >$(unitdir)/vmwired.service
-	install -m 0644 contrib/vmwired.toml README.md docs/definition.md LICENSE-GPL LICENSE-MIT LICENSE-APACHE \
+	umask 022; sed 's|@PREFIX@|$(PREFIX)|' contrib/vmwired.service >$(unitdir)/vmwired.service
+	install -m 0644 contrib/vmwired.toml README.md docs/definition.md docs/cli.md LICENSE-GPL LICENSE-MIT LICENSE-APACHE \
 		$(datadir)/doc/vmwire
-	$(built)/vmwire completion bash >$(datadir)/bash-completion/completions/vmwire
-	$(built)/vmwire completion zsh >$(datadir)/zsh/site-functions/_vmwire
-	$(built)/vmwire completion fish >$(datadir)/fish/vendor_completions.d/vmwire.fish
-	$(built)/vmwire man $(datadir)/man/man1
+	umask 022; $(built)/vmwire completion bash >$(datadir)/bash-completion/completions/vmwire
+	umask 022; $(built)/vmwire completion zsh >$(datadir)/zsh/site-functions/_vmwire
+	umask 022; $(built)/vmwire completion fish >$(datadir)/fish/vendor_completions.d/vmwire.fish
+	umask 022; $(built)/vmwire man $(datadir)/man/man1
