@@ -16,11 +16,15 @@
 //! Both buffers are the loop's: an idle connection holds none. Readiness is a hint; the only thing that counts is what
 //! read and write say.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
+use vmwire_protocol::limits::{LINGER_BYTES_MAX, LINGER_TIME};
 
 use crate::dispatch::{ConnectionId, Dispatch, Flow, Turn};
 
@@ -30,14 +34,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// Bytes read or written in one turn, after which others come first.
 const TURN_BYTES_MAX: usize = 512 * 1024;
 
-/// How long a closing may take.
-const LINGER_TIME: Duration = Duration::from_secs(2);
-
 /// How long a peer that has ended its side may read nothing of what is still to be said to it.
 const ENDED_TIME: Duration = Duration::from_secs(30);
-
-/// What is read and thrown away at most.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The buffers that all connections of a loop share.
 #[derive(Debug)]

@@ -1,0 +1,377 @@
+//! A connection between the real core and a socket that fails on demand.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mio::Token;
+use mio::event::Source;
+use vmwire_protocol::header::MAGIC;
+use vmwire_protocol::limits::UNSENT_BYTES_HIGH;
+use vmwire_protocol::message::{ClientData, Failure, ServerData, VmDefineCall, code, role};
+use vmwire_protocol::session::{Peer, ServerConfig};
+use vmwire_protocol::version::NEWEST_MINOR;
+use vmwire_protocol::xdr::{Fixed, Text};
+
+use super::*;
+use crate::dispatch::{Arrival, DaemonFacts, HostFacts, MemoryStore, Parts, Restored};
+use crate::driver::{FileRequest, FileTicket, Host, TestDriver};
+use crate::event_loop::Now;
+
+struct NoHost;
+
+impl Host for NoHost {
+    fn watch(&mut self, _source: &mut dyn Source) -> io::Result<Token> {
+        unreachable!("the test hypervisor has no descriptors")
+    }
+
+    fn unwatch(&mut self, _source: &mut dyn Source, _token: Token) {}
+
+    fn file(&mut self, _request: FileRequest) -> FileTicket {
+        unreachable!("the memory store has no files")
+    }
+}
+
+/// What a read finds. When there is nothing, it would block.
+enum Incoming {
+    Bytes(Vec<u8>),
+    End,
+    Error(io::ErrorKind),
+}
+
+#[derive(Default)]
+struct Script {
+    incoming: VecDeque<Incoming>,
+    reads: usize,
+    /// What can be written before it would block.
+    room: usize,
+    write_error: Option<io::ErrorKind>,
+    written: Vec<u8>,
+    writes: usize,
+}
+
+impl Read for Script {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        match self.incoming.pop_front() {
+            None => Err(io::ErrorKind::WouldBlock.into()),
+            Some(Incoming::End) => Ok(0),
+            Some(Incoming::Error(kind)) => Err(kind.into()),
+            Some(Incoming::Bytes(mut bytes)) => {
+                let count = bytes.len().min(into.len());
+                let rest = bytes.split_off(count);
+                into[..count].copy_from_slice(&bytes);
+                if !rest.is_empty() {
+                    self.incoming.push_front(Incoming::Bytes(rest));
+                }
+                Ok(count)
+            }
+        }
+    }
+}
+
+impl Write for Script {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writes += 1;
+        if let Some(kind) = self.write_error {
+            return Err(kind.into());
+        }
+        if self.room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = bytes.len().min(self.room);
+        self.room -= count;
+        self.written.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for Script {
+    fn shut_down_sending(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct World {
+    core: Dispatch,
+    now: Now,
+    buffers: Buffers,
+    connection: Connection<Script>,
+    /// The serial of the last packet made.
+    serial: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Now::read();
+        let session = ServerConfig { newest_minor: NEWEST_MINOR, server: Text::default(), epoch: Fixed::from([7; 16]) };
+        let parts = Parts {
+            session: Arc::new(session),
+            driver: Box::new(TestDriver::new()),
+            store: Box::new(MemoryStore::default()),
+            definitions: Vec::new(),
+            events: Restored { epoch: [7; 16], events: Vec::new() },
+            host: HostFacts::default(),
+            daemon: DaemonFacts { connections_max: 9, ..DaemonFacts::default() },
+        };
+        let mut core = Dispatch::new(parts, now);
+        let peer = Ok(Peer { identity: Text::clipped("uid 0"), role: role::ADMIN });
+        let arrival = Arrival { transport: "unix", peer };
+        let id = core.accept(&mut Turn { now, host: &mut NoHost }, arrival);
+        let socket = Script { room: usize::MAX, ..Script::default() };
+        Self { core, now, buffers: Buffers::new(), connection: Connection::new(socket, id), serial: 0 }
+    }
+
+    fn packet(&mut self, data: &ClientData) -> Vec<u8> {
+        self.serial += 1;
+        let mut body = Vec::new();
+        data.encode(&mut body).unwrap();
+        let length = u32::try_from(8 + body.len()).unwrap();
+        let words = [length, self.serial, 0].map(u32::to_be_bytes).concat();
+        [&MAGIC[..], &words, &body].concat()
+    }
+
+    fn pings(&mut self, count: usize) -> Vec<u8> {
+        (0..count).flat_map(|_| self.packet(&ClientData::Ping)).collect()
+    }
+
+    fn arrive(&mut self, incoming: Incoming) {
+        self.connection.socket.incoming.push_back(incoming);
+    }
+
+    fn ready(&mut self, read_closed: bool) -> Next {
+        let hints = Hints { readable: true, read_closed };
+        let turn = &mut Turn { now: self.now, host: &mut NoHost };
+        self.connection.handle_ready(&mut self.core, turn, &mut self.buffers, hints)
+    }
+
+    fn output(&mut self) -> Next {
+        let turn = &mut Turn { now: self.now, host: &mut NoHost };
+        self.connection.handle_output(&mut self.core, turn, &mut self.buffers)
+    }
+
+    fn leave(&mut self) {
+        self.core.leave(&mut Turn { now: self.now, host: &mut NoHost });
+    }
+
+    /// What was written so far, packet by packet: what it answers, and what it says.
+    fn answers(&self) -> Vec<(u32, ServerData)> {
+        let mut rest = self.connection.socket.written.as_slice();
+        let mut answers = Vec::new();
+        while let Some((head, body)) = rest.split_first_chunk::<20>() {
+            let word = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
+            let (body, next) = body.split_at(usize::try_from(word(4)).unwrap() - 12);
+            answers.push((word(12), ServerData::decode_body(word(16), body).unwrap().unwrap()));
+            rest = next;
+        }
+        assert!(rest.is_empty(), "half a packet was written");
+        answers
+    }
+}
+
+fn failure(answer: &(u32, ServerData)) -> &Failure {
+    match answer {
+        (0, ServerData::Failure(failure)) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn requests_read_together_are_answered_with_one_write() {
+    let mut world = World::new();
+    let pings = world.pings(100);
+    world.arrive(Incoming::Bytes(pings));
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(world.answers().len(), 100);
+    // A short read needs no second one.
+    assert_eq!((world.connection.socket.reads, world.connection.socket.writes), (1, 1));
+}
+
+#[test]
+fn an_event_that_is_no_news_costs_no_system_call() {
+    let mut world = World::new();
+    let hints = Hints { readable: false, read_closed: false };
+    let turn = &mut Turn { now: world.now, host: &mut NoHost };
+    assert_eq!(world.connection.handle_ready(&mut world.core, turn, &mut world.buffers, hints), Next::Wait);
+    assert_eq!((world.connection.socket.reads, world.connection.socket.writes), (0, 0));
+}
+
+#[test]
+fn an_idle_connection_holds_no_buffer() {
+    let mut world = World::new();
+    let spare = world.buffers.write.capacity();
+    for _ in 0..3 {
+        let pings = world.pings(10);
+        world.arrive(Incoming::Bytes(pings));
+        world.ready(false);
+        assert_eq!(world.buffers.write.capacity(), spare, "the shared buffer did not come back");
+    }
+}
+
+#[test]
+fn one_connection_does_not_keep_the_turn_to_itself() {
+    let mut world = World::new();
+    let count = 3 * TURN_BYTES_MAX / 20;
+    let pings = world.pings(count);
+    world.arrive(Incoming::Bytes(pings));
+    let mut turns = 1;
+    while world.ready(false) == Next::Again {
+        turns += 1;
+    }
+    assert_eq!(world.answers().len(), count);
+    assert!((4..=8).contains(&turns), "{turns} turns");
+}
+
+#[test]
+fn the_end_that_came_with_the_data_is_not_missed() {
+    let mut world = World::new();
+    let pings = world.pings(1);
+    world.arrive(Incoming::Bytes(pings));
+    world.arrive(Incoming::End);
+    assert_eq!(world.ready(true), Next::Gone);
+    assert_eq!(world.answers().len(), 1, "gone before it was answered");
+}
+
+#[test]
+fn what_cannot_be_written_stops_the_reading_and_nothing_is_lost_when_it_goes_on() {
+    let mut world = World::new();
+    world.connection.socket.room = 0;
+    // Each answer is as long as its request, so this is far more than may be unsent.
+    let count = 4 * UNSENT_BYTES_HIGH / 20;
+    let pings = world.pings(count);
+    world.arrive(Incoming::Bytes(pings));
+    assert_eq!(world.ready(false), Next::Wait);
+    assert!(world.connection.blocked);
+    let reads = world.connection.socket.reads;
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(world.connection.socket.reads, reads, "it reads on although it is blocked");
+    let id = world.connection.id;
+    assert!(world.core.outbox(id).unwrap().unsent().len() < UNSENT_BYTES_HIGH + 64);
+
+    // The socket takes a little at a time; each time an event says that it is writable.
+    let mut steps = 0;
+    while world.connection.socket.written.len() < count * 20 {
+        world.connection.socket.room = 50_000;
+        let turn = &mut Turn { now: world.now, host: &mut NoHost };
+        let hints = Hints { readable: false, read_closed: false };
+        world.connection.handle_ready(&mut world.core, turn, &mut world.buffers, hints);
+        steps += 1;
+        assert!(steps < 1000, "it came to a stand");
+    }
+    let answered: Vec<u32> = world.answers().into_iter().map(|(reply_to, _)| reply_to).collect();
+    let expected: Vec<u32> = (1..=world.serial).collect();
+    assert_eq!(answered, expected);
+}
+
+#[test]
+fn a_stranger_is_told_and_then_heard_out_until_its_end() {
+    let mut world = World::new();
+    world.arrive(Incoming::Bytes(b"GET / HTTP/1.1\r\n\r\n".to_vec()));
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(failure(&world.answers()[0]).code, code::BAD_MAGIC);
+    assert!(matches!(world.connection.phase, Phase::Lingering { .. }));
+    assert_eq!(world.connection.poll_timeout(), Some(world.now.monotonic + LINGER_TIME));
+    world.arrive(Incoming::Bytes(vec![b'x'; 1000]));
+    assert_eq!(world.ready(false), Next::Wait);
+    world.arrive(Incoming::End);
+    assert_eq!(world.ready(true), Next::Gone);
+    assert_eq!(world.answers().len(), 1);
+}
+
+#[test]
+fn nobody_is_heard_out_for_ever() {
+    let mut world = World::new();
+    world.arrive(Incoming::Bytes(vec![b'x'; 20 + LINGER_BYTES_MAX]));
+    assert_eq!(world.ready(false), Next::Wait);
+    world.arrive(Incoming::Bytes(vec![b'x'; 1024 * 1024]));
+    assert_eq!(world.ready(false), Next::Gone);
+    let mut world = World::new();
+    world.arrive(Incoming::Bytes(vec![b'x'; 20]));
+    assert_eq!(world.ready(false), Next::Wait);
+    let now = world.now.monotonic;
+    assert!(!world.connection.is_overdue(now + LINGER_TIME - Duration::from_millis(1)));
+    assert!(world.connection.is_overdue(now + LINGER_TIME));
+}
+
+#[test]
+fn the_last_packet_waits_for_room_but_not_for_ever() {
+    let mut world = World::new();
+    world.connection.socket.room = 5;
+    world.leave();
+    assert_eq!(world.output(), Next::Wait);
+    assert!(matches!(world.connection.phase, Phase::Closing { .. }));
+    assert_eq!(world.connection.poll_timeout(), Some(world.now.monotonic + LINGER_TIME));
+    world.connection.socket.room = 10_000;
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(failure(&world.answers()[0]).code, code::GOING_AWAY);
+    assert!(matches!(world.connection.phase, Phase::Lingering { .. }));
+}
+
+#[test]
+fn who_ends_its_side_gets_every_answer_before_the_close() {
+    let mut world = World::new();
+    world.connection.socket.room = 0;
+    let pings = world.pings(10);
+    world.arrive(Incoming::Bytes(pings));
+    world.arrive(Incoming::End);
+    assert_eq!(world.ready(true), Next::Wait);
+    let patience = world.connection.poll_timeout().unwrap();
+    assert_eq!(patience, world.now.monotonic + ENDED_TIME);
+    world.now = world.now.later(Duration::from_secs(20));
+    world.connection.socket.room = 150;
+    assert_eq!(world.ready(false), Next::Wait);
+    assert!(world.connection.poll_timeout().unwrap() > patience, "progress earned it no time");
+    world.connection.socket.room = 50;
+    assert_eq!(world.ready(false), Next::Gone);
+    assert_eq!(world.answers().len(), 10);
+}
+
+#[test]
+fn what_a_peer_sent_before_it_vanished_is_carried_out() {
+    let mut world = World::new();
+    let definition = Text::new("name = \"a\"\nmemory = \"64 MiB\"\n").unwrap();
+    let define = ClientData::VmDefine(VmDefineCall { definition, replace: false });
+    // An answer waits to be written when the peer is gone, and its last words lie unread.
+    world.connection.socket.room = 0;
+    let ping = world.pings(1);
+    world.arrive(Incoming::Bytes(ping));
+    assert_eq!(world.ready(false), Next::Wait);
+    let define = world.packet(&define);
+    world.arrive(Incoming::Bytes(define));
+    world.arrive(Incoming::Error(io::ErrorKind::ConnectionReset));
+    world.connection.socket.write_error = Some(io::ErrorKind::BrokenPipe);
+    assert_eq!(world.ready(true), Next::Gone);
+
+    let mut turn = Turn { now: world.now, host: &mut NoHost };
+    world.core.gone(&mut turn, world.connection.id);
+    world.core.collect(&mut turn);
+    let peer = Ok(Peer { identity: Text::clipped("uid 0"), role: role::ADMIN });
+    let id = world.core.accept(&mut turn, Arrival { transport: "unix", peer });
+    world.serial = 0;
+    world.connection = Connection::new(Script { room: usize::MAX, ..Script::default() }, id);
+    let question = world.packet(&ClientData::HostInfo);
+    world.arrive(Incoming::Bytes(question));
+    world.ready(false);
+    match &world.answers()[..] {
+        [(1, ServerData::HostInfo(info))] => assert_eq!(info.vms_defined, 1),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_error_of_the_socket_is_the_end() {
+    for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::PermissionDenied] {
+        let mut world = World::new();
+        world.arrive(Incoming::Error(kind));
+        assert_eq!(world.ready(true), Next::Gone);
+    }
+    let mut world = World::new();
+    world.arrive(Incoming::Error(io::ErrorKind::Interrupted));
+    let ping = world.pings(1);
+    world.arrive(Incoming::Bytes(ping));
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(world.answers().len(), 1, "an interruption is no error");
+}
