@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod pairs;
 mod round_trip;
+mod rpcgen;
 mod server_session;
 mod spec;
 mod support;

@@ -3,3 +3,4 @@
 pub(crate) mod memory;
 pub(crate) mod packets;
 pub(crate) mod server;
+pub(crate) mod skip;
