@@ -6,6 +6,8 @@
 mod adoption;
 mod fake;
 mod guest;
+mod keys;
 mod life;
+mod qmp;
 mod stage;
 mod start;
