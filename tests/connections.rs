@@ -1,0 +1,67 @@
+//! Connections: who is there, showing them out, and how many there may be.
+
+use serde_json::json;
+use vmwire_protocol::message::code;
+
+use crate::harness::{Setup, eventually};
+
+#[test]
+fn everybody_who_is_connected_is_listed() {
+    let daemon = Setup::test().start();
+    let mut stranger = daemon.raw();
+    stranger.ping();
+    let follower = daemon.begin(&["event", "follow"]);
+    let rows = eventually("the follower is there", || {
+        let rows = daemon.json(&["connection", "list"]);
+        rows.as_array().unwrap().iter().any(|row| row["subscribed"] == true).then_some(rows)
+    });
+    let rows = rows.as_array().unwrap();
+    let own: Vec<_> = rows.iter().filter(|row| row["own"] == true).collect();
+    assert_eq!(own.len(), 1);
+    assert_eq!((&own[0]["identity"], &own[0]["role"]), (&json!("uid 0"), &json!("admin")));
+    assert!(own[0]["name"].as_str().unwrap().starts_with("vmwire/"), "{own:?}");
+    let silent: Vec<_> = rows.iter().filter(|row| row["minor"] == 0).collect();
+    assert_eq!(silent.len(), 1, "who never said HELLO is served as 1.0: {rows:?}");
+    assert_eq!(rows.len(), 3);
+    drop(follower);
+    eventually("it is gone", || (daemon.json(&["connection", "list"]).as_array()?.len() == 2).then_some(()));
+}
+
+#[test]
+fn whoever_is_kicked_is_told_why() {
+    let daemon = Setup::test().start();
+    let mut kicked = daemon.raw();
+    kicked.ping();
+    let rows = daemon.json(&["connection", "list"]);
+    let id = rows.as_array().unwrap().iter().find(|row| row["own"] == false).unwrap()["id"].to_string();
+    daemon.ok(&["connection", "kick", &id]);
+    let failure = kicked.closing();
+    assert_eq!(failure.code, code::GOING_AWAY, "{failure:?}");
+    assert!(failure.message.contains("uid 0"), "{failure:?}");
+    assert_eq!(daemon.vmwire(&["connection", "kick", &id, "4711"]).code, 5);
+}
+
+#[test]
+fn admins_are_limited_by_descriptors_alone() {
+    let daemon = Setup::test().config("connections_max = 4\n").start();
+    assert_eq!(daemon.json(&["daemon", "info"])["connections_max"], 4);
+    let mut others: Vec<_> = (0..8).map(|_| daemon.raw()).collect();
+    for other in &mut others {
+        other.ping();
+    }
+}
+
+#[test]
+fn without_a_descriptor_left_newcomers_wait_and_are_served_when_one_is_free() {
+    let setup = Setup::test();
+    let daemon = setup.start_with("ulimit -n 40");
+    let mut first: Vec<_> = (0..60).map(|_| daemon.raw()).collect();
+    let mut waiting = first.split_off(59);
+    first[0].ping();
+    first.truncate(10);
+    waiting[0].ping();
+    for other in &mut first {
+        other.ping();
+    }
+    assert!(daemon.log().contains("the last descriptor"), "{}", daemon.log());
+}

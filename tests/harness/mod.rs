@@ -1,0 +1,43 @@
+//! What every story stands on: daemons in directories of their own, the command line, a raw socket, a real guest.
+//!
+//! Nothing here sleeps for synchronisation. Whoever waits, waits for what is to happen, with a deadline; what was logged
+//! until then is shown when it does not.
+
+mod daemon;
+mod place;
+mod program;
+mod raw;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+pub(crate) use daemon::{Daemon, Setup};
+pub(crate) use place::Place;
+pub(crate) use program::{Ran, Running, vmwire};
+pub(crate) use raw::{Raw, packet};
+
+/// Long enough for anything that happens at once, on a machine that is busy with something else.
+pub(crate) const ENOUGH: Duration = Duration::from_secs(30);
+
+/// Waits until `happened` answers something.
+pub(crate) fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + ENOUGH;
+    loop {
+        if let Some(value) = happened() {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {ENOUGH:?}: {what}");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// Says that a story cannot be told here, as CONTRIBUTING.md has it.
+pub(crate) fn skip(test: &str, why: &str) {
+    let line = format!("SKIPPED: {test}: {why}\n");
+    match std::env::var_os("VMWIRE_SKIPS") {
+        Some(path) => {
+            std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+        }
+        None => print!("{line}"),
+    }
+}

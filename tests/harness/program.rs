@@ -1,0 +1,184 @@
+//! Programs run by a story: the command line, mostly.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::eventually;
+
+/// The command line of vmwire, which takes nothing from the surroundings.
+pub(crate) fn vmwire() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmwire-copy"));
+    for variable in ["VMWIRE_URI", "VMWIRE_LOG", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"] {
+        command.env_remove(variable);
+    }
+    command.env("VMWIRE_DAEMON", super::daemon::VMWIRED).env("HOME", "/nonexistent");
+    command
+}
+
+/// What came of a program.
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+    what: String,
+}
+
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, out, err, what } = self;
+        write!(f, "{what}\nended with {code} and printed\n{out}\nand said\n{err}")
+    }
+}
+
+impl Ran {
+    /// It has to have succeeded without a word on standard error; answers what it printed.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert!(self.code == 0 && self.err.is_empty(), "{self:?}");
+        self.out
+    }
+
+    /// The same, as JSON.
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        let out = self.ok();
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+
+    /// It has to have failed with this code and nothing on standard output; answers what it said.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32) -> String {
+        assert!(self.code == code && self.out.is_empty() && !self.err.is_empty(), "{self:?}");
+        self.err
+    }
+
+    /// The same, as JSON: the error itself.
+    #[track_caller]
+    pub(crate) fn error(self, code: i32) -> Value {
+        let err = self.fails(code);
+        let envelope: Value = serde_json::from_str(&err).unwrap_or_else(|error| panic!("{error}: {err}"));
+        assert_eq!(envelope["error"]["exit"], code, "{err}");
+        envelope["error"].clone()
+    }
+}
+
+/// A program that runs. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    out: Collected,
+    err: Collected,
+    /// How much of its output was looked at.
+    seen: usize,
+    what: String,
+}
+
+type Collected = Arc<Mutex<(Vec<u8>, bool)>>;
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let what = format!("{command:?}");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = collect(child.stdout.take().unwrap());
+        let err = collect(child.stderr.take().unwrap());
+        Self { child, out, err, seen: 0, what }
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn write(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn out(&self) -> String {
+        String::from_utf8_lossy(&self.out.lock().unwrap().0).into_owned()
+    }
+
+    /// What it has said so far.
+    pub(crate) fn err(&self) -> String {
+        String::from_utf8_lossy(&self.err.lock().unwrap().0).into_owned()
+    }
+
+    /// Waits until it has printed a text; answers everything that came before it and was not answered yet.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, text: &str) -> String {
+        self.expect_within(text, super::ENOUGH)
+    }
+
+    /// The same, with another deadline.
+    #[track_caller]
+    pub(crate) fn expect_within(&mut self, text: &str, time: Duration) -> String {
+        let end = Instant::now() + time;
+        loop {
+            let (bytes, over) = self.out.lock().unwrap().clone();
+            let new = &bytes[self.seen..];
+            if let Some(at) = new.windows(text.len()).position(|window| window == text.as_bytes()) {
+                self.seen += at + text.len();
+                return String::from_utf8_lossy(&new[..at]).into_owned();
+            }
+            if over || Instant::now() >= end {
+                panic!("{text:?} did not come:\n{self:?}\nout: {}\nerr: {}", self.out(), self.err());
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    /// The next line that it prints, as JSON.
+    #[track_caller]
+    pub(crate) fn json_line(&mut self) -> Value {
+        let line = self.expect("\n");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// Ends its standard input and waits for its end.
+    pub(crate) fn end(mut self) -> Ran {
+        drop(self.child.stdin.take());
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Ran {
+        let end = Instant::now() + Duration::from_secs(120);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "it does not end: {} {} {}", self.what, self.out(), self.err());
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        eventually("its output ends", || (self.out.lock().unwrap().1 && self.err.lock().unwrap().1).then_some(()));
+        Ran { code: status.code().unwrap_or(-1), out: self.out(), err: self.err(), what: self.what.clone() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> Collected {
+    let collected = Collected::default();
+    let to = collected.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        loop {
+            let read = from.read(&mut buffer);
+            let mut to = to.lock().unwrap();
+            match read {
+                Ok(0) | Err(_) => {
+                    to.1 = true;
+                    return;
+                }
+                Ok(count) => to.0.extend_from_slice(&buffer[..count]),
+            }
+        }
+    });
+    collected
+}

@@ -1,0 +1,18 @@
+//! The stories: what vmwire does from end to end, told by real processes over real sockets.
+//!
+//! One file a story. Those about what every daemon does use the test driver; those about QEMU use a real guest, which
+//! `contrib/guest/build` makes, and are skipped without one.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod connections;
+mod console;
+mod events;
+mod exits;
+mod harness;
+mod life;
+mod operations;
+mod overload;
+mod starting;
+mod versions;

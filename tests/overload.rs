@@ -1,0 +1,220 @@
+//! More than a daemon can be asked to hold: it holds what it promised, and goes on serving others.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use vmwire_protocol::limits::CALLS_IN_FLIGHT_MAX;
+use vmwire_protocol::message::{
+    CancelCall, ClientData, ConsoleOpenCall, ListCall, ServerData, StreamData, VmWaitCall, code, console_mode, number,
+    vm_state,
+};
+use vmwire_protocol::xdr::{List, Opaque, Text};
+
+use crate::harness::{Daemon, Setup, eventually, packet};
+
+/// Writes until the daemon has read nothing for a while, at most `most` bytes; answers how much it took.
+fn flood(socket: &mut UnixStream, bytes: &[u8]) -> usize {
+    socket.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut written = 0;
+    while written < bytes.len() {
+        match socket.write(&bytes[written..]) {
+            Ok(count) => written += count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    written
+}
+
+fn web(test: &str) -> Daemon {
+    let daemon = Setup::test().start();
+    daemon.define(&format!("name = \"web\"\nmemory = \"64 MiB\"\n[test]\n{test}\n"));
+    daemon
+}
+
+#[test]
+fn a_flood_without_reading_costs_a_bounded_amount_and_every_call_of_it_is_answered() {
+    let daemon = web("");
+    for index in 0..100 {
+        daemon.define(&format!("name = \"vm-{index}\"\nmemory = \"64 MiB\"\ntitle = \"{}\"\n", "x".repeat(250)));
+    }
+    let before = daemon.memory_kib("VmRSS");
+    let mut names = Vec::new();
+    ClientData::VmNames(ListCall { after: Text::default(), rows_max: 0 }).encode(&mut names).unwrap();
+    let calls = 20_000;
+    let bytes: Vec<u8> = (1..=calls)
+        .flat_map(|serial| match serial % 4 {
+            0 => packet(serial, 0, 0x100, &names[4..]),
+            _ => packet(serial, 0, number::PING, b""),
+        })
+        .collect();
+    let mut floods: Vec<_> = (0..8).map(|_| daemon.raw()).collect();
+    let mut taken: Vec<usize> = floods.iter_mut().map(|raw| flood(&mut raw.socket, &bytes)).collect();
+    assert!(taken.iter().all(|taken| *taken < bytes.len()), "{taken:?} of {}: it was no flood", bytes.len());
+    let asked = Instant::now();
+    daemon.ok(&["ping"]);
+    assert!(asked.elapsed() < Duration::from_secs(5), "others are served");
+    let grown = daemon.memory_kib("VmHWM") - before;
+    assert!(grown < 8 * 1024, "8 connections may hold 256 KiB and a bit each, and took {grown} KiB");
+
+    // One of them repents: it sends the rest while it reads, and has every answer once, in order.
+    let raw = &mut floods[0];
+    let mut writer = raw.socket.try_clone().unwrap();
+    writer.set_write_timeout(None).unwrap();
+    let rest = bytes[taken.remove(0)..].to_vec();
+    let writing = std::thread::spawn(move || writer.write_all(&rest).unwrap());
+    for serial in 1..=calls {
+        let (reply_to, data) = raw.receive().unwrap();
+        assert_eq!(reply_to, serial);
+        assert!(matches!(data, ServerData::Ping | ServerData::VmNames(_)), "{data:?}");
+    }
+    writing.join().unwrap();
+    drop(floods);
+    eventually("they are gone", || (daemon.json(&["connection", "list"]).as_array()?.len() == 1).then_some(()));
+}
+
+#[test]
+fn of_257_waits_the_last_is_refused_and_pings_and_cancels_go_through() {
+    let daemon = web("");
+    let mut raw = daemon.raw();
+    let wait = || {
+        let states = List::new([vm_state::RUNNING].as_slice()).unwrap();
+        ClientData::VmWait(VmWaitCall { vm: Text::clipped("web"), states })
+    };
+    let waits: Vec<u32> = (0..CALLS_IN_FLIGHT_MAX).map(|_| raw.call(&wait())).collect();
+    let refused = raw.call(&wait());
+    let failure = raw.failure(refused);
+    assert_eq!((failure.code, failure.fact("limit")), (code::OVERLOADED, Some("256")), "{failure:?}");
+    raw.ping();
+    let cancel = raw.call(&ClientData::Cancel(CancelCall { serial: waits[7] }));
+    let mut answers = vec![raw.receive().unwrap(), raw.receive().unwrap()];
+    answers.sort_by_key(|(reply_to, _)| *reply_to);
+    let [(seventh, ServerData::Failure(cancelled)), (to, ServerData::Cancel(found))] = &answers[..] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!((*seventh, cancelled.code), (waits[7], code::CANCELLED));
+    assert!(*to == cancel && found.found, "{answers:?}");
+    let again = raw.call(&ClientData::Cancel(CancelCall { serial: waits[7] }));
+    assert!(matches!(raw.answer(again), ServerData::Cancel(found) if !found.found));
+
+    // There is room for one more, and when the state comes all of them are answered.
+    let one_more = raw.call(&wait());
+    daemon.ok(&["vm", "start", "web"]);
+    let mut expected: Vec<u32> = waits.into_iter().filter(|serial| *serial != *seventh).chain([one_more]).collect();
+    for _ in 0..expected.len() {
+        let (reply_to, data) = raw.receive().unwrap();
+        assert!(matches!(&data, ServerData::VmWait(answer) if answer.state == vm_state::RUNNING), "{data:?}");
+        expected.retain(|serial| *serial != reply_to);
+    }
+    assert_eq!(expected, Vec::<u32>::new());
+}
+
+fn open_console(raw: &mut crate::harness::Raw, mode: u32) -> u32 {
+    let call = ConsoleOpenCall { vm: Text::clipped("web"), mode, history_bytes: 0 };
+    let serial = raw.call(&ClientData::ConsoleOpen(call));
+    match raw.answer(serial) {
+        ServerData::ConsoleOpen(answer) => answer.stream,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_peer_that_vanishes_in_the_middle_of_a_stream_leaves_nothing_behind() {
+    let daemon = web("console_bytes = 100000000");
+    daemon.ok(&["vm", "start", "web"]);
+    for round in 0..20 {
+        let mut raw = daemon.raw();
+        open_console(&mut raw, console_mode::TAKE_OVER);
+        if round % 2 == 0 {
+            assert!(raw.receive().is_some());
+        }
+        // Some vanish in the middle of a packet of their own.
+        raw.send(&packet(2, 0, 0x1010, &[0; 64])[..40]);
+    }
+    eventually("nobody reads or writes any more", || {
+        let console = &daemon.json(&["vm", "show", "web"])["console"];
+        (console["readers"] == 0 && console["writer"].is_null()).then_some(())
+    });
+    let mut reader = daemon.begin(&["vm", "console", "web", "--read-only"]);
+    reader.expect("abcdefghij");
+    daemon.ok(&["vm", "stop", "web"]);
+}
+
+#[test]
+fn a_reader_that_stops_reading_stops_neither_the_guest_nor_other_readers() {
+    let daemon = web("console_bytes = 3000000");
+    daemon.ok(&["vm", "start", "--paused", "web"]);
+    let before = daemon.memory_kib("VmRSS");
+    let mut stuck: Vec<_> = (0..10).map(|_| daemon.raw()).collect();
+    for raw in &mut stuck {
+        open_console(raw, console_mode::READ);
+    }
+    daemon.ok(&["vm", "resume", "web"]);
+    eventually("the guest has said everything", || {
+        (daemon.json(&["vm", "show", "web"])["console"]["offset"] == 3_000_000).then_some(())
+    });
+    let grown = daemon.memory_kib("VmHWM").saturating_sub(before);
+    assert!(grown < 8 * 1024, "readers and history took {grown} KiB");
+    // Whoever reads late misses what was not kept, and is told where it goes on.
+    let raw = &mut stuck[0];
+    let (mut got, mut at) = (0, 0);
+    while at < 65_536 {
+        if let ServerData::StreamData(data) = raw.receive().unwrap().1 {
+            got += data.data.as_slice().len();
+            at = data.offset + u64::try_from(data.data.as_slice().len()).unwrap();
+        }
+    }
+    assert!(got <= 65_536, "more came than there was credit for: {got}");
+    raw.ping();
+}
+
+#[test]
+fn data_beyond_credit_end_the_stream_and_not_the_connection() {
+    let daemon = web("");
+    daemon.ok(&["vm", "start", "--paused", "web"]);
+    let mut raw = daemon.raw();
+    let stream = open_console(&mut raw, console_mode::WRITE);
+    let data = |offset: u64| {
+        let data = Opaque::new(vec![b'x'; 32_768]).unwrap();
+        ClientData::StreamData(StreamData { stream, flags: 0, offset, data })
+    };
+    for index in 0..3 {
+        raw.call(&data(index * 32_768));
+    }
+    let end = loop {
+        match raw.receive().unwrap().1 {
+            ServerData::StreamEnd(end) => break end,
+            ServerData::StreamCredit(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(end.stream, stream);
+    assert!(end.why.is_some(), "it is told why");
+    // What comes for a stream that is over, or never was, is dropped in silence.
+    raw.call(&data(3 * 32_768));
+    let nobodys = StreamData { stream: 4711, flags: 0, offset: 0, data: Opaque::new(vec![1]).unwrap() };
+    raw.call(&ClientData::StreamData(nobodys));
+    raw.ping();
+    daemon.ok(&["vm", "stop", "web"]);
+}
+
+#[test]
+fn hundreds_of_clients_come_and_go_at_once() {
+    let daemon = web("");
+    let before = daemon.memory_kib("VmRSS");
+    for _ in 0..5 {
+        let mut all: Vec<_> = (0..300).map(|_| daemon.raw()).collect();
+        for raw in &mut all {
+            raw.call(&ClientData::Ping);
+        }
+        for raw in &mut all {
+            assert_eq!(raw.answer(1), ServerData::Ping);
+        }
+    }
+    eventually("they are gone", || (daemon.json(&["connection", "list"]).as_array()?.len() == 1).then_some(()));
+    let grown = daemon.memory_kib("VmRSS").saturating_sub(before);
+    assert!(grown < 4 * 1024, "{grown} KiB are left");
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    assert!(descriptors < 20, "{descriptors} descriptors are left");
+}

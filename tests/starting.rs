@@ -1,0 +1,212 @@
+//! How a daemon starts, refuses to, is started by those who need it, and leaves.
+
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use vmwire_protocol::message::{ClientData, SubscribeCall, code};
+use vmwire_protocol::xdr::{List, Text};
+
+use crate::harness::{Place, Ran, Running, Setup, eventually, vmwire};
+
+/// A daemon that a client started in this place; it is ended when the story is.
+struct Started<'a>(&'a Place);
+
+impl Started<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = vmwire();
+        command
+            .env("XDG_RUNTIME_DIR", self.0.join("runtime"))
+            .env("XDG_STATE_HOME", self.0.join("state"))
+            .args(["-c", "test:///default"])
+            .args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Running::start(self.command(arguments)).end()
+    }
+
+    fn pid(&self) -> i32 {
+        let info: Value = self.run(&["-o", "json", "daemon", "info"]).json();
+        i32::try_from(info["pid"].as_u64().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        if UnixStream::connect(self.0.join("runtime/vmwire/test.sock")).is_ok() {
+            let pid = self.pid();
+            kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+            eventually("it leaves", || {
+                UnixStream::connect(self.0.join("runtime/vmwire/test.sock")).is_err().then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn a_client_starts_the_daemon_it_needs_and_the_next_one_finds_it() {
+    let place = Place::new();
+    let started = Started(&place);
+    started.run(&["ping"]).ok();
+    let pid = started.pid();
+    assert_eq!(started.pid(), pid, "the same daemon answers");
+    let file = place.write("web.toml", "name = \"web\"\nmemory = \"64 MiB\"\n");
+    started.run(&["vm", "define", &file]).ok();
+    assert_eq!(started.run(&["-o", "json", "vm", "list"]).json()[0]["name"], "web");
+    let log = std::fs::read_to_string(place.join("state/vmwire/test/vmwired.log")).unwrap();
+    assert!(log.contains("listening at"), "{log}");
+    // It belongs to nobody's terminal, so it outlives whoever started it.
+    assert_ne!(rustix::process::getpgid(Pid::from_raw(pid)).unwrap(), rustix::process::getpgrp());
+}
+
+#[test]
+fn of_two_clients_that_start_a_daemon_at_once_both_are_served_by_one() {
+    let place = Place::new();
+    let started = Started(&place);
+    let both: Vec<Running> =
+        (0..4).map(|_| Running::start(started.command(&["-o", "json", "daemon", "info"]))).collect();
+    let mut pids: Vec<u64> = both.into_iter().map(|one| one.end().json()["pid"].as_u64().unwrap()).collect();
+    pids.dedup();
+    assert_eq!(pids.len(), 1, "{pids:?}");
+}
+
+#[test]
+fn a_daemon_that_cannot_start_is_told_with_its_log() {
+    let place = Place::new();
+    let started = Started(&place);
+    // Others could meddle with it, so the daemon will not have it.
+    std::fs::create_dir_all(place.join("state/vmwire/test")).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(place.join("state/vmwire/test"), open).unwrap();
+    let told = started.run(&["ping"]).fails(3);
+    assert!(told.contains("is open to others"), "{told}");
+
+    let mut command = started.command(&["ping"]);
+    command.env("VMWIRE_DAEMON", place.join("nothing"));
+    let told = Running::start(command).end().fails(3);
+    assert!(told.contains("nothing cannot be started") && told.contains("VMWIRE_DAEMON"), "{told}");
+}
+
+#[test]
+fn a_daemon_leaves_when_nobody_needs_it_and_not_before() {
+    let setup = Setup::test().argument("--idle-exit").argument("1");
+    let mut daemon = setup.start();
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
+    daemon.ok(&["vm", "start", "web"]);
+    let connection = daemon.raw();
+    let begun = Instant::now();
+    daemon.ok(&["vm", "stop", "web"]);
+    // With a connection it stays for longer than it would without one.
+    while begun.elapsed() < Duration::from_millis(1500) {
+        daemon.ok(&["ping"]);
+    }
+    drop(connection);
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(daemon.log().contains("nobody is connected"), "{}", daemon.log());
+    assert!(!daemon.socket().exists());
+}
+
+#[test]
+fn a_daemon_that_nobody_ever_comes_to_leaves_too() {
+    let setup = Setup::test().argument("--idle-exit").argument("1");
+    let ran = Running::start(setup.command()).wait();
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_is_refused_and_the_first_serves_on() {
+    let setup = Setup::test();
+    let daemon = setup.start();
+    let ran = Running::start(setup.command()).wait();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("another vmwired uses") && ran.err.contains(&daemon.pid().to_string()), "{ran:?}");
+    daemon.ok(&["ping"]);
+}
+
+#[test]
+fn a_daemon_that_leaves_tells_everybody_and_leaves_nothing_behind() {
+    let mut daemon = Setup::test().start();
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 60000\n");
+    let mut idle = daemon.raw();
+    idle.ping();
+    let mut subscriber = daemon.raw();
+    let subscribe = SubscribeCall { after: None, vm: Text::default(), kinds: List::default() };
+    let serial = subscriber.call(&ClientData::Subscribe(subscribe));
+    subscriber.answer(serial);
+    // One that is in the middle of a call, one in the middle of a packet, one that does not read.
+    let waiting = daemon.begin(&["-o", "json", "vm", "start", "web"]);
+    let mut half = daemon.raw();
+    half.send(b"\x89VMW\0\0");
+    eventually("it waits", || (daemon.state("web") == "starting").then_some(()));
+
+    let asked = Instant::now();
+    daemon.signal(Signal::TERM);
+    for connection in [&mut idle, &mut subscriber, &mut half] {
+        let failure = connection.closing();
+        assert_eq!(failure.code, code::GOING_AWAY, "{failure:?}");
+    }
+    let ran = waiting.end();
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(!daemon.socket().exists());
+}
+
+#[test]
+fn a_daemon_leaves_in_time_although_somebody_does_not_let_go() {
+    let mut daemon = Setup::test().start();
+    let stubborn: Vec<_> = (0..50).map(|_| daemon.raw()).collect();
+    let asked = Instant::now();
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    drop(stubborn);
+}
+
+#[test]
+fn a_configuration_is_read_checked_and_told_of_with_its_place() {
+    let setup = Setup::test().config("# a comment\nlog = \"debug\"\n");
+    let check = |setup: &Setup| {
+        let mut command = setup.command();
+        command.arg("--check-config");
+        Running::start(command).wait()
+    };
+    assert_eq!(check(&setup).ok(), "OK\n");
+    assert!(!setup.place.join("state").exists(), "a check makes nothing");
+    let bad = Setup::test().config("\nlgo = \"debug\"\n");
+    let ran = check(&bad);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("line 2, column 1") && ran.err.contains("did you mean log?"), "{ran:?}");
+
+    let daemon = setup.start();
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
+    daemon.ok(&["vm", "start", "web"]);
+    let log = daemon.log();
+    for line in [" DEBUG ", "INFO  vm web: operation 2: vm-start of uid 0", "INFO  vm web: running"] {
+        assert!(log.contains(line), "{line:?} is missing:\n{log}");
+    }
+}
+
+#[test]
+fn a_daemon_can_listen_at_several_places() {
+    let setup = Setup::test();
+    let other = setup.place.join("other.sock");
+    let setup = setup.clone().config(&format!(
+        "listen = [\"unix:{}\", \"unix:{}\"]\n",
+        setup.socket().display(),
+        other.display()
+    ));
+    let mut daemon = setup.start();
+    for socket in [daemon.socket(), other.clone()] {
+        let mut raw = crate::harness::Raw::new(UnixStream::connect(socket).unwrap());
+        raw.ping();
+    }
+    assert_eq!(daemon.json(&["daemon", "info"])["sockets"].as_array().unwrap().len(), 2);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(!other.exists());
+}
