@@ -7,6 +7,7 @@ use vmwire_protocol::message::{
     StreamEnd, VmCell, VmDefinitionAnswer, VmListAnswer, VmRow, VmWaitCall, code, number, role,
 };
 use vmwire_protocol::session::StreamError;
+use vmwire_protocol::version::NEWEST_MINOR;
 use vmwire_protocol::xdr::{List, Opaque, Text};
 
 use crate::support::memory;
@@ -45,11 +46,11 @@ const fn plain(number: u32) -> u32 {
 #[test]
 fn hello_is_answered_with_what_is_spoken_from_here_on() {
     let mut server = Server::new();
-    let (_, heard) = server.exchange(&packet(1, &hello(1, 7, &[9, 1, 1, 0])));
+    let (_, heard) = server.exchange(&packet(1, &hello(1, NEWEST_MINOR + 6, &[9, 1, 1, 0])));
     let answer = HelloAnswer {
         major: 1,
-        minor: 1,
-        newest_minor: 1,
+        minor: NEWEST_MINOR,
+        newest_minor: NEWEST_MINOR,
         capabilities: List::new([1]).unwrap(),
         packet_bytes_max: 262_144,
         calls_in_flight_max: 256,
@@ -59,7 +60,7 @@ fn hello_is_answered_with_what_is_spoken_from_here_on() {
         role: role::ADMIN,
     };
     assert_eq!(heard, [Said { serial: 1, reply_to: 1, data: ServerData::Hello(answer) }]);
-    assert_eq!((server.session.minor(), server.session.client_name()), (1, "test"));
+    assert_eq!((server.session.minor(), server.session.client_name()), (NEWEST_MINOR, "test"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use vmwire_protocol::message::{ClientData, Cursor, Failure, FailureDetail, Procedure, ServerData, event_kind};
+use vmwire_protocol::version::NEWEST_MINOR;
 use vmwire_protocol::xdr::{self, DecodeError, Fixed, List, Text, Wire};
 
 /// A packet and its bytes.
@@ -109,6 +110,14 @@ fn hold<T: Union>(packets: Vec<Golden<T>>) -> BTreeSet<u32> {
 fn numbers_of_minor(numbers: &[u32], minor: u32) -> BTreeSet<u32> {
     let of_minor = |number: &u32| Procedure::of(*number).map_or(0, |procedure| procedure.minor) == minor;
     numbers.iter().copied().filter(of_minor).collect()
+}
+
+#[test]
+fn every_minor_has_its_file() {
+    assert_eq!(
+        NEWEST_MINOR, 1,
+        "freeze what the new minor brings in a file of its own, with two tests like those below"
+    );
 }
 
 #[test]
