@@ -33,6 +33,7 @@ fn a_running_guest_is_adopted_with_its_console_and_can_be_stopped() {
     let before = stage.pid();
     let _doomed = Doomed(pid(before));
     stage.restart();
+    assert_eq!(stage.state_now(), VmState::Lost, "until it is proved, nobody may take it for stopped");
     stage.until("the adoption", |stage| stage.count("Running") == 1);
     assert_eq!((stage.reason, stage.pid()), (StateReason::Adopted, before));
     stage.until("the console", |stage| stage.driver.console_room(VM) > 0);
@@ -78,6 +79,33 @@ fn a_record_of_another_boot_is_removed_without_a_word() {
     stage.restart();
     stage.until("the removal", |stage| stage.files().is_empty());
     assert!(stage.told.is_empty(), "{:?}", stage.told);
+}
+
+#[test]
+fn a_start_waits_until_the_files_of_a_former_run_are_removed() {
+    if !has_qemu("a_start_waits_until_the_files_of_a_former_run_are_removed") {
+        return;
+    }
+    let mut stage = Stage::new();
+    for fate in [None, Some(Action::Stop)] {
+        stage.start("").unwrap();
+        let number = stage.pid();
+        stage.driver.detach(&mut stage.host);
+        kill_process(pid(number), Signal::KILL).unwrap();
+        rustix::process::waitpid(Some(pid(number)), rustix::process::WaitOptions::empty()).unwrap();
+        stage.restart();
+        let start = stage.begin(Action::Start { definition: Stage::definition(""), paused: false });
+        match fate {
+            None => stage.result(start).unwrap(),
+            Some(stop) => {
+                stage.act(stop).unwrap();
+                assert_eq!(stage.result(start).unwrap_err().kind, DriverErrorKind::Superseded);
+                assert!(stage.files().is_empty());
+                return;
+            }
+        }
+        stage.act(Action::Stop).unwrap();
+    }
 }
 
 #[test]

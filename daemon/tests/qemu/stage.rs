@@ -159,6 +159,12 @@ impl Stage {
         }
     }
 
+    /// The state as told so far, without another turn of the loop.
+    pub(crate) fn state_now(&mut self) -> VmState {
+        self.collect();
+        self.state
+    }
+
     pub(crate) fn until_console(&mut self, needle: &str) {
         self.until(needle, |stage| String::from_utf8_lossy(&stage.console).contains(needle));
     }

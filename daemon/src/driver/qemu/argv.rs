@@ -432,12 +432,17 @@ mod tests {
 
     #[test]
     fn each_file_of_a_definition_is_handed_over_as_a_descriptor() {
-        let text = "name = 'a'\nmemory = '64 MiB'\n[boot]\nkernel = '/k'\ninitrd = '/i'\n[[disk]]\npath = '/d'\nformat = 'raw'\n";
+        let text = "name = 'a'\nmemory = '64 MiB'\n[boot]\nkernel = '/k'\ninitrd = '/i'\n[[disk]]\npath = '/d'\nformat = 'raw'\n[[disk]]\npath = '/e'\nformat = 'qcow2'\n";
         let files = files(&Definition::parse(text).unwrap());
         let options: Vec<_> = files.iter().zip(40..).map(|(file, fd)| file_options(file.purpose, fd)).collect();
         assert_eq!(
             options,
-            [["-kernel", "/proc/self/fd/40"], ["-initrd", "/proc/self/fd/41"], ["-add-fd", "fd=42,set=0"]]
+            [
+                ["-kernel", "/proc/self/fd/40"],
+                ["-initrd", "/proc/self/fd/41"],
+                ["-add-fd", "fd=42,set=0"],
+                ["-add-fd", "fd=43,set=1"]
+            ]
         );
     }
 }

@@ -1,7 +1,6 @@
 //! One guest's descriptors and files: carries out what its [`Lifecycle`] orders, and tells it what came of that.
 //!
-//! Nothing is decided here. Readiness is a hint: whatever is ready, everything of the guest is looked at, monitor and
-//! console before the process, so that what QEMU said before its end is heard before the end.
+//! Nothing is decided here.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -17,7 +16,7 @@ use mio::Token;
 use super::Config;
 use super::argv::{self, Given};
 use super::launch::{self, Request};
-use super::lifecycle::{Lifecycle, Order, Task};
+use super::lifecycle::{Lifecycle, Order, Task, superseded};
 use super::monitor::{Monitor, MonitorError};
 use super::process::Watched;
 use super::record::{Paths, Record};
@@ -41,6 +40,14 @@ pub(super) struct Surroundings<'a> {
     pub(super) reports: &'a mut VecDeque<Report>,
 }
 
+/// What to start.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) definition: Arc<Definition>,
+    pub(super) accelerator: &'static str,
+    pub(super) paused: bool,
+}
+
 /// One guest.
 #[derive(Debug)]
 pub(super) struct Guest {
@@ -49,6 +56,8 @@ pub(super) struct Guest {
     life: Lifecycle,
     /// What to launch; set by a start.
     launch: Option<(Arc<Definition>, &'static str)>,
+    /// A start that waits for the files of a former run to be removed.
+    next: Option<(OperationId, Start)>,
     channels: usize,
     has_console: bool,
     process: Option<Watched>,
@@ -72,6 +81,7 @@ impl Guest {
             paths: Paths::new(&config.runtime_dir, vm),
             life,
             launch: None,
+            next: None,
             channels: 0,
             has_console: false,
             process: None,
@@ -95,29 +105,33 @@ impl Guest {
         this
     }
 
-    /// Begins a start.
-    pub(super) fn start(
-        &mut self,
-        around: &mut Surroundings<'_>,
-        operation: OperationId,
-        definition: Arc<Definition>,
-        accelerator: &'static str,
-        paused: bool,
-    ) {
-        let cmdline = match &definition.boot {
+    /// Begins a start. What is left of a former run is removed first.
+    pub(super) fn start(&mut self, around: &mut Surroundings<'_>, operation: OperationId, start: Start) {
+        if self.life.is_cleaning_up() && self.next.is_none() {
+            self.next = Some((operation, start));
+            return;
+        }
+        let cmdline = match &start.definition.boot {
             Boot::Kernel { cmdline, .. } => Some(cmdline.clone()),
             Boot::Disk => None,
         };
         if self.life.is_stopped() {
-            self.channels = definition.channels.len();
-            self.has_console = definition.console;
-            self.launch = Some((definition, accelerator));
+            self.channels = start.definition.channels.len();
+            self.has_console = start.definition.console;
+            self.launch = Some((start.definition, start.accelerator));
         }
-        self.begin(around, operation, Task::Start { cmdline, paused });
+        self.life.begin(around.now, operation, Task::Start { cmdline, paused: start.paused });
+        self.obey(around);
     }
 
     /// Begins everything else.
     pub(super) fn begin(&mut self, around: &mut Surroundings<'_>, operation: OperationId, task: Task) {
+        if task == Task::Stop
+            && let Some((operation, _)) = self.next.take()
+        {
+            let result = Err(superseded());
+            around.reports.push_back(Report::Finished { vm: self.vm, operation, result });
+        }
         self.life.begin(around.now, operation, task);
         self.obey(around);
     }
@@ -136,11 +150,24 @@ impl Guest {
 
     /// Whether nothing of it is left.
     pub(super) fn is_gone(&self) -> bool {
-        self.life.is_stopped() && self.tickets.is_empty()
+        self.life.is_stopped() && self.tickets.is_empty() && self.next.is_none()
     }
 
-    /// Looks at everything. Says whether there is more to do before the next sleep.
-    pub(super) fn handle_ready(&mut self, around: &mut Surroundings<'_>) -> bool {
+    /// Looks at what is ready. Says whether there is more to do before the next sleep.
+    pub(super) fn handle_ready(&mut self, around: &mut Surroundings<'_>, token: Token) -> bool {
+        if self.console.as_ref().is_some_and(|console| console.token() == token) {
+            self.exchange_console(around)
+        } else if self.monitor.as_ref().is_some_and(|(socket, _)| socket.token() == token) {
+            let more = self.read_monitor(around);
+            self.obey(around);
+            more
+        } else {
+            self.look_at_everything(around)
+        }
+    }
+
+    /// Looks at monitor and console before the process, so that what was said before its end is heard before the end.
+    pub(super) fn look_at_everything(&mut self, around: &mut Surroundings<'_>) -> bool {
         let ended = self.process.as_mut().is_some_and(|process| process.has_ended(around.host));
         let mut more = self.read_monitor(around);
         more |= self.exchange_console(around);
@@ -179,6 +206,11 @@ impl Guest {
             }
         }
         self.obey(around);
+        if self.life.is_stopped()
+            && let Some((operation, start)) = self.next.take()
+        {
+            self.start(around, operation, start);
+        }
     }
 
     /// Time has passed.
@@ -189,7 +221,7 @@ impl Guest {
             self.connect_console(around);
         }
         self.obey(around);
-        self.handle_ready(around)
+        self.look_at_everything(around)
     }
 
     /// When it wants to be called.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use self::guest::{Guest, Surroundings};
+use self::guest::{Guest, Start, Surroundings};
 pub use self::launch::ARGUMENT as LAUNCH_ARGUMENT;
 use self::lifecycle::{Lifecycle, Patience, Task};
 use self::probe::Probe;
@@ -114,7 +114,7 @@ impl QemuDriver {
             let mut around = this.around(now, host);
             let guest = adopt::take_up(&mut around, &record);
             this.guests.insert(vm, guest);
-            this.with_guest(now, host, vm, Guest::handle_ready);
+            this.with_guest(now, host, vm, Guest::look_at_everything);
         }
         this.probe.start(now.monotonic, host, &this.config);
         this.after_probe(now, host);
@@ -204,7 +204,7 @@ impl QemuDriver {
         let guest = Guest::new(&self.config, vm, Lifecycle::new(vm, self.config.patience()));
         self.guests.entry(vm).or_insert(guest);
         self.with_guest(now, host, vm, |guest, around| {
-            guest.start(around, operation, definition, accelerator, paused);
+            guest.start(around, operation, Start { definition, accelerator, paused });
             false
         });
     }
@@ -317,7 +317,7 @@ impl Driver for QemuDriver {
         match self.tokens.get(&token) {
             Some(Who::Guest(vm)) => {
                 let vm = *vm;
-                self.with_guest(now, host, vm, Guest::handle_ready);
+                self.with_guest(now, host, vm, |guest, around| guest.handle_ready(around, token));
             }
             Some(Who::Probe) => {
                 self.probe.handle_ready(host, &self.config);

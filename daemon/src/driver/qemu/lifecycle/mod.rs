@@ -251,6 +251,11 @@ impl Lifecycle {
         matches!(self.phase, Phase::Stopped)
     }
 
+    /// Whether only the guest's files are left, and will not be for long.
+    pub(super) fn is_cleaning_up(&self) -> bool {
+        matches!(self.phase, Phase::CleaningUp(_))
+    }
+
     fn order(&mut self, order: Order) {
         self.orders.push_back(order);
     }

@@ -18,6 +18,8 @@ impl Lifecycle {
         this.found = Some(process);
         this.link = Link::Greeting;
         this.timers.set(now + patience.greeting, Timer::Script);
+        // Until then it must neither be taken for stopped nor be started.
+        this.enter(VmState::Lost, StateReason::Unknown, "it is being found out whether its process is ours");
         this.order(Order::Connect);
         this
     }
@@ -130,6 +132,8 @@ impl Lifecycle {
         self.script = None;
         self.timers.cancel(Timer::Script);
         self.order(Order::Disconnect);
+        // Told again to a guest that was being adopted: now it is known why.
+        self.state = None;
         self.enter(VmState::Lost, StateReason::Unknown, why);
     }
 
