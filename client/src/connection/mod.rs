@@ -389,17 +389,23 @@ impl Connection {
     }
 
     fn take_answer(&mut self, serial: u32, result: Result<ServerData, Failure>) {
-        if let Some(call) = self.open_call(serial) {
+        let found = self.calls.iter().find(|(_, call)| call.serial == Some(serial)).map(|(id, _)| *id);
+        if let Some(call) = found.and_then(|id| self.calls.get_mut(&id))
+            && call.alive.strong_count() > 0
+        {
             call.serial = None;
             call.outcome = Some(result.map_err(|failure| Error::Failure(Box::new(failure))));
-        } else if let Ok(ServerData::ConsoleOpen(console)) = result {
-            // Nobody waits for this console any more.
-            if let Some(link) = self.link.as_mut() {
-                let why = Failure::new(code::CANCELLED, "the client has given up waiting for it");
-                link.session.stream_end(console.stream, Some(why));
-            }
-        } else {
-            self.unloaded(serial);
+            return;
+        }
+        // Nobody waits for it any more, or nobody ever did.
+        if let Some(id) = found {
+            self.calls.remove(&id);
+        }
+        self.unloaded(serial);
+        if let (Ok(ServerData::ConsoleOpen(console)), Some(link)) = (result, self.link.as_mut()) {
+            let why = Failure::new(code::CANCELLED, "the client has given up waiting for it");
+            link.session.stream_end(console.stream, Some(why));
+            link.write();
         }
     }
 

@@ -114,6 +114,24 @@ fn a_dropped_call_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_console_that_nobody_waits_for_is_closed() {
+    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+        let (ticket, _) = daemon.call();
+        let (question, _) = daemon.call();
+        let stream = daemon.session.stream_open().unwrap();
+        let opened = ConsoleOpenAnswer { stream, offset: 0, writer: Text::clipped("") };
+        daemon.answer(ticket, &ServerData::ConsoleOpen(opened));
+        daemon.answer(question, &host(1));
+        let came = daemon.next();
+        assert!(matches!(came, Some(Came::Over)), "{came:?}");
+    });
+    let call = ConsoleOpenCall { vm: Text::clipped("a"), mode: console_mode::READ, history_bytes: 0 };
+    drop(connection.begin(request::ConsoleOpen(call), None).unwrap());
+    connection.call(request::HostInfo, None).unwrap();
+    daemon.join().unwrap();
+}
+
+#[test]
 fn a_call_too_many_waits_for_an_answer_but_a_cancel_does_not() {
     let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
         let mut tickets: Vec<_> = (0..256).map(|_| daemon.call().0).collect();
@@ -121,15 +139,20 @@ fn a_call_too_many_waits_for_an_answer_but_a_cancel_does_not() {
         let at = tickets.iter().position(|ticket| ticket.serial() == serial).unwrap();
         daemon.fail(tickets.remove(at), Failure::new(code::CANCELLED, "as asked"));
         tickets.push(daemon.call().0);
+        daemon.only_pings(Instant::now() + Duration::from_millis(100));
         for ticket in tickets {
             daemon.answer(ticket, &host(1));
         }
+        let (ticket, _) = daemon.call();
+        daemon.answer(ticket, &host(1));
     });
     let mut pending: Vec<_> = (0..256).map(|_| connection.begin(request::HostInfo, None).unwrap()).collect();
     let unwanted = pending.remove(17);
     assert!(connection.cancel(&unwanted).unwrap());
     assert!(connection.wait(unwanted).unwrap_err().is(code::CANCELLED));
-    pending.push(connection.begin(request::HostInfo, None).unwrap());
+    for _ in 0..2 {
+        pending.push(connection.begin(request::HostInfo, None).unwrap());
+    }
     for call in pending {
         connection.wait(call).unwrap();
     }
@@ -164,6 +187,24 @@ fn both_sides_may_write_much_at_once() {
     for call in definitions {
         assert_eq!(connection.wait(call).unwrap().definition, text.as_str());
     }
+    for call in defines {
+        connection.wait(call).unwrap();
+    }
+    daemon.join().unwrap();
+}
+
+#[test]
+fn what_found_no_room_in_the_socket_is_written_as_soon_as_there_is_some() {
+    let (mut connection, daemon) = connected(1, Options::default(), move |mut daemon| {
+        // Says nothing that could wake the client before it has everything.
+        let tickets: Vec<_> = (0..40).map(|_| daemon.call().0).collect();
+        for ticket in tickets {
+            let vm = VmRef { uuid: Fixed::default(), name: Text::clipped("a") };
+            daemon.answer(ticket, &ServerData::VmDefine(VmDefineAnswer { operation: 1, vm }));
+        }
+    });
+    let call = VmDefineCall { definition: Text::clipped(&"x".repeat(49152)), replace: false };
+    let defines: Vec<_> = (0..40).map(|_| connection.begin(request::VmDefine(call.clone()), None).unwrap()).collect();
     for call in defines {
         connection.wait(call).unwrap();
     }
