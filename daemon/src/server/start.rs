@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 use vmwire_protocol::session::ServerConfig;
 use vmwire_protocol::xdr::{Fixed, Text};
@@ -10,10 +11,10 @@ use vmwire_protocol::xdr::{Fixed, Text};
 use super::{OWN_PROGRAM, ServerError};
 use crate::config::{Config, DriverKind};
 use crate::dispatch::{DaemonFacts, HostFacts, MemoryStore, Parts, Restored, Store};
-use crate::driver::{Driver, Host, TestDriver, qemu};
+use crate::driver::{Driver, FileRequest, Host, TestDriver, qemu};
 use crate::event_loop::Now;
 use crate::logging::Log;
-use crate::model::{Definition, VmId};
+use crate::model::{Definition, OperationId, VmId};
 use crate::store::{FileStore, Opened, boot_id};
 
 /// Opens the store, makes the driver, and puts together what the core asks for.
@@ -21,7 +22,7 @@ pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) ->
     let system = |what| move |error| ServerError::System { what, error };
     let Kept { store, definitions, events } = match config.driver {
         DriverKind::Test => Kept {
-            store: Box::new(MemoryStore::default()),
+            store: Box::new(Forgetful { memory: MemoryStore::default(), log }),
             definitions: Vec::new(),
             events: Restored { epoch: Uuid::new_v4().into_bytes(), events: Vec::new() },
         },
@@ -47,6 +48,34 @@ pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) ->
         host: host_facts(),
         daemon: daemon_facts(config, now),
     })
+}
+
+/// Keeps nothing but the count of lines that were lost.
+struct Forgetful {
+    memory: MemoryStore,
+    log: Log,
+}
+
+impl Store for Forgetful {
+    fn define(&self, vm: VmId, text: &str) -> Option<FileRequest> {
+        self.memory.define(vm, text)
+    }
+
+    fn undefine(&self, vm: VmId) -> Option<FileRequest> {
+        self.memory.undefine(vm)
+    }
+
+    fn operation(&mut self) -> (OperationId, Option<FileRequest>) {
+        self.memory.operation()
+    }
+
+    fn append(&mut self, sequence: u64, encoded: &Bytes) {
+        self.memory.append(sequence, encoded);
+    }
+
+    fn log_lines_lost(&self) -> u64 {
+        self.log.lines_lost()
+    }
 }
 
 /// What a former daemon left to this one.

@@ -1,87 +1,12 @@
-//! The daemon as a process: how it starts, refuses to, and leaves.
-
-#![expect(clippy::disallowed_methods, reason = "tests may wait, for disks and for each other")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! How the daemon starts, refuses to, and leaves.
 
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use rustix::process::Signal;
 
-const ENOUGH: Duration = Duration::from_secs(30);
-
-/// A daemon with directories of its own; killed when dropped.
-struct Daemon {
-    child: Child,
-    socket: PathBuf,
-}
-
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vmwired"));
-    command
-        .args(["--driver", "test", "--state-dir"])
-        .arg(dir.join("state"))
-        .arg("--runtime-dir")
-        .arg(dir.join("run"))
-        .env_remove("NOTIFY_SOCKET")
-        .env("XDG_CONFIG_HOME", dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-impl Daemon {
-    /// Starts one and waits until it can be connected to.
-    fn start(mut command: Command, socket: PathBuf) -> Self {
-        let mut daemon = Self { child: command.spawn().unwrap(), socket };
-        let end = Instant::now() + ENOUGH;
-        while UnixStream::connect(&daemon.socket).is_err() {
-            assert!(Instant::now() < end, "it does not listen");
-            assert_eq!(daemon.child.try_wait().unwrap(), None, "it has ended");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        daemon
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
-    }
-
-    /// Waits for its end and answers what it logged.
-    fn end(mut self) -> (i32, String) {
-        let end = Instant::now() + ENOUGH;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        };
-        let mut log = String::new();
-        std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut log).unwrap();
-        (status.code().unwrap_or(-1), log)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start(dir: &TempDir) -> Daemon {
-    Daemon::start(command(dir.path()), dir.path().join("run/vmwired.sock"))
-}
-
-fn run(mut command: Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
+use crate::harness::{Daemon, ENOUGH, command, run, start};
 
 #[test]
 fn each_signal_that_asks_to_leave_ends_it_well_and_removes_the_socket() {
