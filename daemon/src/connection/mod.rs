@@ -185,10 +185,13 @@ impl<S: Socket> Connection<S> {
                 return self.linger(buffers);
             }
             // All that one read brought has been shown to the core before this, and is answered with one write.
-            if let Err(error) = self.write(core, turn, buffers, &mut budget) {
-                self.hear_out(core, turn, buffers);
-                return Err(error);
-            }
+            let full = match self.write(core, turn, buffers, &mut budget) {
+                Ok(full) => full,
+                Err(error) => {
+                    self.hear_out(core, turn, buffers);
+                    return Err(error);
+                }
+            };
             if core.is_closing(self.id) {
                 match self.close(core, turn.now.monotonic)? {
                     Some(next) => return Ok(next),
@@ -200,7 +203,8 @@ impl<S: Socket> Connection<S> {
             }
             if self.blocked {
                 self.blocked = core.input(turn, self.id, &[]) == Flow::Blocked;
-                if self.blocked {
+                if self.blocked && full {
+                    // Only a full socket makes us wait: then it is certain that an event comes.
                     return Ok(Next::Wait);
                 }
                 // Bytes may have come while nobody looked.
@@ -243,19 +247,19 @@ impl<S: Socket> Connection<S> {
         Ok(count == buffers.read.len() || hints.read_closed)
     }
 
-    /// Writes until nothing is unsent, would-block, or the end of the budget.
+    /// Writes until nothing is unsent, would-block, or the end of the budget. Says whether it would block.
     fn write(
         &mut self,
         core: &mut Dispatch,
         turn: &mut Turn<'_>,
         buffers: &mut Buffers,
         budget: &mut usize,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         while *budget > 0 {
-            let Some(outbox) = core.outbox(self.id) else { return Ok(()) };
+            let Some(outbox) = core.outbox(self.id) else { return Ok(false) };
             if outbox.is_empty() {
                 outbox.return_buffer(&mut buffers.write);
-                return Ok(());
+                return Ok(false);
             }
             match self.socket.write(outbox.unsent()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -267,12 +271,12 @@ impl<S: Socket> Connection<S> {
                     }
                     core.flushed(turn, self.id);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The core has said its last. `None` when it is time to linger.

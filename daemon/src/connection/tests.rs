@@ -267,6 +267,20 @@ fn what_cannot_be_written_stops_the_reading_and_nothing_is_lost_when_it_goes_on(
 }
 
 #[test]
+fn answers_longer_than_their_requests_come_to_no_stand_when_the_socket_takes_everything() {
+    let mut world = World::new();
+    let count = 5_000;
+    let calls = (0..count).flat_map(|_| world.packet(&ClientData::HostCapabilities)).collect();
+    world.arrive(Incoming::Bytes(calls));
+    let mut turns = 0;
+    while world.ready(false) == Next::Again {
+        turns += 1;
+        assert!(turns < 1000, "it never ends");
+    }
+    assert_eq!(world.answers().len(), count);
+}
+
+#[test]
 fn a_stranger_is_told_and_then_heard_out_until_its_end() {
     let mut world = World::new();
     world.arrive(Incoming::Bytes(b"GET / HTTP/1.1\r\n\r\n".to_vec()));
