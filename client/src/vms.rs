@@ -61,6 +61,7 @@ impl Connection {
         let mut rows = Vec::new();
         let mut after = Text::default();
         loop {
+            let page = after.clone();
             let call = VmListCall { fields: fields.clone(), filters: filters.clone(), after, rows_max: 0 };
             let answer = self.call(request::VmList(call), deadline)?;
             // The first page's cursor holds for the whole: events behind it may repeat a later page, none is missing.
@@ -69,7 +70,7 @@ impl Connection {
             if answer.next.is_empty() {
                 return Ok(Listing { cursor: cursor.clone(), rows });
             }
-            after = answer.next;
+            after = further(&page, answer.next)?;
         }
     }
 
@@ -113,15 +114,24 @@ impl Connection {
         let mut cursor = None;
         let mut after = Text::default();
         loop {
+            let page = after.clone();
             let answer = self.call(request::VmNames(ListCall { after, rows_max: 0 }), deadline)?;
             names.extend(answer.names.into_vec().into_iter().map(Text::into_string));
             let cursor = cursor.get_or_insert(answer.cursor);
             if answer.next.is_empty() {
                 return Ok((cursor.clone(), names));
             }
-            after = answer.next;
+            after = further(&page, answer.next)?;
         }
     }
+}
+
+/// Where a list goes on. Names are in order, so a daemon that sends us back would send us round for ever.
+fn further(page: &Text<128>, next: Text<128>) -> Result<Text<128>, Error> {
+    if next.as_str() <= page.as_str() {
+        return Err(Error::Protocol("a list goes on before the place where it was".to_owned()));
+    }
+    Ok(next)
 }
 
 /// A field of what is known of a virtual machine, as minor 1 would answer it.
@@ -256,6 +266,15 @@ mod tests {
         assert!(hold(vm_field::MEMORY_BYTES, filter_comparison::AT_MOST, VmCell::Number(5)));
         assert!(!hold(vm_field::MEMORY_BYTES, filter_comparison::MATCHES, text("5")));
         assert!(hold(vm_field::TITLE, filter_comparison::EQUAL, text("t")));
+    }
+
+    #[test]
+    fn a_list_never_goes_round() {
+        let text = |text: &str| Text::clipped(text);
+        assert_eq!(further(&text(""), text("a")).unwrap(), "a");
+        assert_eq!(further(&text("a"), text("a-")).unwrap(), "a-");
+        assert!(further(&text("b"), text("b")).is_err());
+        assert!(further(&text("b"), text("a")).is_err());
     }
 
     #[test]

@@ -24,6 +24,9 @@ use super::quantity::show_time;
 use super::{Context, Exit};
 use crate::connection::{Connection, Notice, Options, Subscription};
 
+/// How often the state of the link is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Print events until interrupted, also across restarts of the daemon
@@ -104,19 +107,18 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     Ok(Exit::Ok)
 }
 
-/// The next event; says on standard error when the link is lost and when it is there again.
+/// The next event; says on standard error when the link is lost, and when it was made anew.
 fn next(connection: &mut Connection, context: &mut Context<'_>) -> Result<Option<Notice>, Problem> {
-    let look = Duration::from_secs(1);
-    let mut lost = false;
+    let (mut links, mut told) = (connection.reconnections(), false);
     loop {
-        let notice = connection.next_notice(Some(look))?;
-        if lost == connection.is_connected() {
-            lost = !lost;
-            context.output.note(if lost {
-                "the connection is lost, trying to connect again"
-            } else {
-                "connected again, going on behind the last event"
-            });
+        let notice = connection.next_notice(Some(LOOK))?;
+        if !connection.is_connected() && !told {
+            told = true;
+            context.output.note("the connection is lost, trying to connect again");
+        }
+        if connection.reconnections() > links {
+            (links, told) = (connection.reconnections(), false);
+            context.output.note("connected again, going on behind the last event");
         }
         if notice.is_some() {
             return Ok(notice);

@@ -50,7 +50,6 @@ const EVERYWHERE: &str = "Options of every verb";
     version,
     arg_required_else_help = true,
     subcommand_required = true,
-    disable_help_subcommand = true,
     max_term_width = 100
 )]
 struct Arguments {
@@ -119,7 +118,7 @@ fn command() -> clap::Command {
 /// What a verb is given.
 pub(crate) struct Context<'a> {
     pub(crate) output: &'a mut Output,
-    pub(crate) uri: Uri,
+    connect: Option<String>,
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -131,7 +130,19 @@ impl Context<'_> {
 
     /// The same, in a way of one's own.
     pub(crate) fn connect_with(&self, options: Options) -> Result<Connection, Problem> {
-        Ok(Connection::open(&self.uri, &Environment::of_process(), options)?)
+        Ok(Connection::open(&self.uri()?, &Environment::of_process(), options)?)
+    }
+
+    /// Which daemon is meant: the option, else the environment, else what is usual for the user. Asked only by those who
+    /// want to connect: a wrong variable is no reason not to print a completion script.
+    pub(crate) fn uri(&self) -> Result<Uri, Problem> {
+        let variable = std::env::var_os(URI_VARIABLE).filter(|value| !value.is_empty());
+        let (text, origin) = match (&self.connect, variable) {
+            (Some(text), _) => (text.clone(), "-c"),
+            (None, Some(value)) => (value.to_string_lossy().into_owned(), URI_VARIABLE),
+            (None, None) => return Ok(Uri::default_for(rustix::process::geteuid().as_raw())),
+        };
+        text.parse::<Uri>().map_err(|error| Problem::usage(format!("{origin}: {error}")).hint(error.hint()))
     }
 }
 
@@ -146,25 +157,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
         Err(error) => return not_parsed(&error, asks_for_json(&arguments), output),
     };
     output.set(parsed.output, !parsed.no_header);
-    match uri(parsed.connect.as_deref()).and_then(|uri| {
-        let mut context = Context { output, uri, timeout: parsed.timeout };
-        match parsed.noun {
-            Noun::Vm(verb) => vm::run(&verb, &mut context),
-            Noun::Host(verb) => host::run(&verb, &mut context),
-            Noun::Daemon(verb) => daemon::run(&verb, &mut context),
-            Noun::Event(verb) => event::run(&verb, &mut context),
-            Noun::Op(verb) => operation::run(&verb, &mut context),
-            Noun::Connection(verb) => connection::run(&verb, &mut context),
-            Noun::Ping(arguments) => ping::run(&arguments, &mut context),
-            Noun::Version(arguments) => version::run(&arguments, &mut context),
-            Noun::Completion(arguments) => complete::completion(&arguments, &mut context),
-            Noun::Man(arguments) => complete::man(&arguments),
-        }
-    }) {
+    let mut context = Context { output, connect: parsed.connect, timeout: parsed.timeout };
+    let outcome = match parsed.noun {
+        Noun::Vm(verb) => vm::run(&verb, &mut context),
+        Noun::Host(verb) => host::run(&verb, &mut context),
+        Noun::Daemon(verb) => daemon::run(&verb, &mut context),
+        Noun::Event(verb) => event::run(&verb, &mut context),
+        Noun::Op(verb) => operation::run(&verb, &mut context),
+        Noun::Connection(verb) => connection::run(&verb, &mut context),
+        Noun::Ping(arguments) => ping::run(&arguments, &mut context),
+        Noun::Version(arguments) => version::run(&arguments, &mut context),
+        Noun::Completion(arguments) => complete::completion(&arguments, &mut context),
+        Noun::Man(arguments) => complete::man(&arguments),
+    };
+    match outcome {
         Ok(exit) => exit,
         Err(problem) => {
             if problem.exit != Exit::Ok {
-                output.problem(&problem);
+                context.output.problem(&problem);
             }
             problem.exit
         }
@@ -196,15 +206,4 @@ fn not_parsed(error: &clap::Error, json: bool, output: &mut Output) -> Exit {
 fn asks_for_json(arguments: &[OsString]) -> bool {
     arguments.iter().any(|argument| argument == "-ojson" || argument == "-o=json" || argument == "--output=json")
         || arguments.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json")
-}
-
-/// Which daemon is meant: the option, else the environment, else what is usual for the user.
-fn uri(option: Option<&str>) -> Result<Uri, Problem> {
-    let variable = std::env::var_os(URI_VARIABLE).filter(|value| !value.is_empty());
-    let (text, origin) = match (option, variable) {
-        (Some(text), _) => (text.to_owned(), "-c"),
-        (None, Some(value)) => (value.to_string_lossy().into_owned(), URI_VARIABLE),
-        (None, None) => return Ok(Uri::default_for(rustix::process::geteuid().as_raw())),
-    };
-    text.parse::<Uri>().map_err(|error| Problem::usage(format!("{origin}: {error}")).hint(error.hint()))
 }

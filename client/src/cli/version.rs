@@ -9,6 +9,7 @@ use super::output::Table;
 use super::problem::Problem;
 use super::{Context, Exit};
 use crate::connection::Connection;
+use crate::uri::Uri;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  vmwire version\n  vmwire version --client\n  vmwire version -o json\n")]
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         (None, None)
     } else {
         match context.connect() {
-            Ok(connection) => (Some(daemon(&connection, context)), None),
+            Ok(connection) => (Some(daemon(&connection, &context.uri()?)), None),
             Err(problem) => (None, Some(problem)),
         }
     };
@@ -69,10 +70,10 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     problem.map_or(Ok(Exit::Ok), Err)
 }
 
-fn daemon(connection: &Connection, context: &Context<'_>) -> Daemon {
+fn daemon(connection: &Connection, uri: &Uri) -> Daemon {
     let hello = connection.hello();
     Daemon {
-        uri: context.uri.to_string(),
+        uri: uri.to_string(),
         server: hello.server.to_string(),
         protocol_newest: format!("{}.{}", hello.major, hello.newest_minor),
         protocol_agreed: format!("{}.{}", hello.major, hello.minor),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use vmwire_protocol::message::{ClientData, Cursor, Event, Gap, SubscribeCall};
 use vmwire_protocol::xdr::{List, Text};
 
-use super::Connection;
+use super::{Connection, in_time};
 use crate::error::Error;
 use crate::request;
 
@@ -111,7 +111,7 @@ impl Connection {
     /// # Errors
     /// When the connection is lost for good, or the daemon will not have the subscription again.
     pub fn next_notice(&mut self, timeout: Option<Duration>) -> Result<Option<Notice>, Error> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.map(in_time);
         loop {
             let Some(subscribed) = self.subscribed.as_mut() else { return Ok(None) };
             if let Some(notice) = subscribed.queue.pop_front() {

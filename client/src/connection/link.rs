@@ -17,6 +17,9 @@ use crate::error::{Error, Lost};
 /// How much is read at once; also bounds what one turn may bring.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Whoever never wants to be told asks for more than this.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Something that came from the daemon.
 #[derive(Debug)]
 pub(super) enum Arrival {
@@ -53,7 +56,7 @@ impl Link {
             socket,
             session: ClientSession::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
-            keepalive,
+            keepalive: keepalive.min(KEEPALIVE_MAX),
             heard: Instant::now(),
             listened: Instant::now(),
             ping: None,

@@ -215,6 +215,12 @@ impl Connection {
         self.link.is_some()
     }
 
+    /// How often a lost link was made anew.
+    #[must_use]
+    pub fn reconnections(&self) -> u64 {
+        self.generation - 1
+    }
+
     /// Asks and waits for the answer. `deadline` bounds how long the daemon may take; `None` leaves it to the procedure.
     ///
     /// # Errors
@@ -268,7 +274,7 @@ impl Connection {
     /// # Errors
     /// When the connection is lost.
     pub fn wait_beside(&mut self, extra: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<bool, Error> {
-        self.turn(timeout.map(|timeout| Instant::now() + timeout), Some(extra))
+        self.turn(timeout.map(in_time), Some(extra))
     }
 
     /// Waits until something has arrived or the time is over. What arrived is fetched with the calls that do not wait.
@@ -276,7 +282,7 @@ impl Connection {
     /// # Errors
     /// When the connection is lost.
     pub fn wait_a_moment(&mut self, timeout: Duration) -> Result<(), Error> {
-        self.turn(Some(Instant::now() + timeout), None).map(drop)
+        self.turn(Some(in_time(timeout)), None).map(drop)
     }
 
     fn begin_data(
@@ -493,6 +499,12 @@ impl Connection {
         }
         link.write();
     }
+}
+
+/// The moment that lies so far ahead; a time that is not to end at all ends after a year.
+fn in_time(time: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    Instant::now() + time.min(YEAR)
 }
 
 /// The greeting of a client.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use vmwire_protocol::message::{HelloAnswer, ServerData, code};
 
 use super::link::{Arrival, Link};
-use super::{Options, greeting};
+use super::{Options, greeting, in_time};
 use crate::error::{Error, Lost};
 use crate::transport::{self, Location};
 
@@ -28,7 +28,7 @@ impl Origin {
 
     /// Connects and says HELLO.
     pub(super) fn open(&mut self, options: &Options) -> Result<(Link, HelloAnswer), Error> {
-        let until = Instant::now() + options.connect_timeout;
+        let until = in_time(options.connect_timeout);
         let location = match self {
             Self::Given(socket) => {
                 let socket = socket.take().ok_or(Error::Lost(Lost::Closed))?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use vmwire_protocol::message::{ConsoleOpenCall, Failure};
 
-use super::{Connection, UNSENT_BYTES_MAX};
+use super::{Connection, UNSENT_BYTES_MAX, in_time};
 use crate::error::Error;
 use crate::request;
 
@@ -116,7 +116,7 @@ impl Connection {
         console: &mut Console,
         timeout: Option<Duration>,
     ) -> Result<Option<Received>, Error> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.map(in_time);
         loop {
             if let Some(received) = self.take_console(console)? {
                 return Ok(Some(received));
