@@ -24,6 +24,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
+use vmwire_protocol::fault::{self, Fault};
 use vmwire_protocol::limits::{LINGER_BYTES_MAX, LINGER_TIME};
 
 use crate::dispatch::{ConnectionId, Dispatch, Flow, Turn};
@@ -202,6 +203,9 @@ impl<S: Socket> Connection<S> {
                 return Ok(Next::Again);
             }
             if self.blocked {
+                if fault::is_planted(Fault::ForgottenWakeUp) {
+                    return Ok(Next::Wait);
+                }
                 self.blocked = core.input(turn, self.id, &[]) == Flow::Blocked;
                 if self.blocked && full {
                     // Only a full socket makes us wait: then it is certain that an event comes.

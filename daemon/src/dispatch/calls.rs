@@ -80,6 +80,11 @@ impl Calls {
         Some(waiting)
     }
 
+    /// How many wait, and how many deadlines there are.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.open.len(), self.deadlines.len())
+    }
+
     /// What a call waits for.
     pub(super) fn subject(&self, key: CallKey) -> Option<&Subject> {
         self.open.get(&key).map(|waiting| &waiting.subject)

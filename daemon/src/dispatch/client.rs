@@ -166,6 +166,11 @@ impl Clients {
         Some(ConnectionId { number: most.1.0, slot: most.0 })
     }
 
+    /// What was last counted as held on behalf of all.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

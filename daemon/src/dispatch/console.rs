@@ -30,6 +30,11 @@ impl Consoles {
         self.readers.get(&vm).map_or(0, |readers| count(readers.len()))
     }
 
+    /// How many streams read, and how many write.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.readers.values().map(BTreeSet::len).sum(), self.writers.len())
+    }
+
     fn of(&self, vm: VmId) -> Vec<StreamKey> {
         self.readers.get(&vm).map(|readers| readers.iter().copied().collect()).unwrap_or_default()
     }

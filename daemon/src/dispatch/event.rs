@@ -137,8 +137,10 @@ impl Dispatch {
             };
             if let Some((first, last)) = gap {
                 session.event(&encode_gap(self.session.epoch, first, last));
-                subscription.unknown = false;
-                subscription.next = subscription.next.max(self.ring.first());
+                // What fell off since the answer named the first event to come is a gap of its own.
+                if !std::mem::take(&mut subscription.unknown) {
+                    subscription.next = self.ring.first();
+                }
                 shown = true;
                 continue;
             }

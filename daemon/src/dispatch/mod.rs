@@ -11,6 +11,7 @@
 //! Nothing is queued per subscriber or reader: both are positions in what is kept once.
 
 mod calls;
+mod census;
 mod client;
 mod connection;
 mod console;
@@ -35,10 +36,10 @@ use std::time::Instant;
 
 use log::debug;
 use mio::Token;
-use vmwire_protocol::fault::{self, Fault};
 use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
 use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
 
+pub use census::{Census, ConnectionCensus};
 pub use client::{Arrival, ConnectionId};
 pub use host::{DaemonFacts, HostFacts};
 pub use store::{MemoryStore, Restored, Store};
@@ -282,12 +283,6 @@ impl Dispatch {
         self.show_events(id);
         self.consoles_output(id);
         self.settle(turn, id);
-    }
-
-    /// Whether a connection that was blocked may be read again.
-    pub fn may_read_again(&self, id: ConnectionId) -> bool {
-        !fault::is_planted(Fault::ForgottenWakeUp)
-            && self.clients.get(id).is_some_and(|client| !client.session.is_closed())
     }
 
     /// Takes the next connection that has something to write although it received nothing.

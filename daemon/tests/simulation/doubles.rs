@@ -1,0 +1,194 @@
+//! What stands around the core instead of the world: a store that notes, a file helper that takes its time, and the
+//! test hypervisor with its reports put out of order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::Token;
+use mio::event::Source;
+use vmwire_daemon::dispatch::Store;
+use vmwire_daemon::driver::{
+    Capabilities, Driver, DriverError, FileAnswer, FileRequest, FileTicket, Host, Job, Report, TestDriver,
+};
+use vmwire_daemon::event_loop::Now;
+use vmwire_daemon::model::{Definition, OperationId, VmId, VmState};
+
+use crate::random::Random;
+use crate::truth::Shared;
+
+/// Notes every event, and wants files written like the real one.
+pub(crate) struct NotingStore {
+    pub(crate) truth: Shared,
+    pub(crate) last: u64,
+}
+
+impl Store for NotingStore {
+    fn define(&self, vm: VmId, text: &str) -> Option<FileRequest> {
+        Some(FileRequest::Write { path: path(vm), data: text.as_bytes().to_vec(), durable: true })
+    }
+
+    fn undefine(&self, vm: VmId) -> Option<FileRequest> {
+        Some(FileRequest::Remove { path: path(vm), durable: true })
+    }
+
+    fn operation(&mut self) -> (OperationId, Option<FileRequest>) {
+        self.last += 1;
+        let bound = FileRequest::Write { path: PathBuf::from("/sim/operations"), data: Vec::new(), durable: true };
+        (OperationId(self.last), (self.last.is_multiple_of(16)).then_some(bound))
+    }
+
+    fn append(&mut self, sequence: u64, encoded: &Bytes) {
+        self.truth.borrow_mut().happened(sequence, encoded);
+    }
+
+    fn log_lines_lost(&self) -> u64 {
+        0
+    }
+}
+
+fn path(vm: VmId) -> PathBuf {
+    PathBuf::from(format!("/sim/{vm}.toml"))
+}
+
+/// The host: a file helper that answers late, in any order, and sometimes that it could not.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    last: u64,
+    asked: VecDeque<FileTicket>,
+}
+
+impl Files {
+    /// One of the requests, with its answer.
+    pub(crate) fn answer(&mut self, random: &mut Random, calm: bool) -> Option<(FileTicket, FileAnswer)> {
+        if !calm && random.chance(60) {
+            return None;
+        }
+        let ticket = self.asked.remove(random.length(self.asked.len()))?;
+        let fails = !calm && random.chance(8);
+        Some((ticket, if fails { FileAnswer::Failed("no space left on device".to_owned()) } else { FileAnswer::Done }))
+    }
+}
+
+impl Host for Files {
+    fn watch(&mut self, _source: &mut dyn Source) -> io::Result<Token> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn unwatch(&mut self, _source: &mut dyn Source, _token: Token) {}
+
+    fn file(&mut self, _request: FileRequest) -> FileTicket {
+        self.last += 1;
+        self.asked.push_back(FileTicket(self.last));
+        FileTicket(self.last)
+    }
+}
+
+/// The test hypervisor, whose reports of different guests come in any order and sometimes late.
+pub(crate) struct Reordered {
+    inner: TestDriver,
+    truth: Shared,
+    random: Random,
+    /// Reports that were not handed out yet, in order per guest.
+    held: BTreeMap<VmId, VecDeque<Report>>,
+    wake: Option<Instant>,
+}
+
+impl Reordered {
+    pub(crate) fn new(truth: Shared, random: Random) -> Self {
+        Self { inner: TestDriver::new(), truth, random, held: BTreeMap::new(), wake: None }
+    }
+}
+
+impl Driver for Reordered {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn check(&self, definition: &Definition) -> Result<(), DriverError> {
+        self.inner.check(definition)
+    }
+
+    fn begin(&mut self, now: Now, host: &mut dyn Host, job: Job) {
+        self.inner.begin(now, host, job);
+    }
+
+    fn console_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> usize {
+        let some = if self.truth.borrow().calm { data.len() } else { data.len() - self.random.length(data.len()) };
+        let taken = self.inner.console_write(now, host, vm, &data[..some]);
+        self.truth.borrow_mut().typed(vm, &data[..taken]);
+        taken
+    }
+
+    fn console_room(&self, vm: VmId) -> usize {
+        self.inner.console_room(vm)
+    }
+
+    fn handle_ready(&mut self, now: Now, host: &mut dyn Host, token: Token) {
+        self.inner.handle_ready(now, host, token);
+    }
+
+    fn handle_file(&mut self, now: Now, host: &mut dyn Host, ticket: FileTicket, answer: FileAnswer) {
+        self.inner.handle_file(now, host, ticket, answer);
+    }
+
+    fn handle_timeout(&mut self, now: Now, host: &mut dyn Host) {
+        self.wake = None;
+        self.inner.handle_timeout(now, host);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.wake, self.inner.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn poll_report(&mut self) -> Option<Report> {
+        while let Some(report) = self.inner.poll_report() {
+            self.held.entry(about(&report)).or_default().push_back(report);
+        }
+        let (now, calm) = (self.truth.borrow().now.monotonic, self.truth.borrow().calm);
+        self.wake = None;
+        if self.held.is_empty() {
+            return None;
+        }
+        if !calm && self.random.chance(10) {
+            self.wake = Some(now + Duration::from_millis(1 + self.random.below(20)));
+            return None;
+        }
+        let guests: Vec<VmId> = self.held.keys().copied().collect();
+        let vm = *self.random.pick(&guests)?;
+        let queue = self.held.get_mut(&vm)?;
+        let report = queue.pop_front();
+        if queue.is_empty() {
+            self.held.remove(&vm);
+        }
+        match &report {
+            Some(Report::Console { vm, data }) => self.truth.borrow_mut().said(*vm, data),
+            Some(Report::State { vm, state: VmState::Stopped, .. }) => self.truth.borrow_mut().went_down(*vm),
+            _ => {}
+        }
+        report
+    }
+
+    fn detach(&mut self, host: &mut dyn Host) {
+        self.inner.detach(host);
+        self.held.clear();
+        self.wake = None;
+    }
+}
+
+fn about(report: &Report) -> VmId {
+    match report {
+        Report::Finished { vm, .. }
+        | Report::State { vm, .. }
+        | Report::Process { vm, .. }
+        | Report::Reset { vm, .. }
+        | Report::Monitor { vm, .. }
+        | Report::Console { vm, .. } => *vm,
+    }
+}

@@ -1,0 +1,251 @@
+//! What really happened, noted where it cannot be mistaken: at the seams of the core, by the doubles that stand there.
+//! Clients are held against it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use vmwire_daemon::event_loop::Now;
+use vmwire_daemon::model::VmId;
+use vmwire_protocol::message::{
+    Event, EventOperation, EventVmState, ServerData, event_kind, operation_state, vm_state,
+};
+use vmwire_protocol::xdr;
+
+/// Bounds of the ring and of a console, as the design has them.
+const RING_EVENTS_MAX: u64 = 4096;
+const RING_BYTES_MAX: usize = 4 << 20;
+const CONSOLE_BYTES_MAX: u64 = 128 << 10;
+
+pub(crate) type Shared = Rc<RefCell<Truth>>;
+
+/// What really happened.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    /// The virtual clock.
+    pub(crate) now: Now,
+    pub(crate) epoch: [u8; 16],
+    /// No more faults from now on.
+    pub(crate) calm: bool,
+    /// Every event since the number `first`, with its length.
+    events: Vec<(Event, usize)>,
+    first: u64,
+    ring_first: u64,
+    ring_bytes: usize,
+    /// The first event of this daemon: what is older was restored.
+    own_first: u64,
+    /// What was defined when the daemon started.
+    defined: BTreeMap<VmId, String>,
+    /// The states of each virtual machine, each with the event that told it.
+    states: BTreeMap<VmId, Vec<(u64, u32)>>,
+    /// Procedure and state of each operation.
+    pub(crate) operations: BTreeMap<u64, (u32, u32)>,
+    consoles: BTreeMap<VmId, Console>,
+    /// How often each was undefined: one that is defined again has a new console.
+    undefined: BTreeMap<VmId, u64>,
+    /// What the doubles saw that must not be.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// What a guest said and was told.
+#[derive(Debug, Default)]
+struct Console {
+    said: Vec<u8>,
+    /// How much it had said whenever it was not up.
+    ends: BTreeSet<u64>,
+    /// The last mark that each client typed.
+    typed: BTreeMap<u8, u8>,
+}
+
+impl Truth {
+    pub(crate) fn new(
+        now: Now,
+        epoch: [u8; 16],
+        defined: BTreeMap<VmId, String>,
+        restored: Vec<(Event, usize)>,
+    ) -> Self {
+        let first = restored.first().map_or(1, |(event, _)| event.sequence);
+        let ring_bytes = restored.iter().map(|(_, bytes)| bytes).sum();
+        let own_first = first + u64::try_from(restored.len()).unwrap();
+        Self {
+            now,
+            epoch,
+            calm: false,
+            events: restored,
+            first,
+            ring_first: first,
+            ring_bytes,
+            own_first,
+            states: defined.keys().map(|vm| (*vm, vec![(0, vm_state::STOPPED)])).collect(),
+            defined,
+            operations: BTreeMap::new(),
+            consoles: BTreeMap::new(),
+            undefined: BTreeMap::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    /// An event was appended.
+    pub(crate) fn happened(&mut self, sequence: u64, encoded: &[u8]) {
+        let Some(Ok(ServerData::Event(event))) = ServerData::decode_body(0x1001, &encoded[4..]) else {
+            return self.wrong.push(format!("event {sequence} cannot be decoded"));
+        };
+        if sequence != self.next() || event.sequence != sequence || event.epoch.0 != self.epoch {
+            self.wrong.push(format!("event {sequence} came where {} was due", self.next()));
+        }
+        if let Err(why) = self.follow(&event) {
+            self.wrong.push(format!("event {sequence}: {why}"));
+        }
+        self.events.push((event, encoded.len()));
+        self.ring_bytes += encoded.len();
+        while self.next() - self.ring_first > RING_EVENTS_MAX || self.ring_bytes > RING_BYTES_MAX {
+            self.ring_bytes -= self.at(self.ring_first).map_or(0, |(_, bytes)| *bytes);
+            self.ring_first += 1;
+        }
+    }
+
+    /// Follows the states that events tell of.
+    fn follow(&mut self, event: &Event) -> Result<(), String> {
+        let vm = event.vm.as_ref().map(|vm| VmId(uuid::Uuid::from_bytes(vm.uuid.0)));
+        match (event.kind, vm) {
+            (event_kind::VM_STATE, Some(vm)) => {
+                let detail: EventVmState = xdr::decode(&event.detail).map_err(|error| error.to_string())?;
+                let states = self.states.entry(vm).or_default();
+                let before = states.last().map_or(0, |(_, state)| *state);
+                if detail.previous != before || detail.state == before {
+                    return Err(format!("state {} behind {}, but it was {before}", detail.state, detail.previous));
+                }
+                states.push((event.sequence, detail.state));
+            }
+            (event_kind::VM_DEFINED, Some(vm)) => {
+                let states = self.states.entry(vm).or_default();
+                if states.last().is_none_or(|(_, state)| *state == 0) {
+                    states.push((event.sequence, vm_state::STOPPED));
+                }
+            }
+            (event_kind::VM_UNDEFINED, Some(vm)) => {
+                self.states.entry(vm).or_default().push((event.sequence, 0));
+                self.consoles.remove(&vm);
+                *self.undefined.entry(vm).or_default() += 1;
+            }
+            (event_kind::OPERATION, _) => {
+                use operation_state::{DONE, DROPPED, FAILED, QUEUED, RUNNING};
+                let detail: EventOperation = xdr::decode(&event.detail).map_err(|error| error.to_string())?;
+                let before = self.operations.insert(event.operation, (detail.procedure, detail.state));
+                match (before.map(|(_, state)| state), detail.state) {
+                    (None, QUEUED | RUNNING)
+                    | (Some(QUEUED), RUNNING | DROPPED | DONE)
+                    | (Some(RUNNING), DONE | FAILED) => {}
+                    (before, after) => {
+                        return Err(format!("operation {} is {after} behind {before:?}", event.operation));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The number of the next event.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + u64::try_from(self.events.len()).unwrap()
+    }
+
+    /// The oldest event that the daemon still has.
+    pub(crate) fn ring_first(&self) -> u64 {
+        self.ring_first
+    }
+
+    fn at(&self, sequence: u64) -> Option<&(Event, usize)> {
+        self.events.get(usize::try_from(sequence.checked_sub(self.first)?).unwrap())
+    }
+
+    pub(crate) fn event(&self, sequence: u64) -> Option<&Event> {
+        self.at(sequence).map(|(event, _)| event)
+    }
+
+    /// The state of a virtual machine as of an event; `None` while it is not defined.
+    pub(crate) fn state_as_of(&self, vm: VmId, sequence: u64) -> Option<u32> {
+        let states = self.states.get(&vm)?;
+        states.iter().rev().find(|(since, _)| *since <= sequence).map(|(_, state)| *state).filter(|state| *state != 0)
+    }
+
+    pub(crate) fn state(&self, vm: VmId) -> Option<u32> {
+        self.state_as_of(vm, u64::MAX)
+    }
+
+    /// Who is defined as of an event, and by what name.
+    pub(crate) fn names_as_of(&self, sequence: u64) -> BTreeMap<VmId, String> {
+        let mut names = self.defined.clone();
+        for at in self.own_first..self.next().min(sequence.saturating_add(1)) {
+            let Some((event, _)) = self.at(at) else { break };
+            let Some(vm) = &event.vm else { continue };
+            let id = VmId(uuid::Uuid::from_bytes(vm.uuid.0));
+            match event.kind {
+                event_kind::VM_DEFINED => {
+                    names.insert(id, vm.name.to_string());
+                }
+                event_kind::VM_UNDEFINED => {
+                    names.remove(&id);
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+
+    /// Which console of a virtual machine is the present one.
+    pub(crate) fn generation(&self, vm: VmId) -> u64 {
+        self.undefined.get(&vm).copied().unwrap_or_default()
+    }
+
+    /// A guest said something.
+    pub(crate) fn said(&mut self, vm: VmId, data: &[u8]) {
+        self.consoles.entry(vm).or_default().said.extend_from_slice(data);
+    }
+
+    /// A guest went down.
+    pub(crate) fn went_down(&mut self, vm: VmId) {
+        let console = self.consoles.entry(vm).or_default();
+        console.ends.insert(u64::try_from(console.said.len()).unwrap());
+    }
+
+    /// How much a guest has said.
+    pub(crate) fn said_bytes(&self, vm: VmId) -> u64 {
+        self.consoles.get(&vm).map_or(0, |console| u64::try_from(console.said.len()).unwrap())
+    }
+
+    /// The oldest position of a console that the daemon still has.
+    pub(crate) fn console_first(&self, vm: VmId) -> u64 {
+        self.said_bytes(vm).saturating_sub(CONSOLE_BYTES_MAX)
+    }
+
+    /// Whether a guest said exactly this at that position.
+    pub(crate) fn did_say(&self, vm: VmId, offset: u64, data: &[u8]) -> bool {
+        let Some(console) = self.consoles.get(&vm) else { return data.is_empty() };
+        let from = usize::try_from(offset).unwrap();
+        console.said.get(from..from + data.len()) == Some(data)
+    }
+
+    /// Whether a reader that was told of the end at that position has missed nothing.
+    pub(crate) fn may_end(&self, vm: VmId, position: u64) -> bool {
+        position == 0 || self.consoles.get(&vm).is_some_and(|console| console.ends.contains(&position))
+    }
+
+    /// The daemon handed a guest what somebody typed. Marks are `0x80 | client << 4 | count`, so that a hole shows.
+    pub(crate) fn typed(&mut self, vm: VmId, data: &[u8]) {
+        let console = self.consoles.entry(vm).or_default();
+        for mark in data.iter().filter(|byte| **byte & 0x80 != 0) {
+            let (client, count) = ((mark >> 4) & 7, mark & 15);
+            let before = console.typed.insert(client, count);
+            if count != 0 && before != Some(count - 1) {
+                self.wrong.push(format!("client {client} typed {count} into {vm}, and before it {before:?}"));
+            }
+        }
+    }
+
+    /// The last mark of a client that reached a guest.
+    pub(crate) fn last_typed(&self, vm: VmId, client: u8) -> Option<u8> {
+        self.consoles.get(&vm)?.typed.get(&client).copied()
+    }
+}
