@@ -176,8 +176,12 @@ impl Stage {
     fn turn(&mut self, deadline: Instant) {
         let mut events = Events::with_capacity(64);
         let until = self.driver.poll_timeout().map_or(deadline, |at| at.min(deadline));
-        let wait =
-            if self.host.answers.is_empty() { until.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+        let wait = if self.host.answers.is_empty() {
+            // What is waited for may be something that no descriptor tells.
+            until.saturating_duration_since(Instant::now()).min(Duration::from_millis(50))
+        } else {
+            Duration::ZERO
+        };
         match self.host.poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("{error}"),
             _ => {}

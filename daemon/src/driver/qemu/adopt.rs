@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::guest::{Guest, Surroundings};
 use super::lifecycle::Lifecycle;
-use super::process::Watched;
+use super::process::{Watched, has_ended};
 use super::record::{FoundRecord, Paths, ProcessMark, Record, start_time};
 use crate::driver::Process;
 
@@ -95,6 +95,8 @@ fn judge(boot_id: &str, runtime_dir: &Path, record: &Record) -> Verdict {
     };
     // Read behind the opening: what is read is of the process that is held, or of none.
     match process_start_time(pid) {
+        // One that has ended and waits for its parent to notice keeps its number.
+        Ok(Some(time)) if time == begun && has_ended(&pidfd) => return Verdict::Gone { same_boot: true },
         Ok(Some(time)) if time == begun => {}
         Ok(Some(_)) => return Verdict::Gone { same_boot: true },
         Ok(None) => return Verdict::Lost(format!("the system does not say when process {pid} began")),

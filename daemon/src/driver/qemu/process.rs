@@ -77,7 +77,7 @@ impl Watched {
     /// Takes what is there of its output, and says whether the process has ended.
     pub(super) fn has_ended(&mut self, host: &mut dyn Host) -> bool {
         // In this order: what it wrote before its end is then there.
-        let ended = is_readable(&self.pidfd);
+        let ended = has_ended(&self.pidfd);
         self.drain_output(host);
         ended
     }
@@ -132,7 +132,8 @@ fn kill(pidfd: &OwnedFd) {
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-fn is_readable(pidfd: &OwnedFd) -> bool {
+/// Whether a process has ended, noticed by its parent or not.
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
     let now = Timespec::try_from(Duration::ZERO).ok();
     let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
     matches!(rustix::event::poll(&mut polled, now.as_ref()), Ok(count) if count > 0)
