@@ -10,12 +10,13 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 datadir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup demo test check release install
+.PHONY: help setup demo test check bench release install
 
 help:
 	@echo 'make demo     see a real guest being defined, started, watched and shut down'
 	@echo 'make test     run all tests'
 	@echo 'make check    format, lints, documentation, licences'
+	@echo 'make bench    measure the figures of BENCHMARKS.md'
 	@echo 'make release  build the programs'
 	@echo 'make install  install the programs under PREFIX (default /usr/local), below DESTDIR when given'
 	@echo 'make setup    install what all these need (Debian, Ubuntu)'
@@ -31,6 +32,10 @@ test: setup
 
 check: setup
 	@contrib/check
+
+# BENCH='--row ping-pong' measures one group of figures; see `vmwire-bench --help`.
+bench: setup
+	@contrib/bench $(BENCH)
 
 release: setup
 	@$(CARGO) build --release --locked -p vmwire-daemon -p vmwire-client

@@ -1,0 +1,84 @@
+//! What all rows stand on: a directory, the programs to be measured, and running by turns.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::statistics::Comparison;
+use crate::{Arguments, Outcome};
+
+/// Where and how long is measured.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    scratch: TempDir,
+    rooms: Cell<u32>,
+    /// The program as installed.
+    pub(crate) vmwired: PathBuf,
+    /// The same with XDR of our own.
+    pub(crate) own_xdr: Option<PathBuf>,
+    pairs: u32,
+    run: Duration,
+}
+
+impl Lab {
+    /// Made of what the command line says.
+    pub(crate) fn new(arguments: &Arguments) -> Outcome<Self> {
+        raise_descriptor_limit()?;
+        Ok(Self {
+            // Paths of sockets are short, so that a long TMPDIR would not do.
+            scratch: tempfile::Builder::new().prefix("vmwire-bench-").tempdir_in("/tmp")?,
+            rooms: Cell::new(0),
+            vmwired: arguments.vmwired.canonicalize()?,
+            own_xdr: arguments.own_xdr.as_ref().map(|path| path.canonicalize()).transpose()?,
+            pairs: arguments.pairs.max(1),
+            run: Duration::from_millis(arguments.run_ms),
+        })
+    }
+
+    /// A fresh directory.
+    pub(crate) fn room(&self) -> Outcome<PathBuf> {
+        self.rooms.set(self.rooms.get() + 1);
+        let room = self.scratch.path().join(self.rooms.get().to_string());
+        std::fs::create_dir(&room)?;
+        Ok(room)
+    }
+
+    /// How many pairs of runs are made.
+    pub(crate) fn pairs(&self) -> u32 {
+        self.pairs
+    }
+
+    /// Lets ours and the yardstick run by turns; each answers `N` figures a run. A short turn of both goes ahead, so that
+    /// neither pays for being first.
+    pub(crate) fn alternate<const N: usize>(
+        &self,
+        mut ours: impl FnMut(Duration) -> Outcome<[f64; N]>,
+        mut yardstick: impl FnMut(Duration) -> Outcome<[f64; N]>,
+    ) -> Outcome<[Comparison; N]> {
+        ours(self.run / 10)?;
+        yardstick(self.run / 10)?;
+        let mut pairs = Vec::new();
+        for _ in 0..self.pairs {
+            pairs.push((ours(self.run)?, yardstick(self.run)?));
+        }
+        Ok(std::array::from_fn(|figure| {
+            let of = |figures: &[f64; N]| figures.get(figure).copied().unwrap_or(f64::NAN);
+            Comparison::of(&pairs.iter().map(|(ours, yardstick)| (of(ours), of(yardstick))).collect::<Vec<_>>())
+        }))
+    }
+
+    /// The program with XDR of our own.
+    pub(crate) fn own_xdr(&self) -> Outcome<&Path> {
+        self.own_xdr.as_deref().ok_or_else(|| "needs --own-xdr".into())
+    }
+}
+
+fn raise_descriptor_limit() -> Outcome<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(())
+}

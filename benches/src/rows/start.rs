@@ -1,0 +1,46 @@
+//! From exec to the first answer, and what an idle daemon weighs.
+
+use std::time::{Duration, Instant};
+
+use vmwire_protocol::message::ClientData;
+
+use crate::Outcome;
+use crate::daemon::{Daemon, Driver, process};
+use crate::lab::Lab;
+use crate::report::Row;
+use crate::statistics::percentile;
+use crate::wire::Wire;
+
+/// How many starts a pair of runs is worth.
+const STARTS_PER_PAIR: u32 = 5;
+
+/// After which the daemon is idle.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
+
+pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
+    let mut times = Vec::new();
+    for _ in 0..lab.pairs() * STARTS_PER_PAIR {
+        let begin = Instant::now();
+        let daemon = Daemon::start(lab, &lab.vmwired, Driver::Test)?;
+        Wire::connect(daemon.socket())?.call(&ClientData::Ping)?;
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    let (p50, most) = (percentile(&mut times, 0.5), percentile(&mut times, 1.0));
+    let what = format!("exec to first answer (test driver), p50 of {}", times.len());
+    let start = Row::of(what, format!("{p50:.1} ms, slowest {most:.1} ms")).at_most(p50, 20.0, " ms");
+
+    let daemon = Daemon::start(lab, &lab.vmwired, Driver::Qemu)?;
+    Wire::connect(daemon.socket())?.call(&ClientData::Ping)?;
+    std::thread::sleep(SETTLE_TIME);
+    let family = process::family(daemon.pid())?;
+    let each = family.iter().map(|pid| process::status(*pid, "VmRSS")).collect::<Outcome<Vec<f64>>>()?;
+    let sum = each.iter().sum::<f64>() / 1024.0;
+    let threads = process::status(daemon.pid(), "Threads")?;
+    let parts: Vec<String> = each.iter().map(|kib| format!("{:.1}", kib / 1024.0)).collect();
+    let parts = format!("{sum:.1} MiB = {}", parts.join(" + "));
+    Ok(vec![
+        start,
+        Row::of("VmRSS of an idle daemon and its children", parts).at_most(sum, 8.0, " MiB"),
+        Row::of("threads", format!("{threads:.0}")).at_most(threads, 1.0, ""),
+    ])
+}
