@@ -29,14 +29,10 @@ impl<const MAX: usize> Text<MAX> {
 
     /// As much of `text` as fits, cut between two characters, without U+0000: for what is said to people.
     pub fn clipped(text: &str) -> Self {
-        let mut clipped = String::with_capacity(text.len().min(MAX));
-        for character in text.chars().filter(|character| *character != '\0') {
-            if clipped.len() + character.len_utf8() > MAX {
-                break;
-            }
-            clipped.push(character);
+        if text.as_bytes().contains(&0) {
+            return Self::clipped(&text.replace('\0', ""));
         }
-        Self(clipped)
+        Self(text[..text.floor_char_boundary(MAX)].to_owned())
     }
 
     /// The text.
