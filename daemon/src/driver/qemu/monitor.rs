@@ -65,8 +65,8 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Enough for every answer that a guest's monitor is asked for.
-    pub(super) const LINE_BYTES_MAX: usize = 64 << 10;
+    /// Enough for every answer that a guest's monitor is asked for: a list of 255 processors has 50 KB.
+    pub(super) const LINE_BYTES_MAX: usize = 256 << 10;
     const ASKED_MAX: usize = 64;
 
     /// A conversation that waits for the greeting.

@@ -229,6 +229,22 @@ fn a_refusal_during_the_start_fails_it() {
 }
 
 #[test]
+fn an_operation_after_which_the_guest_is_in_another_state_has_failed() {
+    let mut stage = Stage::new();
+    stage.begin(start());
+    stage.life.handle_prepared(stage.now, Ok(()));
+    stage.greet();
+    stage.reply_all(3);
+    assert_eq!(
+        stage.reply(json!({"status": "guest-panicked"})),
+        [
+            "Crashed Guest the guest panicked",
+            "1 Failed: everything was done, and yet the guest is in another state [\"QEMU says guest-panicked\"]"
+        ]
+    );
+}
+
+#[test]
 fn a_record_that_cannot_be_written_fails_the_start_before_anything_is_launched() {
     let mut stage = Stage::new();
     stage.begin(start());
@@ -702,7 +718,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn every_operation_is_finished_once_and_in_the_end_nothing_is_left(
