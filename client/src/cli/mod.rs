@@ -1,7 +1,7 @@
 //! The command line: `vmwire [-c URI] [-o table|json] [--timeout DURATION] NOUN VERB`.
 //!
 //! One file per noun, each with its arguments and what it does; this one has what all of them share. Everything that
-//! is printed goes through [`Output`], every error through [`Problem`], every way to end through [`Exit`].
+//! is printed goes through [`Output`], every error through `Problem`, every way to end through [`Exit`].
 
 mod complete;
 mod connection;
