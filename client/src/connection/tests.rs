@@ -260,7 +260,7 @@ fn a_request_that_fits_into_no_packet_is_refused_here() {
 
 #[test]
 fn a_silent_daemon_is_asked_and_then_given_up() {
-    let options = Options { keepalive: Duration::from_millis(100), ..Options::default() };
+    let options = Options { keepalive: Duration::from_millis(300), ..Options::default() };
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (mut connection, daemon) = connected(1, options, move |mut daemon| {
         let _unanswered = daemon.call(); // HELLO was answered with it; from here on nothing is read
@@ -274,10 +274,10 @@ fn a_silent_daemon_is_asked_and_then_given_up() {
 
 #[test]
 fn a_daemon_that_answers_ping_may_take_its_time() {
-    let options = Options { keepalive: Duration::from_millis(50), ..Options::default() };
+    let options = Options { keepalive: Duration::from_millis(500), ..Options::default() };
     let (mut connection, daemon) = connected(1, options, |mut daemon| {
         let (ticket, _) = daemon.call();
-        let until = Instant::now() + Duration::from_millis(400);
+        let until = Instant::now() + Duration::from_millis(1800);
         daemon.only_pings(until);
         daemon.answer(ticket, &host(9));
     });
