@@ -2,10 +2,11 @@
 //! threads, no clocks; both ends and every test use the same core.
 //!
 //! The rooms, in the order in which bytes pass them: [`limits`], [`xdr`], [`header`], [`frame`], [`serial`], [`version`],
-//! [`message`], [`session`]. The rules are told in `SPEC.md`, the packets in `vmwire.x`.
+//! [`message`], [`session`]. [`fuzzing`] tries them. The rules are told in `SPEC.md`, the packets in `vmwire.x`.
 
 pub mod fault;
 pub mod frame;
+pub mod fuzzing;
 pub mod header;
 pub mod limits;
 pub mod message;

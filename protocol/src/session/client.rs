@@ -252,7 +252,9 @@ impl Core {
         self.open.swap_remove(at);
         match &data {
             ServerData::Hello(hello) => {
-                self.outbox.allow(usize::try_from(hello.packet_bytes_max).unwrap_or(usize::MAX));
+                // No daemon takes less than before; one that says so must not keep us from ending a stream.
+                let told = usize::try_from(hello.packet_bytes_max).unwrap_or(usize::MAX);
+                self.outbox.allow(told.max(CLIENT_BYTES_MAX_BEFORE_HELLO));
             }
             ServerData::ConsoleOpen(console) => {
                 self.streams.adopt(console.stream).map_err(|_| ClientError::Stream(console.stream))?;

@@ -279,6 +279,19 @@ macro_rules! wire_packets {
                 }
             }
 
+            /// Decodes a body with both backends, for fuzzers; whether it is one. `None` if the number is unknown.
+            ///
+            /// # Panics
+            /// When the backends disagree, or when what was decoded encodes to other bytes.
+            $vis fn compare_backends(number: u32, body: &[u8]) -> ::core::option::Option<bool> {
+                match number {
+                    $( $number => ::core::option::Option::Some(
+                        $crate::xdr::support::compare_backends::<$crate::__wire_body!($( $type )?)>(body)
+                    ), )+
+                    _ => ::core::option::Option::None,
+                }
+            }
+
             /// Some packet of this number, for tests; `None` if the number is unknown.
             $vis fn sample(
                 number: u32,

@@ -32,18 +32,26 @@ const CHARACTERS: [char; 16] = [
 #[derive(Clone, Debug)]
 pub struct Sampler {
     state: u64,
+    /// What each value may take.
+    value_bytes: usize,
+    /// What is left of it.
     budget_bytes: usize,
 }
 
 impl Sampler {
     /// A source that begins at `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { state: seed, budget_bytes: BUDGET_BYTES }
+        Self::sparing(seed, BUDGET_BYTES)
+    }
+
+    /// The same, whose values have `value_bytes` for all their texts and lists: where many values matter more than long ones.
+    pub fn sparing(seed: u64, value_bytes: usize) -> Self {
+        Self { state: seed, value_bytes, budget_bytes: value_bytes }
     }
 
     /// The next value of a type.
     pub fn value<T: Wire>(&mut self) -> T {
-        self.budget_bytes = BUDGET_BYTES;
+        self.budget_bytes = self.value_bytes;
         T::sample(self)
     }
 

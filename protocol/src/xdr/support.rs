@@ -6,7 +6,7 @@ pub use serde::{
     ser::SerializeStruct,
 };
 
-use super::{DecodeError, EncodeError, Wire};
+use super::{DecodeError, EncodeError, Wire, own_backend, serde_backend};
 
 /// The next field, which has to be there and to be allowed on the wire.
 pub fn next<'de, A: SeqAccess<'de>, T: Wire>(access: &mut A) -> Result<T, A::Error> {
@@ -63,5 +63,19 @@ pub const fn distinct(numbers: &[u32]) -> bool {
         }
         rest = others;
     }
+    true
+}
+
+/// Decodes with both backends; answers whether the bytes are a value.
+///
+/// # Panics
+/// When the backends disagree, or when what was decoded encodes to other bytes.
+pub fn compare_backends<T: Wire + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
+    let (own, serde) = (own_backend::decode::<T>(bytes), serde_backend::decode::<T>(bytes));
+    assert_eq!(own, serde, "the backends disagree about {bytes:02x?}");
+    let Ok(value) = own else { return false };
+    let (mut by_own, mut by_serde) = (Vec::new(), Vec::new());
+    assert!(own_backend::encode(&mut by_own, &value).is_ok() && serde_backend::encode(&mut by_serde, &value).is_ok());
+    assert!(by_own == bytes && by_serde == bytes, "{value:?} has another encoding than {bytes:02x?}");
     true
 }

@@ -7,10 +7,11 @@ use vmwire_protocol::message::{
 };
 use vmwire_protocol::serial::SerialError;
 use vmwire_protocol::session::{ClientError, ClientSession, ClientStep, Closing, StreamError, Unsendable};
-use vmwire_protocol::xdr::{DecodeError, List, Opaque, Text};
+use vmwire_protocol::xdr::{DecodeError, List, Opaque, Sampler, Text};
 
 use crate::support::memory;
 use crate::support::packets::raw;
+use crate::support::server::hello;
 
 /// A packet of a server.
 fn packet(serial: u32, reply_to: u32, data: &ServerData) -> Vec<u8> {
@@ -137,6 +138,20 @@ fn a_call_too_long_for_the_daemon_is_not_sent() {
     assert!(matches!(client.call(&ClientData::VmList(data), 0), Err(Unsendable::TooLarge { bytes_max: 65_536, .. })));
     assert_eq!(client.outbox().unsent().len(), sent);
     assert_eq!(client.call(&fits, 0), Ok(2), "no serial was used");
+}
+
+#[test]
+fn a_daemon_that_takes_nothing_does_not_keep_a_client_from_ending_a_stream() {
+    let (mut client, serial) = with_stream();
+    client.call(&hello(1, 1, &[]), 0).unwrap();
+    let mut body = Vec::new();
+    ServerData::sample(number::HELLO, &mut Sampler::new(1)).unwrap().encode(&mut body).unwrap();
+    let Some(Ok(ServerData::Hello(mut answer))) = ServerData::decode_body(number::HELLO, &body[4..]) else { panic!() };
+    answer.packet_bytes_max = 0;
+    assert_eq!(show(&mut client, &packet(serial, 2, &ServerData::Hello(answer))).len(), 1);
+    client.outbox().advance(usize::MAX);
+    client.stream_end(1, None);
+    assert!(!client.outbox().is_empty());
 }
 
 /// A filter that takes more than 64 KiB.

@@ -5,6 +5,7 @@
 
 mod authority;
 mod client_session;
+mod fuzz;
 mod golden;
 mod hostile;
 mod pairs;

@@ -44,6 +44,7 @@ proptest! {
             let mut bytes = Vec::new();
             packet.encode(&mut bytes).unwrap();
             prop_assert!(bytes.len() <= 4 + Packet::BODY_BYTES_MAX);
+            prop_assert_eq!(Packet::compare_backends(*number, &bytes[4..]), Some(true));
             prop_assert_eq!(Packet::decode_body(*number, &bytes[4..]), Some(Ok(packet)));
         }
     }
