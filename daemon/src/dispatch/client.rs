@@ -21,8 +21,17 @@ pub struct ConnectionId {
 pub struct Arrival {
     /// As in `unix`.
     pub transport: &'static str,
-    /// Who it is and what it may do; why not, if it may nothing.
-    pub peer: Result<Peer, String>,
+    /// Who it is and what it may do, or why it is turned away.
+    pub peer: Result<Peer, Refusal>,
+}
+
+/// Why someone is turned away at the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has no right to connect: why.
+    Denied(String),
+    /// The process has no descriptor left to serve it with.
+    NoDescriptor,
 }
 
 /// A connection.

@@ -6,7 +6,7 @@ use vmwire_protocol::message::{ConnectionInfo, ConnectionListAnswer, Failure, Li
 use vmwire_protocol::session::{Peer, ServerSession};
 use vmwire_protocol::xdr::Text;
 
-use super::client::{Arrival, ConnectionId};
+use super::client::{Arrival, ConnectionId, Refusal};
 use super::convert::count;
 use super::page;
 use super::{Dispatch, Outcome, Reply, Turn};
@@ -20,7 +20,8 @@ impl Dispatch {
     pub fn accept(&mut self, turn: &mut Turn<'_>, arrival: Arrival) -> ConnectionId {
         let Arrival { transport, peer } = arrival;
         let refusal = match &peer {
-            Err(why) => Some(Failure::new(code::DENIED, why)),
+            Err(Refusal::Denied(why)) => Some(Failure::new(code::DENIED, why)),
+            Err(Refusal::NoDescriptor) => Some(no_descriptor()),
             Ok(_) if self.leaving => Some(Failure::new(code::GOING_AWAY, "the daemon is leaving")),
             Ok(peer) if peer.role != role::ADMIN && count(self.clients.len()) >= self.daemon.connections_max => {
                 Some(self.too_many_connections())
@@ -169,4 +170,11 @@ impl Dispatch {
         self.close(turn, id, Failure::new(code::GOING_AWAY, &format!("the connection was closed by {by}")));
         Ok(Reply::Now(ServerData::ConnectionKick))
     }
+}
+
+fn no_descriptor() -> Failure {
+    let mut failure = Failure::new(code::OVERLOADED, "the daemon has no descriptor left for another connection")
+        .hint("raise its limit of open files, or close connections that are not needed");
+    failure.retry_after_ms = RETRY_AFTER_MS;
+    failure
 }

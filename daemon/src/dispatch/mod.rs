@@ -40,7 +40,7 @@ use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
 use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
 
 pub use census::{Census, ConnectionCensus};
-pub use client::{Arrival, ConnectionId};
+pub use client::{Arrival, ConnectionId, Refusal};
 pub use host::{DaemonFacts, HostFacts};
 pub use store::{MemoryStore, Restored, Store};
 

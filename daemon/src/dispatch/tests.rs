@@ -349,7 +349,7 @@ fn a_subscriber_goes_on_where_it_was_or_is_told_of_the_gap() {
 #[test]
 fn those_who_may_not_connect_are_told_and_closed() {
     let mut world = World::new();
-    let peer = Err("uid 1000 may not connect".to_owned());
+    let peer = Err(Refusal::Denied("uid 1000 may not connect".to_owned()));
     let id = world.turn(|dispatch, turn| dispatch.accept(turn, Arrival { transport: "unix", peer }));
     let mut session = ClientSession::new();
     let bytes = world.dispatch.outbox(id).unwrap().unsent().to_vec();

@@ -109,7 +109,7 @@ impl Listener {
         drop(reserve);
         match self.socket.accept().and_then(|(stream, _)| Peer::new(stream, true)) {
             Ok(peer) => {
-                log::warn!("{}: no more connections can be accepted: {error}", self.path.display());
+                log::warn!("{}: no descriptor is left for another connection: {error}", self.path.display());
                 Accepted::Peer(peer)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,

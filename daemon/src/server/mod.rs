@@ -30,7 +30,7 @@ use self::place::Place;
 pub use self::place::PlaceError;
 use crate::config::Config;
 use crate::connection::Hints;
-use crate::dispatch::{Arrival, ConnectionId, Dispatch, Turn};
+use crate::dispatch::{Arrival, ConnectionId, Dispatch, Refusal, Turn};
 use crate::event_loop::{LeaveSignals, Now, Readiness, Ready};
 use crate::files::{self, Files};
 use crate::listener::{Accepted, BindError, Credentials, Listener, Peer};
@@ -227,10 +227,8 @@ impl Server {
             match listening.listener.accept() {
                 Accepted::Peer(peer) => {
                     let Peer { stream, credentials, last_descriptor } = peer;
-                    if last_descriptor {
-                        log::warn!("this was the last descriptor; others have to wait until one is closed");
-                    }
-                    let arrival = Arrival { transport: "unix", peer: admit(credentials) };
+                    let peer = if last_descriptor { Err(Refusal::NoDescriptor) } else { admit(credentials) };
+                    let arrival = Arrival { transport: "unix", peer };
                     let id =
                         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
                     self.connections.insert(id, stream, &mut self.readiness);
@@ -347,10 +345,11 @@ fn with_turn<T>(
 }
 
 /// Who may do what: root and the daemon's own user everything, others nothing.
-fn admit(credentials: Credentials) -> Result<session::Peer, String> {
+fn admit(credentials: Credentials) -> Result<session::Peer, Refusal> {
     let own = geteuid().as_raw();
     if credentials.uid != 0 && credentials.uid != own {
-        return Err(format!("user {} may not connect; only root and user {own} may", credentials.uid));
+        let why = format!("user {} may not connect; only root and user {own} may", credentials.uid);
+        return Err(Refusal::Denied(why));
     }
     let identity = Text::clipped(&format!("uid {}", credentials.uid));
     Ok(session::Peer { identity, role: role::ADMIN })
@@ -380,7 +379,9 @@ mod tests {
             let peer = admit(Credentials { uid, gid: 5, pid: 6 }).unwrap();
             assert_eq!((peer.role, peer.identity.to_string()), (role::ADMIN, format!("uid {uid}")));
         }
-        let why = admit(Credentials { uid: own + 1, gid: 0, pid: 6 }).unwrap_err();
-        assert!(why.starts_with(&format!("user {} may not connect", own + 1)), "{why}");
+        match admit(Credentials { uid: own + 1, gid: 0, pid: 6 }) {
+            Err(Refusal::Denied(why)) => assert!(why.starts_with(&format!("user {} may not", own + 1)), "{why}"),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -144,6 +144,20 @@ impl Client {
         self.answer(serial)
     }
 
+    /// Asks for a sign of life; answers the daemon's last word if it gave that instead.
+    pub(crate) fn was_turned_away(&mut self) -> Option<Failure> {
+        // The daemon may have closed before we write.
+        let (serial, bytes) = self.encoded(&ClientData::Ping);
+        let _ = self.stream.write_all(&bytes);
+        while !self.answers.contains_key(&serial) && self.closing.is_none() {
+            assert!(self.read(), "the connection ended without a word");
+        }
+        match self.closing.take()? {
+            Closing::Told(failure) => Some(failure),
+            Closing::Broken(error) => panic!("the daemon broke the protocol: {error:?}"),
+        }
+    }
+
     /// Waits for the end of the connection and answers the daemon's last word, if it had one.
     pub(crate) fn last_word(&mut self) -> Option<Failure> {
         while self.read() {}

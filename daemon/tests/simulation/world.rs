@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use vmwire_daemon::dispatch::{Arrival, DaemonFacts, Dispatch, HostFacts, Parts, Restored, Turn};
+use vmwire_daemon::dispatch::{Arrival, DaemonFacts, Dispatch, HostFacts, Parts, Refusal, Restored, Turn};
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, VmId};
 use vmwire_protocol::limits::{TOTAL_BYTES_MAX, UNSENT_BYTES_HIGH};
@@ -174,7 +174,10 @@ impl World {
         // Admins are limited by descriptors alone, and here are none.
         let is_admin = client.is_multiple_of(2);
         let peer = Peer { identity, role: if is_admin { role::ADMIN } else { role::OPERATOR } };
-        let arrival = Arrival { transport: "sim", peer: if denied { Err("not you".to_owned()) } else { Ok(peer) } };
+        let arrival = Arrival {
+            transport: "sim",
+            peer: if denied { Err(Refusal::Denied("not you".to_owned())) } else { Ok(peer) },
+        };
         let full = !is_admin && u32::try_from(self.server.connections().len()).unwrap() >= self.connections_max;
         let link: SharedLink = Rc::new(RefCell::new(Link::new(&mut self.random)));
         let id = self.server.accept(now, arrival, link.clone()).number;
