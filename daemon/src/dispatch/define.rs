@@ -7,10 +7,16 @@ use vmwire_protocol::message::{Failure, VmDefineCall, code};
 use super::calls::{CallKey, Subject};
 use super::life::Task;
 use super::refusal;
-use super::{Dispatch, Reply, Turn};
+use super::{Dispatch, Outcome, Reply, Turn};
 use crate::driver::FileAnswer;
 use crate::model::admission::Wish;
 use crate::model::{Definition, OperationId, Vm, VmId};
+
+/// How many definitions of all connections together may wait to be read or written: at most 12 MiB of text.
+const DEFINES_MAX: usize = 256;
+
+/// When to try again where too many wait, in milliseconds.
+const RETRY_AFTER_MS: u32 = 100;
 
 /// A definition that waits to be read, and who asked for it.
 #[derive(Debug)]
@@ -21,10 +27,16 @@ pub(super) struct Define {
 }
 
 impl Dispatch {
-    pub(super) fn vm_define(&mut self, key: CallKey, call: VmDefineCall) -> Reply {
+    pub(super) fn vm_define(&mut self, key: CallKey, call: VmDefineCall) -> Outcome {
+        if self.defines.len() + self.files.len() >= DEFINES_MAX {
+            let mut failure = Failure::new(code::OVERLOADED, "too many definitions wait to be read and written")
+                .detail("limit", &DEFINES_MAX.to_string());
+            failure.retry_after_ms = RETRY_AFTER_MS;
+            return Err(failure);
+        }
         let identity = self.identity(key.connection);
         self.defines.push_back((key, Define { text: call.definition.into_string(), replace: call.replace, identity }));
-        Reply::Later(Subject::Definition)
+        Ok(Reply::Later(Subject::Definition))
     }
 
     /// Reads the next definition. It is carried out even if the connection it came from is gone.

@@ -20,6 +20,8 @@ pub(super) struct Subscription {
     /// Its place in the sequence is unknown: GAP 0..0 comes first.
     unknown: bool,
     vm: String,
+    /// What `vm` says, read as a uuid.
+    vm_id: Option<VmId>,
     kinds: Vec<u32>,
 }
 
@@ -27,7 +29,7 @@ impl Subscription {
     fn wants(&self, event: &Kept) -> bool {
         let kind = self.kinds.is_empty() || self.kinds.contains(&event.kind);
         let vm = self.vm.is_empty()
-            || event.vm.as_ref().is_some_and(|(id, name)| *name == self.vm || id.to_string() == self.vm);
+            || event.vm.as_ref().is_some_and(|(id, name)| *name == self.vm || Some(*id) == self.vm_id);
         kind && vm
     }
 }
@@ -106,7 +108,8 @@ impl Dispatch {
         };
         if let Some(client) = self.clients.get_mut(id) {
             let (vm, kinds) = (call.vm.into_string(), call.kinds.into_vec());
-            client.subscription = Some(Subscription { next, unknown, vm, kinds });
+            let vm_id = VmId::canonical(&vm);
+            client.subscription = Some(Subscription { next, unknown, vm, vm_id, kinds });
             self.subscribers.insert(id);
             self.events_pending = true;
         }

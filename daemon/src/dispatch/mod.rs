@@ -241,7 +241,7 @@ impl Dispatch {
             ClientData::VmNames(call) => now(ServerData::VmNames(self.vm_names(&call))),
             ClientData::VmShow(call) => now(ServerData::VmShow(self.vm_show(&call.vm)?)),
             ClientData::VmDefinition(call) => now(ServerData::VmDefinition(self.vm_definition(&call.vm)?)),
-            ClientData::VmDefine(call) => Ok(self.vm_define(key, call)),
+            ClientData::VmDefine(call) => self.vm_define(key, call),
             ClientData::VmUndefine(call) => self.wish(turn, key, &call.vm, Task::Undefine),
             ClientData::VmList(call) => now(ServerData::VmList(self.vm_list(&call)?)),
             ClientData::VmStart(call) => self.wish(turn, key, &call.vm, Task::Start { paused: call.paused }),

@@ -411,3 +411,26 @@ fn that_a_machine_is_missing_is_said_before_what_else_is_wrong() {
         assert_eq!(world.ask(&mut visitor, &call).unwrap_err().code, code::NOT_FOUND, "{call:?}");
     }
 }
+
+#[test]
+fn more_definitions_than_may_wait_are_refused_and_the_others_are_read() {
+    let mut world = World::new();
+    let (mut first, mut second) = (world.visitor(), world.visitor());
+    for (visitor, letter, count) in [(&mut first, 'a', 200), (&mut second, 'b', 100)] {
+        for number in 0..count {
+            let definition = Text::new(simple(&format!("{letter}{number}"), "")).unwrap();
+            visitor.session.call(&ClientData::VmDefine(VmDefineCall { definition, replace: false }), 0).unwrap();
+        }
+        let sent = visitor.session.outbox().unsent().to_vec();
+        visitor.session.outbox().advance(sent.len());
+        world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent));
+    }
+    world.exchange(&mut first);
+    world.exchange(&mut second);
+    world.pass(&mut first, Duration::ZERO);
+    world.exchange(&mut second);
+    assert_eq!(first.answers.iter().filter(|(_, result)| result.is_ok()).count(), 200);
+    let refused: Vec<&Failure> = second.answers.iter().filter_map(|(_, result)| result.as_ref().err()).collect();
+    assert_eq!((refused.len(), second.answers.len()), (44, 100));
+    assert!(refused.iter().all(|failure| failure.code == code::OVERLOADED && failure.retry_after_ms > 0));
+}

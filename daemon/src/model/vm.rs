@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::console::Console;
 use super::{Definition, OperationId, StateReason, VmId, VmName, VmState};
 
@@ -112,9 +110,8 @@ impl Vms {
         if let Some(id) = self.by_name.get(text) {
             return self.by_id.get(id);
         }
-        // The canonical form alone (RFC 9562 section 4): a name never reads as a uuid, so there is no doubt.
-        let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
-        self.by_id.get(&VmId(uuid))
+        // A name never reads as a uuid, so there is no doubt.
+        self.by_id.get(&VmId::canonical(text)?)
     }
 
     /// Those behind `after` in the order of their names.

@@ -5,6 +5,7 @@ mod connection;
 mod console;
 mod event;
 mod failure;
+mod filter;
 mod hello;
 mod host;
 mod list;
@@ -23,6 +24,7 @@ pub use event::{
     EventVmReset, EventVmState, Gap, SubscribeAnswer, SubscribeCall, event_kind,
 };
 pub use failure::{Failure, FailureDetail, code};
+pub use filter::{FilterError, PATTERN_BYTES_MAX};
 pub use hello::{CancelAnswer, CancelCall, HelloAnswer, HelloCall, Progress, capability, role};
 pub use host::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer};
 pub use list::{VmCell, VmFilter, VmListAnswer, VmListCall, VmRow, filter_comparison, vm_field};
