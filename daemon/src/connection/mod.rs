@@ -195,6 +195,8 @@ impl<S: Socket> Connection<S> {
             };
             if core.is_closing(self.id) {
                 match self.close(core, turn.now.monotonic)? {
+                    // Without a full socket no event is certain to come.
+                    Some(Next::Wait) if budget == 0 => return Ok(Next::Again),
                     Some(next) => return Ok(next),
                     None => continue,
                 }
