@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use vmwire_protocol::message::{ClientData, HelloCall, ServerData, VmCall, VmDefineCall, VmStartCall, code, number};
+use vmwire_protocol::message::{ClientData, HelloCall, PROCEDURES, ServerData, VmCall, VmDefineCall, VmStartCall, code, number};
 use vmwire_protocol::xdr::{List, Text};
 
 use crate::harness::{Raw, Setup, packet};
@@ -310,7 +310,9 @@ fn random_packets_are_all_answered_and_nothing_is_left_of_them() {
     };
     let daemon = Setup::test().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
-    let procedures: Vec<u32> = vmwire_protocol::message::PROCEDURES.iter().map(|procedure| procedure.number).collect();
+    // All but kicking, by which it would show itself out.
+    let numbers = PROCEDURES.iter().map(|procedure| procedure.number);
+    let procedures: Vec<u32> = numbers.filter(|number| *number != 0x21).collect();
     let mut raw = daemon.raw();
     let serial = raw.call(&hello(1));
     raw.answer(serial);
