@@ -2,8 +2,8 @@
 //!
 //! A guest is taken up only when everything is proved: the record is of this boot of the host, the process is there
 //! with the start time of the record, the sockets are where they belong in a directory that is ours alone, and, over
-//! the monitor, the uuid. A process that is gone for sure leaves only its files. Everything in between is lost: shown,
-//! never ended, and its name refuses to start.
+//! the monitor, the uuid. A process that is gone for sure, and at whose monitor nobody listens, leaves only its files.
+//! Everything in between is lost: shown, never ended, and its name refuses to start.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -85,12 +85,14 @@ fn judge(boot_id: &str, runtime_dir: &Path, record: &Record) -> Verdict {
     let Some(ProcessMark { pid, start_time: begun }) = record.process else {
         return Verdict::Gone { same_boot: true };
     };
+    let paths = Paths::new(runtime_dir, crate::model::VmId(record.uuid));
+    let gone = || gone_unless_it_answers(&paths.monitor());
     let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Verdict::Lost(format!("its run record names process {pid}, which cannot be"));
     };
     let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Verdict::Gone { same_boot: true },
+        Err(Errno::SRCH) => return gone(),
         Err(error) => return Verdict::Lost(format!("process {pid} cannot be looked at: {error}")),
     };
     // Read behind the opening: what is read is of the process that is held, or of none.
@@ -98,12 +100,11 @@ fn judge(boot_id: &str, runtime_dir: &Path, record: &Record) -> Verdict {
         // One that has ended and waits for its parent to notice keeps its number.
         Ok(Some(time)) if time == begun && has_ended(&pidfd) => return Verdict::Gone { same_boot: true },
         Ok(Some(time)) if time == begun => {}
-        Ok(Some(_)) => return Verdict::Gone { same_boot: true },
+        Ok(Some(_)) => return gone(),
         Ok(None) => return Verdict::Lost(format!("the system does not say when process {pid} began")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Verdict::Gone { same_boot: true },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return gone(),
         Err(error) => return Verdict::Lost(format!("process {pid} cannot be looked at: {error}")),
     }
-    let paths = Paths::new(runtime_dir, crate::model::VmId(record.uuid));
     if record.monitor != paths.monitor() || record.console.as_ref().is_some_and(|path| *path != paths.console()) {
         return Verdict::Lost("its run record names sockets that are not in the runtime directory".to_owned());
     }
@@ -116,6 +117,18 @@ fn judge(boot_id: &str, runtime_dir: &Path, record: &Record) -> Verdict {
         _ => return Verdict::Lost("its run record names an accelerator that is none".to_owned()),
     };
     Verdict::Ours(pidfd, Process { pid, accelerator })
+}
+
+/// The process of the record is not there any more. If all the same somebody listens where its monitor was, the record
+/// is wrong and QEMU may well run: to start it again would give its disks to two.
+fn gone_unless_it_answers(monitor: &Path) -> Verdict {
+    match mio::net::UnixStream::connect(monitor) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Verdict::Gone { same_boot: true }
+        }
+        Ok(_) => Verdict::Lost("its process is not the one of its run record, and yet its monitor answers".to_owned()),
+        Err(error) => Verdict::Lost(format!("its process is gone, and its monitor cannot be looked for: {error}")),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "called at start-up, before the loop turns")]
@@ -201,6 +214,16 @@ mod tests {
         assert!(told(dir, |r| r.console = Some("/tmp/elsewhere".into())).starts_with("lost its run record names"));
         assert!(told(dir, |r| r.accelerator = "x".to_owned()).starts_with("lost"));
         assert!(matches!(judge("", dir, &record(dir)), Verdict::Lost(_)));
+    }
+
+    #[test]
+    fn a_record_that_names_another_process_than_the_one_that_listens_is_wrong() {
+        let dir = private_dir();
+        let listener = std::os::unix::net::UnixListener::bind(record(dir.path()).monitor).unwrap();
+        let other = |r: &mut Record| r.process.iter_mut().for_each(|mark| mark.start_time += 1);
+        assert!(told(dir.path(), other).starts_with("lost its process is not the one"));
+        drop(listener);
+        assert_eq!(told(dir.path(), other), "gone same_boot=true");
     }
 
     #[test]

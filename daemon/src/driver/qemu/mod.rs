@@ -270,7 +270,8 @@ impl Driver for QemuDriver {
     fn begin(&mut self, now: Now, host: &mut dyn Host, job: Job) {
         let Job { vm, operation, action } = job;
         let task = match action {
-            Action::Start { definition, paused } if self.probe.kvm_is_known() => {
+            // Who asked for emulation has nothing to wait for.
+            Action::Start { definition, paused } if self.probe.kvm_is_known() || definition.accel == Accel::Tcg => {
                 return self.start(now, host, vm, operation, definition, paused);
             }
             Action::Start { definition, paused } => {
