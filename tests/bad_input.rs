@@ -4,7 +4,9 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use vmwire_protocol::message::{ClientData, HelloCall, PROCEDURES, ServerData, VmCall, VmDefineCall, VmStartCall, code, number};
+use vmwire_protocol::message::{
+    ClientData, HelloCall, PROCEDURES, ServerData, VmCall, VmDefineCall, VmStartCall, code, number,
+};
 use vmwire_protocol::xdr::{List, Text};
 
 use crate::harness::{Raw, Setup, packet};

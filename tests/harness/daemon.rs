@@ -32,6 +32,11 @@ impl Setup {
         Self { place: Arc::new(Place::new()), driver: "test", config: String::new(), arguments: Vec::new() }
     }
 
+    /// With QEMU, in a fresh place.
+    pub(crate) fn qemu() -> Self {
+        Self { driver: "qemu", ..Self::test() }
+    }
+
     /// The same, with more lines in its configuration.
     pub(crate) fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
@@ -209,6 +214,7 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
+            let lines: Vec<&str> = lines.into_iter().filter(|line| !line.contains("INFO  connection ")).collect();
             let tail = lines[lines.len().saturating_sub(60)..].join("\n");
             eprintln!("---- end of the log of the daemon in {} ----\n{tail}\n----", self.place().path().display());
         }

@@ -4,6 +4,7 @@
 //! until then is shown when it does not.
 
 mod daemon;
+mod guest;
 mod place;
 mod program;
 mod raw;
@@ -12,6 +13,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub(crate) use daemon::{Daemon, Setup};
+pub(crate) use guest::{Guest, Shell, has_qemu};
 pub(crate) use place::Place;
 pub(crate) use program::{Ran, Running, vmwire};
 pub(crate) use raw::{Raw, packet};

@@ -122,7 +122,7 @@ impl Running {
                 return String::from_utf8_lossy(&new[..at]).into_owned();
             }
             if over || Instant::now() >= end {
-                panic!("{text:?} did not come:\n{self:?}\nout: {}\nerr: {}", self.out(), self.err());
+                panic!("{text:?} did not come of {}\nout: {}\nerr: {}", self.what, self.out(), self.err());
             }
             std::thread::sleep(Duration::from_millis(3));
         }

@@ -266,7 +266,7 @@ impl Stage {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(format!("#!/bin/bash\n{text}\n").as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
         path
     }

@@ -196,16 +196,17 @@ impl Argv {
                     }),
                 },
             );
-            // The first disk is what the firmware boots.
+            // The first disk is what the firmware boots, unless there is a kernel: that has number 0.
+            let bootindex = index + 1;
             self.json(
                 "-device",
                 &match bus {
                     DiskBus::Virtio => {
-                        json!({"driver": "virtio-blk-pci", "id": format!("drive{index}"), "drive": node, "bootindex": index})
+                        json!({"driver": "virtio-blk-pci", "id": format!("drive{index}"), "drive": node, "bootindex": bootindex})
                     }
                     DiskBus::Scsi => json!({
                         "driver": "scsi-hd", "id": format!("drive{index}"), "drive": node, "bus": "scsi.0",
-                        "bootindex": index,
+                        "bootindex": bootindex,
                     }),
                 },
             );
@@ -419,7 +420,7 @@ mod tests {
             json!({"driver": "file", "node-name": "file0", "filename": "/dev/fdset/0", "read-only": false, "auto-read-only": false}),
             json!({"driver": "qcow2", "node-name": "disk0", "file": "file0", "read-only": false, "backing": null}),
             json!({"driver": "raw", "node-name": "disk1", "file": "file1", "read-only": true}),
-            json!({"driver": "scsi-hd", "id": "drive1", "drive": "disk1", "bus": "scsi.0", "bootindex": 1}),
+            json!({"driver": "scsi-hd", "id": "drive1", "drive": "disk1", "bus": "scsi.0", "bootindex": 2}),
             json!({"type": "user", "id": "net0", "restrict": true, "hostfwd": [
                 {"str": "tcp:127.0.0.1:8080-:80"}, {"str": "udp:127.0.0.1:53-:5353"},
             ]}),
