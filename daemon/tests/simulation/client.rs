@@ -56,7 +56,7 @@ pub(crate) struct Connection {
     pub(crate) deaf: bool,
     /// It broke the protocol, and will be told so with this code.
     pub(crate) trespassed: Option<u32>,
-    /// The daemon waited for it in vain.
+    /// The daemon waited for it in vain, or it broke the link itself: no more comes.
     pub(crate) given_up: bool,
 }
 
@@ -125,8 +125,8 @@ impl Client {
         let now = truth.now.monotonic;
         let data = match (lost, random.below(100)) {
             (Some(subscription), _) => ClientData::Subscribe(subscription),
-            _ if connection.phase == Phase::Fresh && random.chance(70) => hello(random, client),
-            (None, 0..=1) => hello(random, client),
+            _ if connection.phase == Phase::Fresh && random.chance(70) => connection.hello(random, client),
+            (None, 0..=1) => connection.hello(random, client),
             (None, 2..=4) => ClientData::Ping,
             (None, 5..=12) => connection.cancel(random),
             (None, 13..=22) => return connection.type_in(random, client),
@@ -141,15 +141,6 @@ impl Client {
         connection.ask(data, deadline_ms, truth, now);
         said.chars().take(160).collect()
     }
-}
-
-fn hello(random: &mut Random, client: u8) -> ClientData {
-    ClientData::Hello(HelloCall {
-        major: if random.chance(8) { 2 } else { 1 },
-        minor: random.word(4),
-        capabilities: List::clipped(random.chance(50).then_some(1)),
-        name: Text::new(format!("client {client}")).unwrap(),
-    })
 }
 
 impl Connection {
@@ -189,6 +180,18 @@ impl Connection {
             _ => 0,
         };
         self.asked.insert(serial, Asked { data, at: now, deadline, must_fail, open, newest_event, generation });
+    }
+
+    fn hello(&self, random: &mut Random, client: u8) -> ClientData {
+        // Whoever is refused has what it sends on streams answered as well, and nobody asks for that.
+        let streams = self.asked.values().any(|asked| matches!(asked.data, ClientData::ConsoleOpen(_)));
+        let may_be_refused = self.streams.is_empty() && !streams;
+        ClientData::Hello(HelloCall {
+            major: if may_be_refused && random.chance(8) { 2 } else { 1 },
+            minor: random.word(4),
+            capabilities: List::clipped(random.chance(50).then_some(1)),
+            name: Text::new(format!("client {client}")).unwrap(),
+        })
     }
 
     fn cancel(&mut self, random: &mut Random) -> ClientData {
@@ -276,6 +279,7 @@ impl Connection {
         } else {
             // Half a trespass is none that can be foretold.
             link.break_off();
+            self.given_up = true;
         }
         format!("breaks the protocol, for {code}")
     }
