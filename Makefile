@@ -10,12 +10,13 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 datadir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup demo test check bench release install
+.PHONY: help setup demo test check bench release install fuzz
 
 help:
 	@echo 'make demo     see a real guest being defined, started, watched and shut down'
 	@echo 'make test     run all tests'
 	@echo 'make check    format, lints, documentation, licences'
+	@echo 'make fuzz     drive the fuzz targets with libFuzzer, SECONDS_EACH=60 seconds each'
 	@echo 'make bench    measure the figures of BENCHMARKS.md'
 	@echo 'make release  build the programs'
 	@echo 'make install  install the programs under PREFIX (default /usr/local), below DESTDIR when given'
@@ -32,6 +33,10 @@ test: setup
 
 check: setup
 	@contrib/check
+
+# Not part of `make test`, which drives the same targets by itself.
+fuzz:
+	@contrib/fuzz $(SECONDS_EACH)
 
 # BENCH='--row ping-pong' measures one group of figures; see `vmwire-bench --help`.
 bench: setup
