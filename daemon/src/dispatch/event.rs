@@ -34,13 +34,21 @@ impl Subscription {
     }
 }
 
-/// The ring out of the events that were kept from before. What cannot be read ends it: the ring has no holes.
+/// The ring out of the events that were kept from before. One that cannot be read, by a daemon that did not write it, is lost
+/// with those before it, for the ring has no holes; its number is not used again, and whoever had not seen it gets GAP.
 pub(super) fn restore(restored: Restored) -> Ring {
     let mut ring = Ring::starting_at(restored.events.first().map_or(1, |(sequence, _)| *sequence));
     for (sequence, encoded) in restored.events {
+        if sequence < ring.next() {
+            continue;
+        }
         match kept(sequence, encoded) {
             Some(event) if sequence == ring.next() => ring.push(event),
-            _ => break,
+            Some(event) => {
+                ring = Ring::starting_at(sequence);
+                ring.push(event);
+            }
+            None => ring = Ring::starting_at(sequence + 1),
         }
     }
     ring
@@ -163,4 +171,34 @@ fn encode_gap(epoch: Fixed<16>, first: u64, last: u64) -> Vec<u8> {
     let outcome = ServerData::Gap(Gap { epoch, first, last }).encode(&mut bytes);
     debug_assert!(outcome.is_ok(), "{outcome:?}");
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(sequence: u64) -> (u64, Bytes) {
+        let event = Event {
+            epoch: Fixed::default(),
+            sequence,
+            time_ns: 1,
+            operation: 0,
+            vm: None,
+            kind: event_kind::VM_UNDEFINED,
+            detail: Opaque::default(),
+        };
+        let mut bytes = Vec::new();
+        ServerData::Event(event).encode(&mut bytes).unwrap();
+        (sequence, Bytes::from(bytes))
+    }
+
+    #[test]
+    fn a_number_is_never_used_again_although_its_event_cannot_be_read() {
+        let unreadable = (4, Bytes::from_static(b"of a daemon to come"));
+        let events = vec![event(2), event(3), unreadable.clone(), event(5), event(6)];
+        let ring = restore(Restored { epoch: [0; 16], events });
+        assert_eq!((ring.first(), ring.newest()), (5, 6));
+        let ring = restore(Restored { epoch: [0; 16], events: vec![event(3), unreadable] });
+        assert_eq!((ring.first(), ring.next()), (5, 5));
+    }
 }

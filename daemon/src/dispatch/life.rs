@@ -214,7 +214,7 @@ impl Dispatch {
         let (id, request) = self.store.operation();
         if let Some(request) = request {
             // The numbers up to the present bound were made durable before; this prepares those behind it.
-            turn.host.file(request);
+            self.reservations.insert(turn.host.file(request));
         }
         self.operations.insert(Operation {
             id,

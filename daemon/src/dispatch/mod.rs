@@ -30,11 +30,11 @@ mod store;
 mod tests;
 mod vm;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::debug;
+use log::{debug, error};
 use mio::Token;
 use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
 use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
@@ -107,6 +107,8 @@ pub struct Dispatch {
     defines: VecDeque<(CallKey, Define)>,
     /// Operations that wait for a file to be written or removed.
     files: HashMap<FileTicket, OperationId>,
+    /// Numbers of operations that are being reserved.
+    reservations: HashSet<FileTicket>,
     ring: Ring,
     clients: Clients,
     calls: Calls,
@@ -153,6 +155,7 @@ impl Dispatch {
             tasks: HashMap::new(),
             defines: VecDeque::new(),
             files: HashMap::new(),
+            reservations: HashSet::new(),
             ring: event::restore(events),
             clients: Clients::default(),
             calls: Calls::default(),
@@ -297,6 +300,13 @@ impl Dispatch {
 
     /// A file request has been answered.
     pub fn handle_file(&mut self, turn: &mut Turn<'_>, ticket: FileTicket, answer: FileAnswer) {
+        if self.reservations.remove(&ticket) {
+            if let FileAnswer::Failed(why) = answer {
+                error!("numbers for operations could not be reserved: {why}");
+                self.store.operation_not_written();
+            }
+            return;
+        }
         match self.files.remove(&ticket) {
             Some(operation) => self.file_answered(turn, operation, answer),
             None => self.driver.handle_file(turn.now, turn.host, ticket, answer),

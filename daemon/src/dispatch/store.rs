@@ -25,6 +25,9 @@ pub trait Store {
     /// The number of a new operation, never given before, and what has to be written so that it stays so.
     fn operation(&mut self) -> (OperationId, Option<FileRequest>);
 
+    /// What had to be written for a number could not be.
+    fn operation_not_written(&mut self);
+
     /// Appends an event to those that the next daemon finds. Called before it is sent to anybody.
     fn append(&mut self, sequence: u64, encoded: &Bytes);
 
@@ -51,6 +54,8 @@ impl Store for MemoryStore {
         self.last += 1;
         (OperationId(self.last), None)
     }
+
+    fn operation_not_written(&mut self) {}
 
     fn append(&mut self, _sequence: u64, _encoded: &Bytes) {}
 

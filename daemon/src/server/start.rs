@@ -69,6 +69,10 @@ impl Store for Forgetful {
         self.memory.operation()
     }
 
+    fn operation_not_written(&mut self) {
+        self.memory.operation_not_written();
+    }
+
     fn append(&mut self, sequence: u64, encoded: &Bytes) {
         self.memory.append(sequence, encoded);
     }

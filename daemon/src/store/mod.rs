@@ -96,6 +96,10 @@ impl Store for FileStore {
         self.operations.take()
     }
 
+    fn operation_not_written(&mut self) {
+        self.operations.not_reserved();
+    }
+
     fn append(&mut self, sequence: u64, encoded: &Bytes) {
         self.events.append(sequence, encoded);
     }

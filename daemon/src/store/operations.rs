@@ -44,11 +44,16 @@ impl OperationNumbers {
     pub(super) fn take(&mut self) -> (OperationId, Option<FileRequest>) {
         let number = self.next;
         self.next += 1;
-        let request = (self.reserved - self.next < BLOCK / 2).then(|| {
+        let request = (self.reserved.saturating_sub(self.next) < BLOCK / 2).then(|| {
             self.reserved += BLOCK;
             FileRequest::Write { path: self.path.clone(), data: self.content(), durable: true }
         });
         (OperationId(number), request)
+    }
+
+    /// The reservation that was asked for last could not be written: it is asked for again with the next number.
+    pub(super) fn not_reserved(&mut self) {
+        self.reserved = self.reserved.saturating_sub(BLOCK);
     }
 
     fn content(&self) -> Vec<u8> {
@@ -90,6 +95,19 @@ mod tests {
                 assert!(on_disk > number, "{number} was given before it was reserved");
             }
         }
+    }
+
+    #[test]
+    fn a_reservation_that_could_not_be_written_is_asked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut numbers = OperationNumbers::open(&dir.path().join("operations")).unwrap();
+        let asked = std::iter::from_fn(|| Some(numbers.take().1)).position(|request| request.is_some()).unwrap();
+        assert_eq!(asked, 500);
+        numbers.not_reserved();
+        let (number, request) = numbers.take();
+        assert_eq!(number, OperationId(502));
+        let Some(FileRequest::Write { data, .. }) = request else { panic!() };
+        assert_eq!(data, b"2001\n");
     }
 
     #[test]

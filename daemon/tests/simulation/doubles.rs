@@ -40,6 +40,8 @@ impl Store for NotingStore {
         (OperationId(self.last), (self.last.is_multiple_of(16)).then_some(bound))
     }
 
+    fn operation_not_written(&mut self) {}
+
     fn append(&mut self, sequence: u64, encoded: &Bytes) {
         self.truth.borrow_mut().happened(sequence, encoded);
     }
