@@ -144,7 +144,7 @@ impl Dispatch {
         let session = &client.session;
         Some(ConnectionInfo {
             id: id.number,
-            transport: Text::clipped(client.transport),
+            transport: Text::constant(client.transport),
             identity: session.peer().identity.clone(),
             role: session.peer().role,
             name: Text::clipped(session.client_name()),

@@ -37,8 +37,9 @@ pub(super) fn forward(forward: &Forward) -> String {
     format!("{}:{}:{}/{protocol}", forward.address, forward.host_port, forward.guest_port)
 }
 
-/// What of a virtual machine its readers and writers do not change.
-pub(super) fn vm_info(vm: &Vm) -> VmInfo {
+/// A virtual machine, with who writes to its console and how many read it.
+#[inline]
+pub(super) fn vm_info(vm: &Vm, console_writer: Text<256>, console_readers: u32) -> VmInfo {
     let definition: &Definition = &vm.definition;
     VmInfo {
         uuid: uuid(vm.id),
@@ -51,22 +52,22 @@ pub(super) fn vm_info(vm: &Vm) -> VmInfo {
         autostart: definition.autostart,
         memory_bytes: definition.memory_bytes,
         cpus: definition.cpu.count,
-        machine: Text::clipped(machine(definition.machine)),
-        accelerator: Text::clipped(vm.accelerator),
+        machine: Text::constant(machine(definition.machine)),
+        accelerator: Text::constant(vm.accelerator),
         pid: vm.pid,
         monitor: is_up(vm) && vm.monitor,
         operation: vm.current.map_or(0, |operation| operation.0),
         operations_waiting: u32::try_from(vm.waiting.len()).unwrap_or(u32::MAX),
-        console_writer: Text::default(),
-        console_readers: 0,
+        console_writer,
+        console_readers,
         console_offset: vm.console.end(),
         disks: List::clipped(definition.disks.iter().map(|disk| VmDisk {
             path: Text::clipped(&disk.path.to_string_lossy()),
-            format: Text::clipped(match disk.format {
+            format: Text::constant(match disk.format {
                 DiskFormat::Qcow2 => "qcow2",
                 DiskFormat::Raw => "raw",
             }),
-            bus: Text::clipped(match disk.bus {
+            bus: Text::constant(match disk.bus {
                 DiskBus::Virtio => "virtio",
                 DiskBus::Scsi => "scsi",
             }),

@@ -209,18 +209,20 @@ impl Dispatch {
 
     /// Carries out a call.
     fn call(&mut self, turn: &mut Turn<'_>, id: ConnectionId, call: Call) {
-        let Call { ticket, procedure, deadline, data } = call;
         self.calls_taken += 1;
-        let key = CallKey { connection: id, serial: ticket.serial() };
-        debug!("connection {}: call {} {}", id.number, key.serial, procedure.name);
-        match self.carry_out(turn, key, data) {
-            Ok(Reply::Later(subject)) => self.calls.insert(key, ticket, subject, deadline),
-            outcome => {
-                let Some(client) = self.clients.get_mut(id) else { return };
-                match outcome {
-                    Ok(Reply::Now(answer)) => client.session.answer(ticket, &answer),
-                    Err(failure) => client.session.fail(ticket, failure),
-                    Ok(Reply::Later(_)) => {}
+        let key = CallKey { connection: id, serial: call.ticket.serial() };
+        debug!("connection {}: call {} {}", id.number, key.serial, call.procedure.name);
+        // Calls and answers are large, and moving them from place to place is a good part of what a call costs.
+        match self.carry_out(turn, key, call.data) {
+            Ok(Reply::Later(subject)) => self.calls.insert(key, call.ticket, subject, call.deadline),
+            Ok(Reply::Now(ref answer)) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.session.answer(call.ticket, answer);
+                }
+            }
+            Err(failure) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.session.fail(call.ticket, failure);
                 }
             }
         }
@@ -242,7 +244,7 @@ impl Dispatch {
             ClientData::OperationShow(call) => now(ServerData::OperationShow(self.operation_show(call.id)?)),
             ClientData::OperationWait(call) => self.operation_wait(call.id),
             ClientData::VmNames(call) => now(ServerData::VmNames(self.vm_names(&call))),
-            ClientData::VmShow(call) => now(ServerData::VmShow(self.vm_show(&call.vm)?)),
+            ClientData::VmShow(call) => self.vm_show(&call.vm),
             ClientData::VmDefinition(call) => now(ServerData::VmDefinition(self.vm_definition(&call.vm)?)),
             ClientData::VmDefine(call) => self.vm_define(key, call),
             ClientData::VmUndefine(call) => self.wish(turn, key, &call.vm, Task::Undefine),

@@ -16,12 +16,14 @@ impl Dispatch {
         self.vms.find(text).ok_or_else(|| no_vm(text))
     }
 
-    pub(super) fn vm_show(&self, text: &str) -> Result<VmShowAnswer, Failure> {
+    pub(super) fn vm_show(&self, text: &str) -> Outcome {
         let vm = self.find(text)?;
-        let mut info = convert::vm_info(vm);
-        info.console_writer = Text::clipped(&self.console_writer_identity(vm.id));
-        info.console_readers = self.consoles.readers(vm.id);
-        Ok(VmShowAnswer { cursor: self.cursor(), vm: info })
+        let writer = Text::clipped(&self.console_writer_identity(vm.id));
+        let readers = self.consoles.readers(vm.id);
+        Ok(Reply::Now(ServerData::VmShow(VmShowAnswer {
+            cursor: self.cursor(),
+            vm: convert::vm_info(vm, writer, readers),
+        })))
     }
 
     pub(super) fn vm_definition(&self, text: &str) -> Result<VmDefinitionAnswer, Failure> {

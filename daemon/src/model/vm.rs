@@ -1,6 +1,6 @@
 //! Virtual machines as the daemon knows them, by name and by identity.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -63,10 +63,12 @@ impl Vm {
 
 /// All virtual machines.
 ///
+/// Both are trees: identities may be chosen by users, so that a hash would have to be a slow one.
+///
 /// Invariant: `by_name` holds exactly one entry per virtual machine, under its definition's name.
 #[derive(Debug, Default)]
 pub struct Vms {
-    by_id: HashMap<VmId, Vm>,
+    by_id: BTreeMap<VmId, Vm>,
     by_name: BTreeMap<VmName, VmId>,
 }
 
@@ -130,7 +132,7 @@ impl Vms {
         self.by_id.is_empty()
     }
 
-    /// All, in no order.
+    /// All, in the order of their identities.
     pub fn iter(&self) -> impl Iterator<Item = &Vm> {
         self.by_id.values()
     }

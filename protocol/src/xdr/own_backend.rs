@@ -91,8 +91,13 @@ impl Serializer for Writer<'_> {
 
     fn serialize_bytes(mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.length(bytes.len())?;
-        self.out.extend_from_slice(bytes);
-        self.out.extend_from_slice(&[0; 3][..padded(bytes.len()) - bytes.len()]);
+        if !bytes.is_empty() {
+            self.out.extend_from_slice(bytes);
+            let end = self.out.len() - bytes.len() + padded(bytes.len());
+            // A whole word is one store; as many zeros as it takes would be a call each time.
+            self.out.extend_from_slice(&[0; 4]);
+            self.out.truncate(end);
+        }
         Ok(())
     }
 

@@ -1,6 +1,10 @@
 //! Strings with a bound.
 
-use std::{borrow::Borrow, fmt, ops::Deref};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    ops::Deref,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,7 +16,7 @@ use super::{
 
 /// UTF-8 of at most `MAX` bytes and without U+0000.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text<const MAX: usize>(String);
+pub struct Text<const MAX: usize>(Cow<'static, str>);
 
 impl<const MAX: usize> Text<MAX> {
     /// Takes `text` if it fits.
@@ -21,18 +25,23 @@ impl<const MAX: usize> Text<MAX> {
         if text.len() > MAX {
             return Err(TooLong { length: text.len(), max: MAX }.into());
         }
-        if text.as_bytes().contains(&0) {
+        if has_nul(&text) {
             return Err(NotText::Nul);
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 
     /// As much of `text` as fits, cut between two characters, without U+0000: for what is said to people.
     pub fn clipped(text: &str) -> Self {
-        if text.as_bytes().contains(&0) {
+        if has_nul(text) {
             return Self::clipped(&text.replace('\0', ""));
         }
-        Self(text[..text.floor_char_boundary(MAX)].to_owned())
+        Self(Cow::Owned(text[..text.floor_char_boundary(MAX)].to_owned()))
+    }
+
+    /// What is known when the program is built, clipped as by [`Text::clipped`], without an allocation.
+    pub fn constant(text: &'static str) -> Self {
+        if has_nul(text) { Self::clipped(text) } else { Self(Cow::Borrowed(&text[..text.floor_char_boundary(MAX)])) }
     }
 
     /// The text.
@@ -42,8 +51,13 @@ impl<const MAX: usize> Text<MAX> {
 
     /// The text, without its bound.
     pub fn into_string(self) -> String {
-        self.0
+        self.0.into_owned()
     }
+}
+
+/// Looks at all bytes at once where the processor can: a search that may end early looks at one after the other.
+fn has_nul(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | (byte == 0))
 }
 
 impl<const MAX: usize> Wire for Text<MAX> {
@@ -51,7 +65,7 @@ impl<const MAX: usize> Wire for Text<MAX> {
 
     fn sample(sampler: &mut Sampler) -> Self {
         let length = sampler.length(MAX, 1);
-        Self(sampler.text(length))
+        Self(sampler.text(length).into())
     }
 }
 
@@ -65,10 +79,10 @@ impl<const MAX: usize> Serialize for Text<MAX> {
 impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::from_utf8(read(deserializer, MAX)?).map_err(|_| DecodeError::Utf8.refuse())?;
-        if text.as_bytes().contains(&0) {
+        if has_nul(&text) {
             return Err(DecodeError::Nul.refuse());
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 }
 
@@ -134,6 +148,6 @@ impl<const MAX: usize> TryFrom<&str> for Text<MAX> {
 
 impl<const MAX: usize> From<Text<MAX>> for String {
     fn from(text: Text<MAX>) -> Self {
-        text.0
+        text.into_string()
     }
 }

@@ -17,6 +17,8 @@ fn clipped_text_ends_between_two_characters_and_lacks_nul() {
     assert_eq!(Text::<4>::clipped("\0a\0b\0"), "ab");
     assert_eq!(Text::<3>::clipped("🦀"), "");
     assert_eq!(Text::<0>::clipped("a"), "");
+    assert_eq!(Text::<3>::constant("\0a\0bü"), "ab");
+    assert_eq!(Text::<3>::constant("abü"), "ab");
 }
 
 #[test]
