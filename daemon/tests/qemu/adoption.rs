@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, test_kill_process};
 use vmwire_daemon::driver::{Action, Driver, DriverErrorKind};
 use vmwire_daemon::model::{StateReason, VmState};
 
 use crate::guest;
-use crate::stage::{Stage, VM, has_qemu};
+use crate::stage::{PATIENCE, Stage, VM, has_qemu};
 
 fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
@@ -93,8 +94,9 @@ fn a_start_waits_until_the_files_of_a_former_run_are_removed() {
         stage.driver.detach(&mut stage.host);
         kill_process(pid(number), Signal::KILL).unwrap();
         // Nobody waits for it: a process that has ended and is not noticed is gone all the same.
-        let ended = format!("/proc/{number}/stat");
-        stage.until("its end", |_| fs::read_to_string(&ended).is_ok_and(|stat| stat.contains(") Z ")));
+        let pidfd = pidfd_open(pid(number), PidfdFlags::empty()).unwrap();
+        let patience = Timespec::try_from(PATIENCE).unwrap();
+        assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)), Ok(1));
         stage.restart();
         assert_ne!(stage.state_now(), VmState::Lost);
         let start = stage.begin(Action::Start { definition: Stage::definition(""), paused: false });

@@ -95,6 +95,16 @@ fn kvm_is_refused_where_it_is_not_to_be_used() {
 }
 
 #[test]
+fn emulation_can_be_forced_whatever_a_definition_says() {
+    if !has_qemu("emulation_can_be_forced_whatever_a_definition_says") {
+        return;
+    }
+    let mut stage = Stage::new();
+    stage.start("accel = 'kvm'\n").unwrap();
+    assert_eq!(stage.process.as_ref().unwrap().accelerator, "tcg");
+}
+
+#[test]
 fn a_definition_for_the_test_driver_is_refused() {
     let stage = Stage::new();
     let definition = Definition::parse("name = 'a'\nmemory = '16 MiB'\n[test]\ndeaf = true\n").unwrap();
@@ -108,12 +118,14 @@ fn a_stop_overtakes_a_start_wherever_it_is() {
     if !has_qemu("a_stop_overtakes_a_start_wherever_it_is") {
         return;
     }
-    // After so many reports of the start: none, `Starting`, the process.
-    for reports in 0..=2 {
+    // While it waits for the probe; then after so many reports of it: none, `Starting`, the process.
+    for reports in [None, Some(0), Some(1), Some(2)] {
         let mut stage = Stage::new();
-        stage.until("the probe", |stage| !stage.driver.capabilities().hypervisor.is_empty());
+        if reports.is_some() {
+            stage.until("the probe", |stage| !stage.driver.capabilities().hypervisor.is_empty());
+        }
         let start = stage.begin(Action::Start { definition: Stage::definition(""), paused: false });
-        stage.until("the start to get so far", |stage| stage.told.len() >= reports);
+        stage.until("the start to get so far", |stage| stage.told.len() >= reports.unwrap_or(0));
         stage.act(Action::Stop).unwrap();
         assert_eq!(stage.result(start).unwrap_err().kind, DriverErrorKind::Superseded);
         assert_eq!(stage.state, VmState::Stopped);

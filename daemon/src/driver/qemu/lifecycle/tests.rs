@@ -324,6 +324,8 @@ fn a_guest_that_powers_off_and_one_whose_qemu_dies_are_told_apart() {
 
     let mut stage = Stage::running();
     stage.event("SHUTDOWN", json!({"guest": false, "reason": "host-signal"}));
+    assert_eq!(stage.event("STOP", Value::Null), ["send query-status"]);
+    stage.reply(json!({"status": "shutdown"}));
     stage.exit(status(0, "terminating on signal 15 from pid 3"));
     assert_eq!(
         stage.cleaned()[0],

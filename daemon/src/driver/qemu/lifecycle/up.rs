@@ -62,9 +62,11 @@ impl Lifecycle {
             "io-error" => (VmState::Paused, hypervisor, "a disk failed"),
             "watchdog" => (VmState::Paused, hypervisor, "the guest's watchdog ran out"),
             "internal-error" => (VmState::Crashed, hypervisor, "QEMU found an error in itself"),
-            // The guest powered off while QEMU was told to stand after that, and whoever told it is gone.
+            // QEMU is going, and has said why; or the guest powered off while QEMU was told to stand after that, and
+            // whoever told it is gone.
             "shutdown" => {
-                self.shutdown = Some(ShutdownCause { by_guest: true, reason: "guest-shutdown".to_owned() });
+                let unseen = || ShutdownCause { by_guest: true, reason: "guest-shutdown".to_owned() };
+                self.shutdown.get_or_insert_with(unseen);
                 self.send(Command::Quit);
                 return;
             }
