@@ -4,7 +4,7 @@ use log::{info, warn};
 use vmwire_protocol::limits::TOTAL_BYTES_MAX;
 use vmwire_protocol::message::{ConnectionInfo, ConnectionListAnswer, Failure, ListCall, ServerData, code, role};
 use vmwire_protocol::session::{Peer, ServerSession};
-use vmwire_protocol::xdr::Text;
+use vmwire_protocol::xdr::{Text, Wire};
 
 use super::client::{Arrival, ConnectionId, Refusal};
 use super::convert::count;
@@ -135,7 +135,7 @@ impl Dispatch {
         let after = page::number_after(&call.after)?;
         let ids = self.clients.ids().into_iter().filter(|id| id.number > after);
         let rows = ids.filter_map(|id| self.connection_info(own, id));
-        let (rows, next) = page::rows(rows, call.rows_max, |row| row.id.to_string());
+        let (rows, next) = page::rows(rows, call.rows_max, |row| row.id.to_string(), |_| ConnectionInfo::BYTES_MAX);
         Ok(ConnectionListAnswer { rows, next })
     }
 

@@ -3,7 +3,7 @@
 use vmwire_protocol::message::{
     Failure, ListCall, VmCell, VmFilter, VmListAnswer, VmListCall, VmNamesAnswer, VmRow, code, vm_field,
 };
-use vmwire_protocol::xdr::{List, Text};
+use vmwire_protocol::xdr::{List, Text, Wire};
 
 use super::page;
 use super::refusal::invalid;
@@ -13,7 +13,7 @@ use crate::model::Vm;
 impl Dispatch {
     pub(super) fn vm_names(&self, call: &ListCall) -> VmNamesAnswer {
         let names = self.vms.after(&call.after).map(|vm| Text::clipped(vm.name().as_str()));
-        let (names, next) = page::rows(names, call.rows_max, ToString::to_string);
+        let (names, next) = page::rows(names, call.rows_max, ToString::to_string, |_| Text::<64>::BYTES_MAX);
         VmNamesAnswer { cursor: self.cursor(), names, next }
     }
 
@@ -32,7 +32,8 @@ impl Dispatch {
             .after(&call.after)
             .filter(|vm| call.filters.iter().all(|filter| filter.holds(&cell(vm, filter.field))));
         let rows = chosen.map(|vm| (vm.name().as_str(), row(vm, &call.fields)));
-        let (rows, next) = page::rows::<_, 4096>(rows, call.rows_max, |(name, _)| (*name).to_owned());
+        let (rows, next) =
+            page::rows::<_, 4096>(rows, call.rows_max, |(name, _)| (*name).to_owned(), |(_, row)| bytes(row));
         let rows = List::clipped(rows.into_iter().map(|(_, row)| row));
         Ok(VmListAnswer { cursor: self.cursor(), rows, next })
     }
@@ -79,6 +80,38 @@ fn cell(vm: &Vm, field: u32) -> VmCell {
     }
 }
 
+/// What a row takes on the wire, or a little more.
+fn bytes(row: &VmRow) -> usize {
+    let text = |text: &Text<1024>| text.len() + 8;
+    let cell = |cell: &VmCell| match cell {
+        VmCell::Absent => 4,
+        VmCell::Number(_) => 12,
+        VmCell::Text(value) => 4 + text(value),
+        VmCell::Items(items) => 8 + items.iter().map(text).sum::<usize>(),
+    };
+    4 + row.cells.iter().map(cell).sum::<usize>()
+}
+
 fn items(items: impl Iterator<Item = String>) -> VmCell {
     VmCell::Items(List::clipped(items.map(|item| Text::clipped(&item))))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use vmwire_protocol::xdr::{self, Sampler};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_row_takes_no_more_than_it_is_counted_with(seed: u64) {
+            let row: VmRow = Sampler::new(seed).value();
+            let mut encoded = Vec::new();
+            xdr::encode(&mut encoded, &row).unwrap();
+            prop_assert!((encoded.len()..=2 * encoded.len()).contains(&bytes(&row)), "{}", bytes(&row));
+        }
+    }
 }

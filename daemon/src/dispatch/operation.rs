@@ -2,6 +2,8 @@
 
 use vmwire_protocol::message::{Failure, OperationInfo, OperationListAnswer, OperationListCall, ServerData};
 
+use vmwire_protocol::xdr::{self, Wire};
+
 use super::calls::Subject;
 use super::convert;
 use super::page;
@@ -17,7 +19,15 @@ impl Dispatch {
             let (id, name) = &operation.vm;
             call.vm.is_empty() || call.vm == name.as_str() || call.vm == id.to_string().as_str()
         });
-        let (rows, next) = page::rows(chosen.map(convert::operation), call.rows_max, |row| row.id.to_string());
+        // Only a failure is long, and few operations have one.
+        let bytes = |row: &OperationInfo| {
+            let mut failure = Vec::new();
+            let encoded = row.failure.as_ref().map_or(Ok(()), |value| xdr::encode(&mut failure, value));
+            debug_assert!(encoded.is_ok(), "{encoded:?}");
+            OperationInfo::BYTES_MAX - Failure::BYTES_MAX + failure.len()
+        };
+        let rows = chosen.map(convert::operation);
+        let (rows, next) = page::rows(rows, call.rows_max, |row| row.id.to_string(), bytes);
         Ok(OperationListAnswer { rows, next })
     }
 
