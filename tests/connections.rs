@@ -1,7 +1,7 @@
 //! Connections: who is there, showing them out, and how many there may be.
 
 use serde_json::json;
-use vmwire_protocol::message::code;
+use vmwire_protocol::message::{ClientData, ServerData, code};
 
 use crate::harness::{Setup, eventually};
 
@@ -52,16 +52,30 @@ fn admins_are_limited_by_descriptors_alone() {
 }
 
 #[test]
-fn without_a_descriptor_left_newcomers_wait_and_are_served_when_one_is_free() {
+fn without_a_descriptor_left_a_newcomer_is_told_and_others_are_served_when_one_is_free() {
     let setup = Setup::test();
     let daemon = setup.start_with("ulimit -n 40");
-    let mut first: Vec<_> = (0..60).map(|_| daemon.raw()).collect();
-    let mut waiting = first.split_off(59);
-    first[0].ping();
-    first.truncate(10);
-    waiting[0].ping();
-    for other in &mut first {
+    let mut crowd: Vec<_> = (0..60).map(|_| daemon.raw()).collect();
+    let told = crowd.iter_mut().find_map(|one| {
+        let serial = one.call(&ClientData::Ping);
+        match one.receive() {
+            Some((0, ServerData::Failure(failure))) => Some(failure),
+            answer => {
+                assert_eq!(answer, Some((serial, ServerData::Ping)));
+                None
+            }
+        }
+    });
+    let told = told.expect("somebody is turned away");
+    assert_eq!((told.code, told.retry_after_ms > 0), (code::OVERLOADED, true), "{told:?}");
+    crowd.truncate(10);
+    for other in &mut crowd {
         other.ping();
     }
-    assert!(daemon.log().contains("the last descriptor"), "{}", daemon.log());
+    eventually("a newcomer is served", || {
+        let mut newcomer = daemon.raw();
+        newcomer.call(&ClientData::Ping);
+        matches!(newcomer.receive(), Some((_, ServerData::Ping))).then_some(())
+    });
+    assert!(daemon.log().contains("no descriptor is left"), "{}", daemon.log());
 }
