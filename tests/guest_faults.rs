@@ -73,6 +73,7 @@ fn plays_a_monitor_that_says_nonsense() {
         return;
     }
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    listener.set_nonblocking(false).unwrap();
     // Whatever becomes of the story, this ends.
     for _ in 0..100 {
         let (mut peer, _) = listener.accept().unwrap();

@@ -43,6 +43,7 @@ fn is_alive(pid: u32) -> bool {
 fn plays_a_part() {
     let Ok(part) = std::env::var("FAKE_QEMU") else { return };
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    listener.set_nonblocking(false).unwrap();
     // Whatever becomes of the test, this ends.
     let mut connections = 0;
     while connections < 100 {

@@ -343,8 +343,11 @@ impl Guest {
         let Some((definition, accelerator)) = self.launch.clone() else {
             return Err(failed("there is nothing to launch", io::ErrorKind::NotFound.into()));
         };
+        // QEMU looks at its listeners from two threads, both of which may see the connection that waits; whoever comes
+        // second would wait in accept for ever, and with it the main loop.
         let bind = |path: &Path| {
-            UnixListener::bind(path).map_err(|error| failed(&format!("{} cannot be bound", path.display()), error))
+            let listener = UnixListener::bind(path).and_then(|l| l.set_nonblocking(true).map(|()| l));
+            listener.map_err(|error| failed(&format!("{} cannot be bound", path.display()), error))
         };
         let mut listeners = vec![bind(&self.paths.monitor())?];
         if self.has_console {
