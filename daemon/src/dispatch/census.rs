@@ -44,6 +44,8 @@ pub struct ConnectionCensus {
     pub streams_open: usize,
     /// Streams that have a console behind them.
     pub streams_served: usize,
+    /// Whether it is shown events.
+    pub subscribed: bool,
     /// Bytes that were not written yet.
     pub unsent_bytes: usize,
 }
@@ -82,6 +84,7 @@ impl Dispatch {
                 calls_waiting: self.calls.of_connection(id).len(),
                 streams_open: usize::try_from(client.session.streams_open()).unwrap_or(usize::MAX),
                 streams_served: client.streams.numbers().len(),
+                subscribed: client.subscription.is_some(),
                 unsent_bytes: client.session.unsent_bytes(),
             })
         });

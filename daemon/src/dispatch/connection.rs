@@ -86,7 +86,7 @@ impl Dispatch {
 
     /// Lets go of what is done on behalf of a connection.
     fn release(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
-        self.subscribers.remove(&id);
+        self.unsubscribe(id);
         self.halves.cancel(id);
         for key in self.calls.of_connection(id) {
             self.calls.take(key);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
     CancelCall, ClientData, Failure, HelloCall, Procedure, ServerData, SubscribeCall, VmCall, code, console_mode,
+    operation_state,
 };
 use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
 use vmwire_protocol::xdr::{List, Text};
@@ -413,10 +414,18 @@ impl Connection {
                 Some(why) => wrong(&why),
             },
             Err(failure) => {
-                let operation = failure.details.iter().find(|detail| detail.key == "operation");
-                let operation = operation.and_then(|detail| detail.value.parse().ok());
-                if failure.code != code::BUSY && operation.is_some_and(|id: u64| !truth.operations.contains_key(&id)) {
-                    return wrong("its operation was never heard of");
+                let fact = |key: &str| failure.details.iter().find(|detail| detail.key == key);
+                let operation = fact("operation").and_then(|detail| detail.value.parse::<u64>().ok());
+                if let Some(id) = operation.filter(|_| failure.code != code::BUSY) {
+                    let begun = fact("begun").map(|detail| detail.value.as_str());
+                    match (truth.operations.get(&id).map(|operation| operation.state), begun) {
+                        (None, _) => return wrong("its operation was never heard of"),
+                        (Some(operation_state::DROPPED), Some("yes")) => return wrong("it was dropped"),
+                        (Some(state), Some("no")) if state != operation_state::DROPPED => {
+                            return wrong("it was not dropped");
+                        }
+                        _ => {}
+                    }
                 }
                 let shutdown = matches!(asked.data, ClientData::VmShutdown(_) | ClientData::OperationWait(_));
                 let elapsed = truth.now.monotonic.saturating_duration_since(asked.at);
@@ -450,7 +459,7 @@ impl Connection {
     ) -> Result<Option<String>, String> {
         let done = |id: u64, number: u32| match truth.operations.get(&id) {
             _ if id == 0 => None,
-            Some((procedure, 3)) if *procedure == number => None,
+            Some(operation) if (operation.procedure, operation.state) == (number, operation_state::DONE) => None,
             other => Some(format!("operation {id} is {other:?}")),
         };
         Ok(match (&asked.data, data) {
@@ -495,7 +504,11 @@ impl Connection {
                 let same = answer.names.iter().map(Text::as_str).eq(names.iter().map(String::as_str));
                 (!same).then(|| format!("the names as of the cursor are {names:?}"))
             }
-            (_, ServerData::VmDefine(answer)) => done(answer.operation, data.number()),
+            (ClientData::VmDefine(call), ServerData::VmDefine(answer)) => {
+                let replaced = truth.operations.get(&answer.operation).is_some_and(|operation| operation.replaced);
+                let unasked = replaced && !call.replace;
+                done(answer.operation, data.number()).or(unasked.then(|| "it was not to replace".to_owned()))
+            }
             (
                 _,
                 ServerData::VmUndefine(answer)
@@ -520,6 +533,26 @@ impl Connection {
 
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
+    }
+
+    /// Nothing is waited for that has come true already.
+    pub(crate) fn settled(&self, truth: &Truth) -> Result<(), String> {
+        for (serial, asked) in &self.asked {
+            let lags = match &asked.data {
+                ClientData::VmWait(call) => {
+                    let state = truth.find(&call.vm).and_then(|vm| truth.state(vm));
+                    state.is_none_or(|state| call.states.contains(&state))
+                }
+                ClientData::OperationWait(call) => {
+                    truth.operations.get(&call.id).is_none_or(|operation| operation.state >= operation_state::DONE)
+                }
+                data => data.number() < 0x100,
+            };
+            if lags {
+                return Err(format!("call {serial} waits for what has come true: {:?}", asked.data));
+            }
+        }
+        Ok(())
     }
 
     /// All that will ever come has come.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
-    Event, EventOperation, EventVmState, ServerData, event_kind, operation_state, vm_state,
+    Event, EventOperation, EventVmDefined, EventVmState, ServerData, event_kind, operation_state, vm_state,
 };
 use vmwire_protocol::xdr;
 
@@ -38,13 +38,22 @@ pub(crate) struct Truth {
     defined: BTreeMap<VmId, String>,
     /// The states of each virtual machine, each with the event that told it.
     states: BTreeMap<VmId, Vec<(u64, u32)>>,
-    /// Procedure and state of each operation.
-    pub(crate) operations: BTreeMap<u64, (u32, u32)>,
+    pub(crate) operations: BTreeMap<u64, Operation>,
     consoles: BTreeMap<VmId, Console>,
     /// How often each was undefined: one that is defined again has a new console.
     undefined: BTreeMap<VmId, u64>,
     /// What the doubles saw that must not be.
     pub(crate) wrong: Vec<String>,
+}
+
+/// What events told of an operation.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) procedure: u32,
+    pub(crate) state: u32,
+    pub(crate) vm: Option<VmId>,
+    /// It put a definition in the place of another.
+    pub(crate) replaced: bool,
 }
 
 /// What a guest said and was told.
@@ -118,6 +127,10 @@ impl Truth {
                 states.push((event.sequence, detail.state));
             }
             (event_kind::VM_DEFINED, Some(vm)) => {
+                let detail: EventVmDefined = xdr::decode(&event.detail).map_err(|error| error.to_string())?;
+                if let Some(operation) = self.operations.get_mut(&event.operation) {
+                    operation.replaced = detail.replaced;
+                }
                 let states = self.states.entry(vm).or_default();
                 if states.last().is_none_or(|(_, state)| *state == 0) {
                     states.push((event.sequence, vm_state::STOPPED));
@@ -131,8 +144,11 @@ impl Truth {
             (event_kind::OPERATION, _) => {
                 use operation_state::{DONE, DROPPED, FAILED, QUEUED, RUNNING};
                 let detail: EventOperation = xdr::decode(&event.detail).map_err(|error| error.to_string())?;
-                let before = self.operations.insert(event.operation, (detail.procedure, detail.state));
-                match (before.map(|(_, state)| state), detail.state) {
+                let before = self.operations.get(&event.operation).map(|operation| operation.state);
+                let (procedure, state) = (detail.procedure, detail.state);
+                let fresh = Operation { procedure, state, vm, replaced: false };
+                self.operations.entry(event.operation).or_insert(fresh).state = state;
+                match (before, state) {
                     (None, QUEUED | RUNNING)
                     | (Some(QUEUED), RUNNING | DROPPED | DONE)
                     | (Some(RUNNING), DONE | FAILED) => {}
@@ -172,6 +188,24 @@ impl Truth {
 
     pub(crate) fn state(&self, vm: VmId) -> Option<u32> {
         self.state_as_of(vm, u64::MAX)
+    }
+
+    /// The virtual machine that a name or uuid means now.
+    pub(crate) fn find(&self, text: &str) -> Option<VmId> {
+        let mut names = self.names_as_of(u64::MAX - 1).into_iter();
+        names.find(|(vm, name)| name == text || vm.to_string() == text).map(|(vm, _)| vm)
+    }
+
+    /// Nothing is under way that has come true already.
+    pub(crate) fn settled(&self) -> Result<(), String> {
+        let lags = |operation: &Operation| {
+            let down = operation.vm.and_then(|vm| self.state(vm)) == Some(vm_state::STOPPED);
+            operation.procedure == 0x111 && operation.state == operation_state::RUNNING && down
+        };
+        match self.operations.iter().find(|(_, operation)| lags(operation)) {
+            None => Ok(()),
+            Some((id, operation)) => Err(format!("operation {id} waits for what has come true: {operation:?}")),
+        }
     }
 
     /// Who is defined as of an event, and by what name.

@@ -12,7 +12,7 @@ use vmwire_daemon::dispatch::{Arrival, DaemonFacts, Dispatch, HostFacts, Parts, 
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, VmId};
 use vmwire_protocol::limits::{TOTAL_BYTES_MAX, UNSENT_BYTES_HIGH};
-use vmwire_protocol::message::{Event, ServerData, code, event_kind, role};
+use vmwire_protocol::message::{Event, ServerData, code, event_kind, operation_state, role};
 use vmwire_protocol::session::{Peer, ServerConfig};
 use vmwire_protocol::xdr::{Opaque, Text};
 
@@ -337,6 +337,16 @@ impl World {
         if (census.calls, census.deadlines) != (waiting, waiting) {
             return Err(format!("calls without a connection or a deadline: {census:?}"));
         }
+        let subscribed = census.connections.iter().filter(|connection| connection.subscribed).count();
+        let served: usize = census.connections.iter().map(|connection| connection.streams_served).sum();
+        if (census.subscribers, census.console_readers) != (subscribed, served)
+            || census.console_writers > served
+            || census.graces > census.operations
+            || census.files > census.operations
+            || census.halves > census.connections.len()
+        {
+            return Err(format!("the books do not agree: {census:?}"));
+        }
         Ok(())
     }
 
@@ -350,9 +360,9 @@ impl World {
             let Some(connection) = &mut client.connection else { continue };
             connection.complete(client.number, &truth).map_err(|why| format!("client {}: {why}", client.number))?;
         }
-        for (id, (procedure, state)) in &truth.operations {
-            if *state < 3 {
-                return Err(format!("operation {id} ({procedure:#x}) never ended: {state}"));
+        for (id, operation) in &truth.operations {
+            if operation.state < operation_state::DONE {
+                return Err(format!("operation {id} never ended: {operation:?}"));
             }
         }
         drop(truth);
@@ -414,6 +424,13 @@ impl World {
             if moved {
                 continue;
             }
+            let truth = self.truth.borrow();
+            truth.settled()?;
+            for client in &self.clients {
+                let connection = client.connection.as_ref().filter(|connection| connection.told.is_none());
+                connection.map_or(Ok(()), |connection| connection.settled(&truth))?;
+            }
+            drop(truth);
             let Some(at) = self.next_timeout() else { return Ok(()) };
             self.advance(at.saturating_duration_since(self.now()));
         }
