@@ -16,6 +16,13 @@ pub struct ConnectionId {
     slot: usize,
 }
 
+impl ConnectionId {
+    /// Where it stands among those who are there now. When it is gone, another may stand there.
+    pub fn place(self) -> usize {
+        self.slot
+    }
+}
+
 /// Someone at the door.
 #[derive(Debug, Clone)]
 pub struct Arrival {

@@ -1,7 +1,6 @@
 //! Deadlines in order: a set of keys, each with the moment it is due. Pure; nobody's clock is read here.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Keys with deadlines. One key has at most one deadline; setting it again moves it.
@@ -10,13 +9,13 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Timers<K> {
     by_time: BTreeSet<(Instant, K)>,
-    by_key: HashMap<K, Instant>,
+    by_key: BTreeMap<K, Instant>,
 }
 
-impl<K: Copy + Ord + Hash> Timers<K> {
+impl<K: Copy + Ord> Timers<K> {
     /// No deadlines.
     pub fn new() -> Self {
-        Self { by_time: BTreeSet::new(), by_key: HashMap::new() }
+        Self { by_time: BTreeSet::new(), by_key: BTreeMap::new() }
     }
 
     /// Sets or moves the deadline of `key`.
@@ -61,7 +60,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     }
 }
 
-impl<K: Copy + Ord + Hash> Default for Timers<K> {
+impl<K: Copy + Ord> Default for Timers<K> {
     fn default() -> Self {
         Self::new()
     }

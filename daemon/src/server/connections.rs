@@ -1,6 +1,5 @@
 //! The sockets of all connections, by the identity that the core gave them, and the end of each.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use mio::Token;
@@ -12,9 +11,12 @@ use crate::dispatch::{ConnectionId, Dispatch, Turn};
 use crate::event_loop::{Readiness, Timers};
 
 /// Connections, and what they share.
+///
+/// Invariant: a connection stands at the place of its identity; `count` is how many there are.
 #[derive(Debug)]
 pub(super) struct Connections {
-    all: HashMap<ConnectionId, Watched>,
+    places: Vec<Option<Watched>>,
+    count: usize,
     buffers: Buffers,
     /// When a connection is dropped although its peer does nothing.
     timers: Timers<ConnectionId>,
@@ -24,6 +26,7 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Watched {
+    id: ConnectionId,
     connection: Connection<UnixStream>,
     token: Token,
     over: bool,
@@ -31,7 +34,7 @@ struct Watched {
 
 impl Connections {
     pub(super) fn new() -> Self {
-        Self { all: HashMap::new(), buffers: Buffers::new(), timers: Timers::new(), over: Vec::new() }
+        Self { places: Vec::new(), count: 0, buffers: Buffers::new(), timers: Timers::new(), over: Vec::new() }
     }
 
     /// Takes up a socket that the core has accepted as `id`.
@@ -39,7 +42,13 @@ impl Connections {
         let mut connection = Connection::new(stream, id);
         match readiness.watch(connection.socket_mut(), Who::Connection(id)) {
             Ok(token) => {
-                self.all.insert(id, Watched { connection, token, over: false });
+                let place = id.place();
+                if self.places.len() <= place {
+                    self.places.resize_with(place + 1, || None);
+                }
+                let former = self.places[place].replace(Watched { id, connection, token, over: false });
+                debug_assert!(former.is_none(), "the core gave a place away that was taken");
+                self.count += 1;
             }
             Err(error) => {
                 log::warn!("connection {}: cannot be watched: {error}", id.number);
@@ -56,9 +65,9 @@ impl Connections {
         id: ConnectionId,
         hints: Hints,
     ) -> Option<Token> {
-        let watched = self.all.get_mut(&id).filter(|watched| !watched.over)?;
+        let watched = find(&mut self.places, id).filter(|watched| !watched.over)?;
         let next = watched.connection.handle_ready(core, turn, &mut self.buffers, hints);
-        self.settle(id, next)
+        settle(watched, next, &mut self.timers, &mut self.over)
     }
 
     /// The core has something to write. Says whether there will be more in the next turn.
@@ -68,17 +77,17 @@ impl Connections {
         turn: &mut Turn<'_>,
         id: ConnectionId,
     ) -> Option<Token> {
-        let watched = self.all.get_mut(&id).filter(|watched| !watched.over)?;
+        let watched = find(&mut self.places, id).filter(|watched| !watched.over)?;
         let next = watched.connection.handle_output(core, turn, &mut self.buffers);
-        self.settle(id, next)
+        settle(watched, next, &mut self.timers, &mut self.over)
     }
 
     /// Ends those whose time is over.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.timers.take_due(now) {
             // It may have made progress since the timer was set.
-            if self.all.get(&id).is_some_and(|watched| watched.connection.is_overdue(now)) {
-                self.settle(id, Next::Gone);
+            if let Some(watched) = find(&mut self.places, id).filter(|watched| watched.connection.is_overdue(now)) {
+                settle(watched, Next::Gone, &mut self.timers, &mut self.over);
             }
         }
     }
@@ -92,32 +101,43 @@ impl Connections {
         let over = std::mem::take(&mut self.over);
         for id in &over {
             self.timers.cancel(*id);
-            if let Some(mut watched) = self.all.remove(id) {
+            if let Some(watched) = find(&mut self.places, *id) {
                 readiness.unwatch(watched.connection.socket_mut(), watched.token);
+                self.places[id.place()] = None;
+                self.count -= 1;
             }
         }
         over
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.count == 0
     }
+}
 
-    fn settle(&mut self, id: ConnectionId, next: Next) -> Option<Token> {
-        let watched = self.all.get_mut(&id)?;
-        match next {
-            Next::Wait | Next::Again => {
-                if let Some(at) = watched.connection.poll_timeout() {
-                    self.timers.set(at, id);
-                }
-                (next == Next::Again).then_some(watched.token)
+fn find(places: &mut [Option<Watched>], id: ConnectionId) -> Option<&mut Watched> {
+    places.get_mut(id.place())?.as_mut().filter(|watched| watched.id == id)
+}
+
+/// Takes note of what a connection wants next. Answers its token if it has to be looked at again in the next turn.
+fn settle(
+    watched: &mut Watched,
+    next: Next,
+    timers: &mut Timers<ConnectionId>,
+    over: &mut Vec<ConnectionId>,
+) -> Option<Token> {
+    match next {
+        Next::Wait | Next::Again => {
+            if let Some(at) = watched.connection.poll_timeout() {
+                timers.set(at, watched.id);
             }
-            Next::Gone => {
-                if !std::mem::replace(&mut watched.over, true) {
-                    self.over.push(id);
-                }
-                None
+            (next == Next::Again).then_some(watched.token)
+        }
+        Next::Gone => {
+            if !std::mem::replace(&mut watched.over, true) {
+                over.push(watched.id);
             }
+            None
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::limits::HEADER_BYTES;
 use crate::serial::Serials;
 use crate::xdr::EncodeError;
 
+/// What a buffer begins with that was not borrowed.
+const FIRST_BYTES: usize = 512;
+
 /// Packets in the order in which they reach the socket.
 ///
 /// Invariant: `sent <= bytes.len()`; the bytes before `sent` have been written.
@@ -51,6 +54,10 @@ impl Outbox {
         second: u32,
         body: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<u32, Unsendable> {
+        if self.bytes.capacity() == 0 {
+            // Most of what is said unasked, an event, fits into this.
+            self.bytes.reserve(FIRST_BYTES);
+        }
         let begin = self.bytes.len();
         let before = self.serials;
         if fault::strikes(Fault::SkippedSerial) {
