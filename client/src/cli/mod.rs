@@ -24,7 +24,7 @@ mod vm;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
@@ -196,10 +196,27 @@ fn not_parsed(error: &clap::Error, json: bool, output: &mut Output) -> Exit {
             let text = error.to_string();
             let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
             let message = message.trim_start_matches("error: ").trim_end();
-            output.problem(&Problem::usage(message).hint(rest.trim().replace("\n\n", "\n")));
+            let rest = rest.trim().trim_start_matches("tip: ").replace("\n\n", "\n");
+            let hint = match with_its_noun(error) {
+                Some(meant) => format!("did you mean {meant}?\n{rest}"),
+                None => rest,
+            };
+            output.problem(&Problem::usage(message).hint(hint));
             Exit::Usage
         }
     }
+}
+
+/// What is meant by a verb without its noun, as in `vmwire start`: every `NOUN VERB` that ends in it.
+fn with_its_noun(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let command = command();
+    let meant: Vec<String> = command
+        .get_subcommands()
+        .filter(|noun| noun.get_subcommands().any(|verb| verb.get_name() == word))
+        .map(|noun| format!("{PROGRAM} {} {word}", noun.get_name()))
+        .collect();
+    (!meant.is_empty()).then(|| meant.join(" or "))
 }
 
 /// Whether JSON was asked for by a command line that could not be parsed, so that this error is in JSON too.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use super::exit::Exit;
 use super::named::failure_code;
 use super::text;
 use crate::error::Error;
-use crate::transport::StartError;
+use crate::transport::{SYSTEM_SOCKET, StartError};
 
 /// An error, ready to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +95,12 @@ impl Problem {
         self
     }
 
+    /// What it happened to, where that is not said yet.
+    pub(crate) fn about(mut self, kind: &str, name: &str) -> Self {
+        self.object = Some(object(kind, name));
+        self
+    }
+
     pub(crate) fn cause(mut self, cause: impl Into<String>) -> Self {
         self.causes.push(cause.into());
         self
@@ -169,13 +176,21 @@ impl From<Error> for Problem {
             Error::Location(location) => {
                 Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(location.hint())
             }
-            Error::Connect { error: cause, .. } => Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string())
-                .hint(match cause.kind() {
+            // The system says no in the daemon's place.
+            Error::Connect { error: cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+                Self::new(Exit::Denied, "DENIED", error.to_string())
+                    .hint("only the daemon's own user and root may connect; qemu:///session is a daemon of your own")
+            }
+            Error::Connect { error: cause, socket } => {
+                Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(match cause.kind() {
+                    io::ErrorKind::NotFound if socket == Path::new(SYSTEM_SOCKET) => {
+                        "start the host's daemon: systemctl start vmwired; or have one of your own: -c qemu:///session"
+                    }
                     io::ErrorKind::NotFound => "is the daemon running there? -c or VMWIRE_URI says which one is meant",
                     io::ErrorKind::ConnectionRefused => "the socket is there, but no daemon listens: start it",
-                    io::ErrorKind::PermissionDenied => "only the daemon's own user and root may connect",
                     _ => "",
-                }),
+                })
+            }
             Error::Start(start) => Self::start(start),
             Error::Lost(_) => Self::new(Exit::NoConnection, "CONNECTION_LOST", error.to_string())
                 .hint("what was asked and not answered may have been done all the same"),
@@ -270,11 +285,22 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_the_system_does_not_let_one_open_is_denied() {
+        let denied = Arc::new(io::Error::from(io::ErrorKind::PermissionDenied));
+        let problem = Problem::from(Error::Connect { socket: "/s".into(), error: denied });
+        assert_eq!((problem.exit, problem.code), (Exit::Denied, "DENIED"));
+        assert!(problem.hint.contains("qemu:///session"), "{}", problem.hint);
+    }
+
+    #[test]
     fn what_never_reached_a_daemon_is_no_connection() {
         let gone = Arc::new(io::Error::from(io::ErrorKind::NotFound));
         let problem = Problem::from(Error::Connect { socket: "/s".into(), error: gone });
         assert_eq!((problem.exit, problem.code), (Exit::NoConnection, "NO_CONNECTION"));
         assert!(!problem.causes.is_empty() && !problem.hint.is_empty());
+        let gone = Arc::new(io::Error::from(io::ErrorKind::NotFound));
+        let problem = Problem::from(Error::Connect { socket: SYSTEM_SOCKET.into(), error: gone });
+        assert!(problem.hint.contains("systemctl start vmwired"), "{}", problem.hint);
         let start = StartError::Ended { program: "d".into(), status: "1".into(), tail: vec!["on fire".into()] };
         assert_eq!(Problem::from(Error::Start(start)).causes, ["on fire"]);
         assert_eq!(Problem::from(Error::Lost(Lost::Closed)).exit, Exit::NoConnection);

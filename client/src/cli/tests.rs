@@ -192,6 +192,28 @@ fn what_does_not_exist_is_told_by_text_and_exit() {
 }
 
 #[test]
+fn a_mistake_in_a_definition_is_told_with_its_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    let run = vmwire(&["vm", "define", &path], |mut daemon| {
+        let (ticket, _) = daemon.call();
+        daemon.fail(ticket, Failure::new(code::INVALID, "line 2, column 1: unknown key").detail("line", "2"));
+        daemon.until_gone();
+    });
+    assert_eq!((run.exit, run.err), (Exit::Failed, format!("vmwire: file {path}: line 2, column 1: unknown key\n")));
+}
+
+#[test]
+fn a_wait_that_takes_too_long_names_its_machine() {
+    let run = vmwire(&["vm", "wait", "web", "--for", "state=running"], |mut daemon| {
+        let (ticket, _) = daemon.call();
+        daemon.fail(ticket, Failure::new(code::DEADLINE_EXCEEDED, "the deadline passed"));
+        daemon.until_gone();
+    });
+    assert_eq!((run.exit, run.err.as_str()), (Exit::Deadline, "vmwire: vm web: the deadline passed\n"));
+}
+
+#[test]
 fn what_can_never_come_true_has_its_own_exit() {
     let run = vmwire(&["vm", "wait", "web", "--for", "state=running,paused", "--timeout", "2s"], |mut daemon| {
         let (ticket, data) = daemon.call();
@@ -275,6 +297,12 @@ fn a_command_line_that_is_not_understood_is_told_in_the_format_asked_for() {
     let (exit, out, err) = usage(&["vm", "lst", "-o", "json"]);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
     assert_eq!(serde_json::from_str::<Value>(&err).unwrap()["error"]["code"], "USAGE");
+    let (_, _, err) = usage(&["vm", "lst"]);
+    assert!(err.contains("hint: some similar subcommands exist"), "{err}");
+    let (_, _, err) = usage(&["start", "web"]);
+    assert!(err.contains("hint: did you mean vmwire vm start?\n"), "{err}");
+    let (_, _, err) = usage(&["list"]);
+    assert!(err.contains("did you mean vmwire vm list or vmwire op list or vmwire connection list?"), "{err}");
     let (exit, _, err) = usage(&["-c", "qemu+ssh://h/system", "ping"]);
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("ssh") && err.contains("hint: "), "{err}");

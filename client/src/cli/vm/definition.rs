@@ -51,8 +51,14 @@ struct DefinitionJson {
 
 pub(crate) fn define(arguments: &DefineArguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
     let definition = read(&arguments.file)?;
+    // What is wrong with the text is wrong with the file.
+    let in_file = |problem: Problem| match problem.object {
+        None if problem.details.contains_key("line") => problem.about("file", &shown(&arguments.file)),
+        _ => problem,
+    };
     let call = VmDefineCall { definition, replace: arguments.replace };
-    let answer = context.connect()?.call(request::VmDefine(call), context.timeout)?;
+    let answer = context.connect()?.call(request::VmDefine(call), context.timeout);
+    let answer = answer.map_err(|error| in_file(error.into()))?;
     let defined = DefinedJson { vm: VmRefJson::from(&answer.vm), operation: answer.operation };
     context.output.thing(&defined, |defined| {
         let mut table = Table::new([("", Align::Left); 3]);
@@ -73,9 +79,14 @@ pub(crate) fn print(arguments: &DefinitionArguments, context: &mut Context<'_>) 
     Ok(Exit::Ok)
 }
 
+/// What a file is called in messages.
+fn shown(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
 /// Reads a definition, and no more of an endless file than shows that it is too long.
 fn read(file: &Path) -> Result<Text<DEFINITION_BYTES_MAX>, Problem> {
-    let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let shown = shown(file);
     let failed = |error: &io::Error| Problem::local(format!("cannot read {shown}"), error);
     let limit = u64::try_from(DEFINITION_BYTES_MAX).unwrap_or(u64::MAX) + 1;
     let mut bytes = Vec::new();

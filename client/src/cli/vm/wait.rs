@@ -30,7 +30,9 @@ pub(crate) struct Arguments {
 struct States(Vec<u32>);
 
 fn read_condition(text: &str) -> Result<States, String> {
-    let states = text.strip_prefix("state=").ok_or_else(|| format!("{text:?} does not begin with state="))?;
+    let states = text
+        .strip_prefix("state=")
+        .ok_or_else(|| format!("write state=STATE, as in state=running, in place of {text:?}"))?;
     let number = |name: &str| {
         vm_state::number(name).ok_or_else(|| {
             let names: Vec<&str> = vm_state::ALL.iter().map(|(_, name)| *name).collect();
@@ -50,7 +52,11 @@ struct WaitedJson {
 pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
     let states = List::new(arguments.condition.0.as_slice()).map_err(|_| Problem::usage("too many states"))?;
     let call = VmWaitCall { vm: vm(&arguments.vm)?, states };
-    let answer = context.connect()?.call(request::VmWait(call), context.timeout)?;
+    let answer = context.connect()?.call(request::VmWait(call), context.timeout);
+    let answer = answer.map_err(|error| match Problem::from(error) {
+        problem @ Problem { object: None, exit: Exit::Deadline, .. } => problem.about("vm", &arguments.vm),
+        problem => problem,
+    })?;
     let waited = WaitedJson {
         vm: VmRefJson::from(&answer.vm),
         state: state(answer.state),
