@@ -406,7 +406,9 @@ impl Dispatch {
                 if queued {
                     self.drop_operation(turn, operation, failure(Some(false)));
                 } else {
-                    let failure = failure(Some(true)).detail("operation", &operation.to_string());
+                    let failure = failure(Some(true))
+                        .detail("operation", &operation.to_string())
+                        .hint(&format!("the operation goes on; vmwire op show {operation} tells what becomes of it"));
                     self.conclude(turn, key, Err(failure));
                 }
             }

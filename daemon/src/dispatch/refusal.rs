@@ -104,11 +104,7 @@ pub(super) fn overtaken(by: OperationId, begun: bool) -> Failure {
 }
 
 fn with_begun(failure: Failure, begun: bool) -> Failure {
-    if begun {
-        failure.detail("begun", "yes").hint("the operation goes on; vmwire op show tells what becomes of it")
-    } else {
-        failure.detail("begun", "no")
-    }
+    failure.detail("begun", if begun { "yes" } else { "no" })
 }
 
 /// The guest did not go down in time.

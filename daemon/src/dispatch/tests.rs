@@ -225,6 +225,7 @@ fn a_stop_goes_ahead_and_fails_what_runs_and_waits() {
         .iter()
         .map(|(serial, result)| {
             let failure = result.as_ref().unwrap_err();
+            assert!(failure.hint.is_empty(), "what was overtaken does not go on: {failure:?}");
             (*serial, failure.code, failure.fact("begun"))
         })
         .collect();
@@ -265,6 +266,9 @@ fn a_deadline_bounds_the_answer_and_not_the_deed() {
         })
         .collect();
     assert!(told.contains(&(running, code::DEADLINE_EXCEEDED, Some("yes"))), "{told:?}");
+    let hint = |(_, result): &(u32, Result<_, Failure>)| result.as_ref().err().map(|failure| failure.hint.to_string());
+    let hints: Vec<String> = visitor.answers.iter().filter_map(hint).collect();
+    assert!(hints.iter().any(|hint| hint.contains("vmwire op show 2 tells")), "{hints:?}");
     assert!(told.contains(&(queued, code::DEADLINE_EXCEEDED, Some("no"))), "{told:?}");
     let wait = VmWaitCall { vm: Text::clipped("slow"), states: List::clipped([vm_state::RUNNING]) };
     world.ask(&mut visitor, &ClientData::VmWait(wait)).unwrap();
