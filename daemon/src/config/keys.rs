@@ -141,7 +141,11 @@ impl<'t> TomlKeys<'t> {
     }
 
     fn wrong_type(&self, key: &str, at: usize, expected: &str, found: &DeValue<'_>) -> TomlProblem {
-        let message = format!("{}{key} has to be {expected}, and is of type {}", self.path, found.type_str());
+        let found = match found {
+            DeValue::Integer(number) if number.as_str().starts_with('-') => number.to_string(),
+            _ => format!("of type {}", found.type_str()),
+        };
+        let message = format!("{}{key} has to be {expected}, and is {found}", self.path);
         problem_at(self.text, at, message, String::new())
     }
 }

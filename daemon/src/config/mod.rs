@@ -497,6 +497,10 @@ mod tests {
             ("[qemu]\naccel = \"kvm\"", "/f.toml: line 2, column 9: \"kvm\" is nothing that qemu.accel can be"),
             ("connections_max = 0", "/f.toml: line 1, column 19: it has to be from 1 to 4294967295"),
             ("connections_max = 4294967296", "/f.toml: line 1, column 19: it has to be from 1 to 4294967295"),
+            (
+                "connections_max = -1",
+                "/f.toml: line 1, column 19: connections_max has to be a whole number of 0 or more, and is -1",
+            ),
             ("state_dir = \"x\"", "/f.toml: line 1, column 13: \"x\" is not absolute"),
             (
                 "state_dir = 5",
