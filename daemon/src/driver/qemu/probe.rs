@@ -29,7 +29,7 @@ const KVM_PATIENCE: Duration = Duration::from_secs(1);
 const MACHINES: &[&str] = &["q35", "pc"];
 /// Lists of processor models are long.
 const LINE_BYTES_MAX: usize = 1 << 20;
-const NOT_YET: &str = "it is still being found out";
+const NOT_YET: &str = "it is still being found out; ask again in a moment";
 
 /// The questions, in the order in which they are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
