@@ -1,0 +1,193 @@
+//! Whether an answer is right: held against what was asked and what really happened.
+
+use vmwire_daemon::model::VmId;
+use vmwire_protocol::message::{ClientData, Failure, Procedure, ServerData, code, console_mode, operation_state};
+use vmwire_protocol::xdr::Text;
+
+use super::{Asked, Connection, Tally, vm_of};
+use crate::events::Subscription;
+use crate::streams::Stream;
+use crate::truth::Truth;
+
+impl Connection {
+    pub(super) fn answered(
+        &mut self,
+        serial: u32,
+        result: &Result<ServerData, Failure>,
+        truth: &Truth,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        let asked = self.asked.remove(&serial).ok_or("an answer to a call that was not open")?;
+        let wrong =
+            |why: &str| Err(format!("{why}: call {serial} {:.200}: {result:.300?}", format!("{:?}", asked.data)));
+        let name = Procedure::of(asked.data.number()).unwrap().name;
+        let outcome = result.as_ref().map_or_else(|failure| code::name(failure.code).unwrap_or("?"), |_| "ok");
+        *tally.entry(format!("{name} {outcome}")).or_default() += 1;
+        if let Some(code) = asked.must_fail
+            && result.as_ref().err().map(|failure| failure.code) != Some(code)
+        {
+            return wrong(&format!("it had to fail with {code}"));
+        }
+        if self.cancelled.remove(&serial) && result.as_ref().err().map(|failure| failure.code) != Some(code::CANCELLED)
+        {
+            return wrong("it was found to be cancelled");
+        }
+        match result {
+            Ok(data) => match self.judge(serial, &asked, data, truth)? {
+                None => Ok(()),
+                Some(why) => wrong(&why),
+            },
+            Err(failure) => {
+                let fact = |key: &str| failure.details.iter().find(|detail| detail.key == key);
+                let operation = fact("operation").and_then(|detail| detail.value.parse::<u64>().ok());
+                if let Some(id) = operation.filter(|_| failure.code != code::BUSY) {
+                    let begun = fact("begun").map(|detail| detail.value.as_str());
+                    match (truth.operations.get(&id).map(|operation| operation.state), begun) {
+                        (None, _) => return wrong("its operation was never heard of"),
+                        (Some(operation_state::DROPPED), Some("yes")) => return wrong("it was dropped"),
+                        (Some(state), Some("no")) if state != operation_state::DROPPED => {
+                            return wrong("it was not dropped");
+                        }
+                        _ => {}
+                    }
+                }
+                let shutdown = matches!(asked.data, ClientData::VmShutdown(_) | ClientData::OperationWait(_));
+                let elapsed = truth.now.monotonic.saturating_duration_since(asked.at);
+                match failure.code {
+                    code::DEADLINE_EXCEEDED if !shutdown && elapsed < asked.deadline => wrong("too early"),
+                    code::OVERLOADED if asked.open < 256 => {
+                        let console = matches!(asked.data, ClientData::ConsoleOpen(_));
+                        if console { Ok(()) } else { wrong("it had room") }
+                    }
+                    code::MALFORMED | code::INTERNAL | code::ANSWER_TOO_LARGE | code::AGENT => {
+                        wrong("it makes no sense")
+                    }
+                    code::VERSION_MISMATCH | code::UNSUPPORTED | code::UNKNOWN_PROCEDURE
+                        if asked.must_fail.is_none() =>
+                    {
+                        wrong("the versions fit")
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Holds an answer against what happened. Answers what is wrong with it.
+    fn judge(
+        &mut self,
+        serial: u32,
+        asked: &Asked,
+        data: &ServerData,
+        truth: &Truth,
+    ) -> Result<Option<String>, String> {
+        let done = |id: u64, number: u32| match truth.operations.get(&id) {
+            _ if id == 0 => None,
+            Some(operation) if (operation.procedure, operation.state) == (number, operation_state::DONE) => None,
+            other => Some(format!("operation {id} is {other:?}")),
+        };
+        Ok(match (&asked.data, data) {
+            (ClientData::Cancel(call), ServerData::Cancel(answer)) => {
+                let open = call.serial < serial && self.asked.contains_key(&call.serial);
+                if answer.found {
+                    self.cancelled.insert(call.serial);
+                }
+                (answer.found != open).then(|| format!("whether it is open: {open}"))
+            }
+            (ClientData::Subscribe(call), ServerData::Subscribe(answer)) => {
+                self.subscription = Some(Subscription::begin(call.clone(), asked.newest_event, answer, truth)?);
+                None
+            }
+            (_, ServerData::Unsubscribe) => {
+                self.subscription = None;
+                None
+            }
+            (ClientData::ConsoleOpen(call), ServerData::ConsoleOpen(answer)) => {
+                let writes = call.mode != console_mode::READ;
+                let stream = Stream::open(vm_of(&call.vm), asked.generation, writes, answer.offset, truth)?;
+                self.streams.insert(answer.stream, stream);
+                None
+            }
+            (ClientData::VmShow(_), ServerData::VmShow(answer)) => {
+                let vm = VmId(uuid::Uuid::from_bytes(answer.vm.uuid.0));
+                let state = truth.state_as_of(vm, answer.cursor.sequence);
+                (state != Some(answer.vm.state)).then(|| format!("its state as of the cursor is {state:?}"))
+            }
+            (ClientData::VmWait(call), ServerData::VmWait(answer)) => {
+                let vm = VmId(uuid::Uuid::from_bytes(answer.vm.uuid.0));
+                let state = truth.state_as_of(vm, answer.cursor.sequence);
+                let fits = call.states.contains(&answer.state) && state == Some(answer.state);
+                (!fits).then(|| format!("its state as of the cursor is {state:?}"))
+            }
+            (ClientData::VmNames(call), ServerData::VmNames(answer)) => {
+                let mut names: Vec<String> = truth.names_as_of(answer.cursor.sequence).into_values().collect();
+                names.retain(|name| name.as_str() > call.after.as_str());
+                names.sort_unstable();
+                let most = usize::try_from(call.rows_max).unwrap();
+                names.truncate(if most == 0 { 4096 } else { most });
+                let same = answer.names.iter().map(Text::as_str).eq(names.iter().map(String::as_str));
+                (!same).then(|| format!("the names as of the cursor are {names:?}"))
+            }
+            (ClientData::VmDefine(call), ServerData::VmDefine(answer)) => {
+                let replaced = truth.operations.get(&answer.operation).is_some_and(|operation| operation.replaced);
+                let unasked = replaced && !call.replace;
+                done(answer.operation, data.number()).or(unasked.then(|| "it was not to replace".to_owned()))
+            }
+            (
+                _,
+                ServerData::VmUndefine(answer)
+                | ServerData::VmStart(answer)
+                | ServerData::VmShutdown(answer)
+                | ServerData::VmStop(answer)
+                | ServerData::VmReboot(answer)
+                | ServerData::VmReset(answer)
+                | ServerData::VmPause(answer)
+                | ServerData::VmResume(answer),
+            ) => done(answer.operation, data.number()),
+            _ => None,
+        })
+    }
+
+    /// Nothing is waited for that has come true already.
+    pub(crate) fn settled(&self, truth: &Truth) -> Result<(), String> {
+        for (serial, asked) in &self.asked {
+            let lags = match &asked.data {
+                ClientData::VmWait(call) => {
+                    let state = truth.find(&call.vm).and_then(|vm| truth.state(vm));
+                    state.is_none_or(|state| call.states.contains(&state))
+                }
+                ClientData::OperationWait(call) => {
+                    truth.operations.get(&call.id).is_none_or(|operation| operation.state >= operation_state::DONE)
+                }
+                data => data.number() < 0x100,
+            };
+            if lags {
+                return Err(format!("call {serial} waits for what has come true: {:?}", asked.data));
+            }
+        }
+        Ok(())
+    }
+
+    /// All that will ever come has come.
+    pub(crate) fn complete(&mut self, client: u8, truth: &Truth) -> Result<(), String> {
+        if self.told.is_some() {
+            return Ok(());
+        }
+        if !self.asked.is_empty() {
+            return Err(format!("never answered: {:.600}", format!("{:?}", self.asked)));
+        }
+        if let Some(subscription) = &mut self.subscription {
+            subscription.complete(truth)?;
+        }
+        for stream in self.streams.values() {
+            stream.complete(truth)?;
+            let up = truth.state(stream.vm) == Some(3) && !stream.they_ended && !stream.we_ended;
+            if let Some(last) = stream.last_mark().filter(|_| up && stream.writes)
+                && truth.last_typed(stream.vm, client) != Some(last)
+            {
+                return Err(format!("what was typed last never reached {}: {last}", stream.vm));
+            }
+        }
+        Ok(())
+    }
+}
