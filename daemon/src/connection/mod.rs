@@ -189,7 +189,9 @@ impl<S: Socket> Connection<S> {
             let full = match self.write(core, turn, buffers, &mut budget) {
                 Ok(full) => full,
                 Err(error) => {
-                    self.hear_out(core, turn, buffers);
+                    if self.hear_out(core, turn, buffers) {
+                        return Ok(Next::Again);
+                    }
                     return Err(error);
                 }
             };
@@ -208,8 +210,8 @@ impl<S: Socket> Connection<S> {
                 if fault::is_planted(Fault::ForgottenWakeUp) {
                     return Ok(Next::Wait);
                 }
-                self.blocked = core.input(turn, self.id, &[]) == Flow::Blocked;
-                if self.blocked && full {
+                self.input(core, turn, &[], &mut budget);
+                if self.blocked && full && budget > 0 {
                     // Only a full socket makes us wait: then it is certain that an event comes.
                     return Ok(Next::Wait);
                 }
@@ -247,7 +249,7 @@ impl<S: Socket> Connection<S> {
         if let Some(outbox) = core.outbox(self.id) {
             outbox.borrow_buffer(&mut buffers.write);
         }
-        self.blocked = core.input(turn, self.id, &buffers.read[..count]) == Flow::Blocked;
+        self.input(core, turn, &buffers.read[..count], budget);
         // A short read has emptied the socket, and what comes later brings an event, unless it came before this one:
         // that is the case of the end, which the hint tells.
         Ok(count == buffers.read.len() || hints.read_closed)
@@ -321,8 +323,18 @@ impl<S: Socket> Connection<S> {
         Ok(Next::Gone)
     }
 
-    /// The peer hears nothing any more, but what it had sent whole is carried out all the same.
-    fn hear_out(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, buffers: &mut Buffers) {
+    /// Shows bytes to the core.
+    fn input(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, bytes: &[u8], budget: &mut usize) {
+        let flow = core.input(turn, self.id, bytes);
+        self.blocked = matches!(flow, Flow::Blocked | Flow::PutOff);
+        if flow == Flow::PutOff {
+            *budget = 0;
+        }
+    }
+
+    /// The peer hears nothing any more, but what it had sent whole is carried out all the same. Says whether there is more
+    /// of it than a turn allows.
+    fn hear_out(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, buffers: &mut Buffers) -> bool {
         let mut budget = TURN_BYTES_MAX;
         let hints = Hints { readable: true, read_closed: true };
         loop {
@@ -330,12 +342,12 @@ impl<S: Socket> Connection<S> {
                 outbox.advance(outbox.unsent().len());
             }
             if core.is_closing(self.id) || budget == 0 {
-                return;
+                return self.blocked && !core.is_closing(self.id);
             }
             if self.blocked {
-                self.blocked = core.input(turn, self.id, &[]) == Flow::Blocked;
-            } else if !matches!(self.read(core, turn, buffers, hints, &mut budget), Ok(true)) {
-                return;
+                self.input(core, turn, &[], &mut budget);
+            } else if !matches!(self.read(core, turn, buffers, hints, &mut budget), Ok(true)) && !self.blocked {
+                return false;
             }
         }
     }

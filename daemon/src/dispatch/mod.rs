@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use log::{debug, error};
 use mio::Token;
-use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
+use vmwire_protocol::message::{ClientData, Failure, ServerData, VmCell, VmFilter, code};
 use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
 
 pub use census::{Census, ConnectionCensus};
@@ -70,9 +70,15 @@ pub enum Flow {
     Read,
     /// Do not read until what is unsent was written.
     Blocked,
+    /// Go on with [`Dispatch::input`] in the next turn: this one has had its share of the work.
+    PutOff,
     /// Write what is unsent, then close.
     Closing,
 }
+
+/// The work, in rows looked at, after which a connection's further calls wait for the next turn. A list may be asked for
+/// in few bytes, so bytes do not bound it.
+const WORK_A_TURN_MAX: usize = 8192;
 
 /// What a daemon is made of.
 pub struct Parts {
@@ -180,12 +186,23 @@ impl Dispatch {
     /// Shows bytes that a connection received. With none, asks it to go on with those that were kept.
     pub fn input(&mut self, turn: &mut Turn<'_>, id: ConnectionId, bytes: &[u8]) -> Flow {
         let mut input = bytes;
+        let mut work = 0;
         let flow = loop {
+            if work >= WORK_A_TURN_MAX {
+                let Some(client) = self.clients.get_mut(id) else { return Flow::Closing };
+                if !client.session.is_closed() {
+                    client.session.put_off(turn.now.monotonic, &mut input);
+                    break Flow::PutOff;
+                }
+            }
             let Some(client) = self.clients.get_mut(id) else { return Flow::Closing };
             let (session, streams) = client.parts();
             match session.step(turn.now.monotonic, &mut input) {
                 Step::Handled => {}
-                Step::Call(call) => self.call(turn, id, call),
+                Step::Call(call) => {
+                    work += self.work(&call.data);
+                    self.call(turn, id, call);
+                }
                 Step::Cancelled(serial) => self.cancelled(turn, CallKey { connection: id, serial }),
                 Step::Unsubscribed => self.unsubscribe(id),
                 Step::StreamData { stream, data, .. } => {
@@ -201,10 +218,27 @@ impl Dispatch {
             }
         };
         if let Some(client) = self.clients.get_mut(id) {
-            client.blocked = flow == Flow::Blocked;
+            client.blocked = matches!(flow, Flow::Blocked | Flow::PutOff);
         }
         self.settle(turn, id);
         flow
+    }
+
+    /// How many rows a call makes us look at, those that are compared with a pattern counting for as many as it is long.
+    fn work(&self, call: &ClientData) -> usize {
+        match call {
+            ClientData::VmList(call) => {
+                let weight = |filter: &VmFilter| match &filter.value {
+                    VmCell::Text(pattern) => 1 + pattern.len(),
+                    _ => 1,
+                };
+                self.vms.len() * (1 + call.filters.iter().map(weight).sum::<usize>())
+            }
+            ClientData::VmNames(_) => self.vms.len(),
+            ClientData::OperationList(_) => self.operations.len(),
+            ClientData::ConnectionList(_) | ClientData::ConnectionKick(_) => self.clients.len(),
+            _ => 1,
+        }
     }
 
     /// Carries out a call.

@@ -87,6 +87,16 @@ impl<F> Operations<F> {
         }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Notes how an operation ended, once. The oldest of those that ended are forgotten.
     pub fn end(&mut self, id: OperationId, state: OperationState, utc_ns: u64, failure: Option<F>) {
         debug_assert!(state.is_over());

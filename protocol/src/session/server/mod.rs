@@ -179,10 +179,7 @@ impl ServerSession {
             return Step::Closed;
         }
         if self.is_blocked() {
-            self.deframer.keep(input);
-            if let Half::Runs(deadline) = self.half {
-                self.half = Half::Stands(deadline.saturating_duration_since(now));
-            }
+            self.put_off(now, input);
             return Step::Blocked;
         }
         match self.deframer.next(input, self.core.client_bytes_max()) {
@@ -208,6 +205,14 @@ impl ServerSession {
                 self.close(header_failure(error));
                 Step::Closed
             }
+        }
+    }
+
+    /// Keeps `input` for a later [`ServerSession::step`], so that others come first.
+    pub fn put_off(&mut self, now: Instant, input: &mut &[u8]) {
+        self.deframer.keep(input);
+        if let Half::Runs(deadline) = self.half {
+            self.half = Half::Stands(deadline.saturating_duration_since(now));
         }
     }
 
