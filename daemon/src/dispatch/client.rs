@@ -75,6 +75,10 @@ pub(super) struct ConsoleStream {
     pub(super) writes: bool,
     /// What the client typed and the guest has not taken yet; bounded by the stream's credit.
     pub(super) typed: VecDeque<u8>,
+    /// The client types no more: when the guest has taken what is left, the console has no writer.
+    pub(super) input_ended: bool,
+    /// The guest went down when it had said so much: there the stream ends, although the guest may come up again.
+    pub(super) ends_at: Option<u64>,
 }
 
 impl Client {

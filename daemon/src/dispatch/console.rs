@@ -1,6 +1,6 @@
 //! Consoles: each guest's output is kept once, each reader is a position in it, and at most one connection writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use vmwire_protocol::message::{
     ConsoleOpenAnswer, ConsoleOpenCall, EventConsoleWriter, Failure, code, console_mode, event_kind,
@@ -90,7 +90,15 @@ impl Dispatch {
             Failure::new(code::OVERLOADED, "too many streams of this connection are open")
                 .detail("limit", &vmwire_protocol::limits::STREAMS_MAX.to_string())
         })?;
-        client.streams.insert(ConsoleStream { stream, vm: vm_id, position, writes, typed: Default::default() });
+        client.streams.insert(ConsoleStream {
+            stream,
+            vm: vm_id,
+            position,
+            writes,
+            typed: VecDeque::new(),
+            input_ended: false,
+            ends_at: None,
+        });
         self.consoles.readers.entry(vm_id).or_default().insert((id, stream));
         if writes {
             self.take_over(turn, vm_id, &name, (id, stream));
@@ -142,15 +150,20 @@ impl Dispatch {
         let (session, streams) = client.parts();
         let Some(open) = streams.get_mut(stream) else { return };
         let Some(vm) = self.vms.get(open.vm) else { return };
+        if open.ends_at.is_none() && !is_up(vm) {
+            open.ends_at = Some(vm.console.end());
+        }
+        let end = open.ends_at.unwrap_or(u64::MAX);
         loop {
-            let (position, data) = vm.console.read(open.position, session.stream_room(stream));
+            let from = open.position.max(vm.console.start());
+            let left = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+            let (position, data) = vm.console.read(from, session.stream_room(stream).min(left));
             if data.is_empty() || session.stream_send(stream, 0, position, data).is_err() {
                 break;
             }
             open.position = position + u64::try_from(data.len()).unwrap_or(0);
         }
-        if !is_up(vm) && open.position >= vm.console.end() {
-            // Nothing more comes, and nobody reads any more.
+        if open.position.max(vm.console.start()) >= end {
             session.stream_end(stream, None);
             self.console_close(id, stream);
         }
@@ -205,6 +218,10 @@ impl Dispatch {
             session.stream_end(stream, Some(why));
             return self.console_close(id, stream);
         }
+        if open.ends_at.is_some() {
+            // The guest that it was meant for is no more; the end is on its way.
+            return open.typed.clear();
+        }
         loop {
             let (typed, _) = open.typed.as_slices();
             if typed.is_empty() {
@@ -216,6 +233,9 @@ impl Dispatch {
             }
             open.typed.drain(..taken);
             session.stream_taken(stream, taken);
+        }
+        if open.input_ended && open.typed.is_empty() {
+            self.stop_writing(turn, id, stream);
         }
     }
 
@@ -235,9 +255,13 @@ impl Dispatch {
         }
     }
 
-    /// A client types no more; it reads on.
+    /// A client types no more; it reads on, and the guest still gets what was typed.
     pub(super) fn console_input_ended(&mut self, turn: &mut Turn<'_>, id: ConnectionId, stream: u32) {
-        self.stop_writing(turn, id, stream);
+        let open = self.clients.get_mut(id).and_then(|client| client.streams.get_mut(stream));
+        if let Some(open) = open.filter(|open| open.writes) {
+            open.input_ended = true;
+            self.console_input(turn, id, stream);
+        }
     }
 
     /// A stream is over, or its connection is.

@@ -330,6 +330,52 @@ fn a_console_has_history_readers_and_one_writer_who_can_be_taken_over() {
 }
 
 #[test]
+fn what_was_typed_before_the_end_of_typing_still_reaches_the_guest() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("slow", "")).unwrap();
+    world.ask(&mut visitor, &start("slow")).unwrap();
+    let open = |mode| ClientData::ConsoleOpen(ConsoleOpenCall { vm: Text::clipped("slow"), mode, history_bytes: 0 });
+    world.ask(&mut visitor, &open(console_mode::WRITE)).unwrap();
+    let text = vec![b'x'; 20_000];
+    visitor.session.stream_send(1, 0, 0, &text).unwrap();
+    visitor.session.stream_end(1, None);
+    world.exchange(&mut visitor);
+    let failure = world.ask(&mut visitor, &open(console_mode::WRITE)).unwrap_err();
+    assert_eq!(failure.code, code::BUSY, "it writes until all is taken");
+    world.pass(&mut visitor, Duration::from_millis(100));
+    assert_eq!(visitor.console, text);
+    world.ask(&mut visitor, &open(console_mode::WRITE)).unwrap();
+}
+
+#[test]
+fn a_console_stream_ends_with_its_guest_although_the_guest_comes_up_again() {
+    let mut world = World::new();
+    let (mut slow, mut other) = (world.visitor(), world.visitor());
+    world.define(&mut slow, &simple("again", "console_bytes = 200000")).unwrap();
+    world.ask(&mut slow, &start("again")).unwrap();
+    let open = |mode| ClientData::ConsoleOpen(ConsoleOpenCall { vm: Text::clipped("again"), mode, history_bytes: 0 });
+    world.ask(&mut slow, &open(console_mode::WRITE)).unwrap();
+    // Nobody reads what the first guest said; it is gone and another is up when somebody does.
+    world.pass(&mut other, Duration::from_millis(20));
+    let said = |world: &World| world.dispatch.vms.find("again").unwrap().console.end();
+    world.ask(&mut other, &ClientData::VmStop(vm("again"))).unwrap();
+    let end = said(&world);
+    assert!(end > 60_000, "{end}");
+    world.ask(&mut other, &start("again")).unwrap();
+    world.ask(&mut other, &open(console_mode::WRITE)).unwrap();
+    world.pass(&mut other, Duration::from_millis(5));
+    assert!(said(&world) > end);
+    slow.session.stream_send(1, 0, 0, b"poweroff\n").unwrap();
+    world.exchange(&mut slow);
+    world.pass(&mut slow, Duration::from_millis(5));
+    assert_eq!(slow.console.len(), usize::try_from(end).unwrap());
+    assert!(matches!(slow.over.as_slice(), [(1, None)]), "{:?}", slow.over);
+    let ServerData::VmShow(shown) = world.ask(&mut other, &ClientData::VmShow(vm("again"))).unwrap() else { panic!() };
+    assert_eq!(shown.vm.state, vm_state::RUNNING, "what was meant for a guest that is gone reaches no other");
+}
+
+#[test]
 fn a_subscriber_goes_on_where_it_was_or_is_told_of_the_gap() {
     let mut world = World::new();
     let mut first = world.visitor();

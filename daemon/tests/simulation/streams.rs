@@ -71,7 +71,6 @@ impl Stream {
     /// The daemon sends no more: the guest is down and all it said was sent.
     pub(crate) fn ended(&mut self, truth: &Truth) -> Result<(), String> {
         self.they_ended = true;
-        // What was lost at the very end shows in nothing but the history that was not asked for.
         if self.is_void(truth) || truth.may_end(self.vm, self.position) {
             return Ok(());
         }

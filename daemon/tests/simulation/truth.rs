@@ -263,7 +263,9 @@ impl Truth {
 
     /// Whether a reader that was told of the end at that position has missed nothing.
     pub(crate) fn may_end(&self, vm: VmId, position: u64) -> bool {
-        position == 0 || self.consoles.get(&vm).is_some_and(|console| console.ends.contains(&position))
+        let ends = self.consoles.get(&vm).is_some_and(|console| console.ends.contains(&position));
+        // What was lost at the very end shows in nothing.
+        position == 0 || ends || position < self.console_first(vm)
     }
 
     /// The daemon handed a guest what somebody typed. Marks are `0x80 | client << 4 | count`, so that a hole shows.

@@ -1,7 +1,9 @@
 //! Whether an answer is right: held against what was asked and what really happened.
 
 use vmwire_daemon::model::VmId;
-use vmwire_protocol::message::{ClientData, Failure, Procedure, ServerData, code, console_mode, operation_state};
+use vmwire_protocol::message::{
+    ClientData, Failure, Procedure, ServerData, code, console_mode, operation_state, vm_state,
+};
 use vmwire_protocol::xdr::Text;
 
 use super::{Asked, Connection, Tally, vm_of};
@@ -179,13 +181,14 @@ impl Connection {
         if let Some(subscription) = &mut self.subscription {
             subscription.complete(truth)?;
         }
-        for stream in self.streams.values() {
+        for (number, stream) in &self.streams {
             stream.complete(truth)?;
-            let up = truth.state(stream.vm) == Some(3) && !stream.they_ended && !stream.we_ended;
-            if let Some(last) = stream.last_mark().filter(|_| up && stream.writes)
-                && truth.last_typed(stream.vm, client) != Some(last)
-            {
-                return Err(format!("what was typed last never reached {}: {last}", stream.vm));
+            let reads = truth.state(stream.vm) == Some(vm_state::RUNNING) && !stream.they_ended;
+            let typed = |stream: &Stream| stream.writes && stream.typed > 0;
+            let mut later = self.streams.range(number + 1..).map(|(_, later)| later);
+            let is_last = typed(stream) && !later.any(|later| typed(later) && later.vm == stream.vm);
+            if reads && is_last && stream.last_mark() != truth.last_typed(stream.vm, client) {
+                return Err(format!("stream {number}: what was typed last never reached {}: {stream:?}", stream.vm));
             }
         }
         Ok(())
