@@ -9,7 +9,7 @@ use serde_json::Value;
 use vmwire_protocol::message::{ClientData, SubscribeCall, code};
 use vmwire_protocol::xdr::{List, Text};
 
-use crate::harness::{Place, Ran, Running, Setup, eventually, vmwire};
+use crate::harness::{Place, Ran, Running, Setup, eventually, has_qemu, vmwire};
 
 /// A daemon that a client started in this place; it is ended when the story is.
 struct Started<'a>(&'a Place);
@@ -209,4 +209,17 @@ fn a_daemon_can_listen_at_several_places() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended(), Some(0));
     assert!(!other.exists());
+}
+
+#[test]
+fn who_asks_at_once_what_the_host_can_do_is_answered_when_that_is_known() {
+    if !has_qemu("who_asks_at_once_what_the_host_can_do_is_answered_when_that_is_known") {
+        return;
+    }
+    let daemon = Setup::qemu().start();
+    let answer = daemon.json(&["host", "capabilities"]);
+    let accelerators = answer["accelerators"].as_array().unwrap();
+    let tcg = accelerators.iter().find(|accelerator| accelerator["name"] == "tcg").unwrap();
+    assert_eq!(tcg["usable"], Value::from(true), "{answer}");
+    assert!(answer["hypervisor"].as_str().unwrap().starts_with("QEMU "), "{answer}");
 }

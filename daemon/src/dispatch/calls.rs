@@ -22,6 +22,8 @@ pub(super) struct CallKey {
 pub(super) enum Subject {
     /// Its definition waits to be read.
     Definition,
+    /// What the hypervisor can do is being found out.
+    Capabilities,
     /// The end of the operation that it asked for.
     Operation(OperationId),
     /// The end of somebody's operation.
@@ -117,7 +119,7 @@ impl Calls {
         match subject {
             Subject::Operation(id) | Subject::OperationEnd(id) => self.by_operation.entry(*id).or_default().push(key),
             Subject::VmState { vm, .. } => self.by_vm.entry(*vm).or_default().push(key),
-            Subject::Definition => {}
+            Subject::Definition | Subject::Capabilities => {}
         }
     }
 
@@ -125,7 +127,7 @@ impl Calls {
         match subject {
             Subject::Operation(id) | Subject::OperationEnd(id) => forget(&mut self.by_operation, id, key),
             Subject::VmState { vm, .. } => forget(&mut self.by_vm, vm, key),
-            Subject::Definition => {}
+            Subject::Definition | Subject::Capabilities => {}
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Host info, host capabilities and daemon info: from memory, never from a disk or a monitor.
 
-use vmwire_protocol::message::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer};
+use vmwire_protocol::message::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer, ServerData};
 use vmwire_protocol::xdr::{List, Text};
 
+use super::calls::{CallKey, Subject};
 use super::convert::count;
-use super::{Dispatch, is_up};
+use super::{Dispatch, Reply, Turn, is_up};
 
 /// What the host is, read once at the start.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +56,27 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn host_capabilities(&self) -> HostCapabilitiesAnswer {
+    /// What a definition may ask for: at once when it is known, else as soon as it is, which is shortly after the start.
+    pub(super) fn host_capabilities(&mut self, key: CallKey) -> Reply {
+        if self.driver.capabilities_are_known() {
+            return Reply::Now(ServerData::HostCapabilities(self.capabilities()));
+        }
+        self.asking.push(key);
+        Reply::Later(Subject::Capabilities)
+    }
+
+    /// Answers those who wait for what the hypervisor can do.
+    pub(super) fn answer_capabilities(&mut self, turn: &mut Turn<'_>) {
+        if self.asking.is_empty() || !self.driver.capabilities_are_known() {
+            return;
+        }
+        for key in std::mem::take(&mut self.asking) {
+            let answer = ServerData::HostCapabilities(self.capabilities());
+            self.conclude(turn, key, Ok(answer));
+        }
+    }
+
+    fn capabilities(&self) -> HostCapabilitiesAnswer {
         let capabilities = self.driver.capabilities();
         HostCapabilitiesAnswer {
             hypervisor: Text::clipped(&capabilities.hypervisor),

@@ -398,7 +398,7 @@ impl Dispatch {
                 self.define_dropped(key);
                 self.conclude(turn, key, Err(failure(Some(false))));
             }
-            Some(Subject::OperationEnd(_) | Subject::VmState { .. }) => {
+            Some(Subject::Capabilities | Subject::OperationEnd(_) | Subject::VmState { .. }) => {
                 self.conclude(turn, key, Err(failure(None)));
             }
             Some(Subject::Operation(operation)) => {

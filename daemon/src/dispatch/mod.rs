@@ -111,6 +111,8 @@ pub struct Dispatch {
     tasks: HashMap<OperationId, Task>,
     /// Definitions that wait to be read: one a turn, for they are long and anybody may send many.
     defines: VecDeque<(CallKey, Define)>,
+    /// Calls that wait for what the hypervisor can do; some may be gone by now.
+    asking: Vec<CallKey>,
     /// Operations that wait for a file to be written or removed.
     files: HashMap<FileTicket, OperationId>,
     /// Numbers of operations that are being reserved.
@@ -160,6 +162,7 @@ impl Dispatch {
             operations: Operations::new(),
             tasks: HashMap::new(),
             defines: VecDeque::new(),
+            asking: Vec::new(),
             files: HashMap::new(),
             reservations: HashSet::new(),
             ring: event::restore(events),
@@ -268,7 +271,7 @@ impl Dispatch {
         match data {
             ClientData::Subscribe(call) => now(ServerData::Subscribe(self.subscribe(key.connection, call))),
             ClientData::HostInfo => now(ServerData::HostInfo(self.host_info())),
-            ClientData::HostCapabilities => now(ServerData::HostCapabilities(self.host_capabilities())),
+            ClientData::HostCapabilities => Ok(self.host_capabilities(key)),
             ClientData::DaemonInfo => now(ServerData::DaemonInfo(self.daemon_info())),
             ClientData::ConnectionList(call) => {
                 now(ServerData::ConnectionList(self.connection_list(key.connection, &call)?))
@@ -386,6 +389,7 @@ impl Dispatch {
         while let Some(report) = self.driver.poll_report() {
             self.report(turn, report);
         }
+        self.answer_capabilities(turn);
         self.console_inputs(turn);
         if std::mem::take(&mut self.events_pending) {
             let subscribers: Vec<ConnectionId> = self.subscribers.iter().copied().collect();

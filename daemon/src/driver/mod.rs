@@ -179,6 +179,11 @@ pub trait Driver {
     /// What it can do here, from memory.
     fn capabilities(&self) -> &Capabilities;
 
+    /// Whether what it can do here is known yet. If not, it will be, shortly after the start.
+    fn capabilities_are_known(&self) -> bool {
+        true
+    }
+
     /// Whether a definition could run under this driver, as far as can be said without touching the host.
     ///
     /// # Errors

@@ -28,7 +28,8 @@ const READ_BYTES: usize = 4096;
 #[command(after_help = "Examples:\n  vmwire vm console web\n  vmwire vm console --read-only --history 64KiB web\n  \
                         vmwire vm console --read-only web > boot.log\n  \
                         echo poweroff | vmwire vm console web\n\n\
-                        On a terminal, ^] (control and ]) leaves the console.\n")]
+                        On a terminal, ^] (control and ]) leaves the console. Off a terminal it goes on after the end of what\n\
+                        is typed, until the guest is gone: `timeout 5 vmwire vm console web` bounds that.\n")]
 pub(crate) struct Arguments {
     /// Name or uuid
     #[arg(value_name = "VM")]

@@ -247,6 +247,10 @@ impl Driver for QemuDriver {
         self.probe.capabilities()
     }
 
+    fn capabilities_are_known(&self) -> bool {
+        self.probe.kvm_is_known()
+    }
+
     fn check(&self, definition: &Definition) -> Result<(), DriverError> {
         let refused = |message: String, hint: &str| {
             Err(DriverError { kind: DriverErrorKind::Unsupported, message, causes: Vec::new(), hint: hint.to_owned() })
