@@ -255,12 +255,17 @@ impl Dispatch {
 
     /// The driver has done its part of an operation.
     pub(super) fn job_finished(&mut self, turn: &mut Turn<'_>, operation: OperationId, result: Result<(), Failure>) {
-        let vm = self.operations.get(operation).map(|operation| operation.vm.0);
-        let down = vm.and_then(|id| self.vms.get(id)).is_none_or(|vm| vm.state == VmState::Stopped);
+        let vm = self.operations.get(operation).and_then(|operation| self.vms.get(operation.vm.0));
+        let down = vm.is_none_or(|vm| vm.state == VmState::Stopped);
+        let overtaken_by = vm.and_then(|vm| vm.current).filter(|current| *current != operation);
         if let (Ok(()), Some(Task::Shutdown { grace, pressed, .. })) = (&result, self.tasks.get_mut(&operation))
             && !*pressed
             && !down
         {
+            // A stop came between the pressing and this report: it sees to the guest, and nobody waits for it here.
+            if let Some(stop) = overtaken_by {
+                return self.finish(turn, operation, Err(overtaken(stop, true)));
+            }
             *pressed = true;
             let grace = *grace;
             self.graces.set(turn.now.monotonic + grace, operation);

@@ -235,6 +235,23 @@ fn a_stop_goes_ahead_and_fails_what_runs_and_waits() {
 }
 
 #[test]
+fn a_shutdown_that_is_overtaken_before_its_button_was_reported_pressed_waits_for_no_guest() {
+    let mut world = World::new();
+    let mut visitor = world.visitor();
+    world.define(&mut visitor, &simple("deaf", "deaf = true")).unwrap();
+    world.ask(&mut visitor, &start("deaf")).unwrap();
+    let shutdown = VmShutdownCall { vm: Text::clipped("deaf"), grace_ms: 3000, then: shutdown_then::STOP };
+    let shutdown = visitor.session.call(&ClientData::VmShutdown(shutdown), 0).unwrap();
+    world.ask(&mut visitor, &ClientData::VmStop(vm("deaf"))).unwrap();
+    let Some((_, Err(failure))) = visitor.answers.iter().find(|(serial, _)| *serial == shutdown) else { panic!() };
+    assert_eq!(failure.code, code::CANCELLED);
+    world.ask(&mut visitor, &start("deaf")).unwrap();
+    world.pass(&mut visitor, Duration::from_secs(10));
+    let ServerData::VmShow(shown) = world.ask(&mut visitor, &ClientData::VmShow(vm("deaf"))).unwrap() else { panic!() };
+    assert_eq!(shown.vm.state, vm_state::RUNNING, "the grace was that of a guest that is gone");
+}
+
+#[test]
 fn the_ninth_that_waits_is_refused_and_told_behind_whom() {
     let mut world = World::new();
     let mut visitor = world.visitor();

@@ -27,6 +27,8 @@ pub(crate) struct Truth {
     pub(crate) epoch: [u8; 16],
     /// No more faults from now on.
     pub(crate) calm: bool,
+    /// Every event is said as it comes.
+    aloud: bool,
     /// Every event since the number `first`, with its length.
     events: Vec<(Event, usize)>,
     first: u64,
@@ -72,6 +74,7 @@ impl Truth {
         epoch: [u8; 16],
         defined: BTreeMap<VmId, String>,
         restored: Vec<(Event, usize)>,
+        aloud: bool,
     ) -> Self {
         let first = restored.first().map_or(1, |(event, _)| event.sequence);
         let ring_bytes = restored.iter().map(|(_, bytes)| bytes).sum();
@@ -80,6 +83,7 @@ impl Truth {
             now,
             epoch,
             calm: false,
+            aloud,
             events: restored,
             first,
             ring_first: first,
@@ -105,12 +109,33 @@ impl Truth {
         if let Err(why) = self.follow(&event) {
             self.wrong.push(format!("event {sequence}: {why}"));
         }
+        if self.aloud {
+            println!("    {}", self.told(&event));
+        }
         self.events.push((event, encoded.len()));
         self.ring_bytes += encoded.len();
         while self.next() - self.ring_first > RING_EVENTS_MAX || self.ring_bytes > RING_BYTES_MAX {
             self.ring_bytes -= self.at(self.ring_first).map_or(0, |(_, bytes)| *bytes);
             self.ring_first += 1;
         }
+    }
+
+    /// An event in a line.
+    fn told(&self, event: &Event) -> String {
+        let kind = event_kind::name(event.kind).unwrap_or("?");
+        let vm = event.vm.as_ref().map_or("", |vm| vm.name.as_str());
+        let now = match event.kind {
+            event_kind::VM_STATE => {
+                let id = event.vm.as_ref().map(|vm| VmId(uuid::Uuid::from_bytes(vm.uuid.0)));
+                id.and_then(|id| self.state(id)).and_then(vm_state::name)
+            }
+            event_kind::OPERATION => {
+                let operation = self.operations.get(&event.operation);
+                operation.and_then(|operation| operation_state::name(operation.state))
+            }
+            _ => None,
+        };
+        format!("event {}: {kind} {vm} {} (operation {})", event.sequence, now.unwrap_or_default(), event.operation)
     }
 
     /// Follows the states that events tell of.

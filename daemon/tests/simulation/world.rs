@@ -67,7 +67,7 @@ impl World {
         let names: BTreeMap<VmId, String> = definitions.iter().map(|(id, d)| (*id, d.name.to_string())).collect();
         let restored = restored(&mut random, epoch);
         let known = restored.iter().map(|(event, encoded)| (event.clone(), encoded.len())).collect();
-        let truth = Rc::new(RefCell::new(Truth::new(now, epoch, names, known)));
+        let truth = Rc::new(RefCell::new(Truth::new(now, epoch, names, known, aloud)));
         let newest_minor = u32::from(random.chance(85));
         let clients = 2 + u8::try_from(random.below(6)).unwrap();
         // Now and then there is no room for all.
