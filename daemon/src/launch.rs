@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getppid};
 
@@ -122,13 +122,20 @@ fn open_file(file: &File) -> Result<OwnedFd, Refusal> {
     };
     // Without NONBLOCK a FIFO would be waited for.
     let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| unopened(what, path, error))?;
+    // A magic link of procfs (/dev/stdin, /proc/self/fd/N) would lead to what this process has open, not to a file.
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let descriptor =
+        rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve).map_err(|error| unopened(what, path, error))?;
     let refused = |why: &str| Refusal {
         message: format!("{what} {} cannot be used", path.display()),
         causes: vec![why.to_owned()],
         hint: String::new(),
     };
     let stat = rustix::fs::fstat(&descriptor).map_err(|error| unopened(what, path, error))?;
+    let file_system = rustix::fs::fstatfs(&descriptor).map_err(|error| unopened(what, path, error))?;
+    if file_system.f_type == PROC_SUPER_MAGIC {
+        return Err(refused("it is no file but a window into the kernel"));
+    }
     let is_disk = matches!(purpose, Purpose::Disk { .. });
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
@@ -244,9 +251,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(refusal(dir.path(), false)[1], "it is a directory");
         let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
         assert_eq!(refusal(&fifo, false)[1], "it is neither a file nor a block device");
         assert_eq!(refusal(Path::new("/dev/null"), false)[1], "it is neither a file nor a block device");
+    }
+
+    #[test]
+    fn what_this_process_has_open_and_what_the_kernel_shows_are_no_files() {
+        use std::os::fd::AsRawFd;
+        let open = tempfile::tempfile().unwrap();
+        let own = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        for path in [own, PathBuf::from("/proc/self/cmdline")] {
+            assert!(open_file(&disk(path.clone(), false)).is_err(), "{}", path.display());
+        }
+        assert_eq!(refusal(Path::new("/proc/self/cmdline"), false)[1], "it is no file but a window into the kernel");
     }
 
     #[test]

@@ -170,5 +170,6 @@ fn is_refused(vm: &Vm) -> bool {
 fn exists(name: &str, id: VmId) -> Failure {
     Failure::new(code::EXISTS, "a virtual machine of that name or uuid exists already")
         .about("vm", name)
+        .detail("name", name)
         .detail("uuid", &id.to_string())
 }

@@ -12,7 +12,9 @@ pub(super) fn number_after(after: &str) -> Result<u64, Failure> {
     if after.is_empty() {
         return Ok(0);
     }
-    after.parse().map_err(|_| {
+    // Digits alone: the parser of numbers would take a sign as well.
+    let number = after.parse().ok().filter(|_| after.bytes().all(|byte| byte.is_ascii_digit()));
+    number.ok_or_else(|| {
         Failure::new(code::INVALID, "the list is ordered by number: `after` has to be one, in decimal")
             .detail("field", "after")
     })
@@ -57,7 +59,7 @@ mod tests {
         assert_eq!((taken.as_slice(), next.as_str()), (&[0, 1, 2, 3][..], "3"));
         let (taken, next) = rows::<_, 4>(0..5_u32, 2, key, bytes);
         assert_eq!((taken.as_slice(), next.as_str()), (&[0, 1][..], "1"));
-        assert!(number_after("x").is_err());
+        assert!(number_after("x").is_err() && number_after("+7").is_err());
         assert_eq!(number_after("7"), Ok(7));
     }
 

@@ -46,7 +46,7 @@ struct Row {
 
 fn row(name: &'static str, to: To, bytes: impl Into<Vec<u8>>, verdicts: impl Into<Vec<Verdict>>) -> Row {
     // A refusal: the failure in words, its encoding, and what the decoder took.
-    Row { name, to, bytes: bytes.into(), verdicts: verdicts.into(), memory_max: 1200 }
+    Row { name, to, bytes: bytes.into(), verdicts: verdicts.into(), memory_max: 1536 }
 }
 
 impl Row {

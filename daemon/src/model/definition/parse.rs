@@ -15,7 +15,7 @@ const CPUS_MAX: u64 = 255;
 const DISKS_MAX: usize = 16;
 const NICS_MAX: usize = 8;
 const CHANNELS_MAX: usize = 16;
-const FORWARDS_MAX: usize = 64;
+const FORWARDS_MAX: usize = 32;
 /// Linux on x86 cuts its command line at 2,048 bytes, the closing zero included.
 const CMDLINE_BYTES_MAX: usize = 2047;
 const TITLE_BYTES_MAX: usize = 256;
