@@ -155,7 +155,7 @@ fn a_reader_that_stops_reading_stops_neither_the_guest_nor_other_readers() {
         (daemon.json(&["vm", "show", "web"])["console"]["offset"] == 3_000_000).then_some(())
     });
     let grown = daemon.memory_kib("VmHWM").saturating_sub(before);
-    assert!(grown < 8 * 1024, "readers and history took {grown} KiB");
+    assert!(grown < 2560, "readers and history took {grown} KiB of what 3,000,000 bytes were said");
     // Whoever reads late misses what was not kept, and is told where it goes on.
     let raw = &mut stuck[0];
     let (mut got, mut at) = (0, 0);
