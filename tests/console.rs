@@ -1,6 +1,8 @@
 //! Consoles: history, several readers, one writer, and how it is taken over.
 
-use crate::harness::{Daemon, Setup};
+use std::process::Command;
+
+use crate::harness::{Daemon, Running, Setup, vmwire};
 
 fn start(test: &str) -> Daemon {
     let daemon = Setup::test().start();
@@ -88,13 +90,10 @@ fn a_reader_may_leave_when_it_likes() {
     gone.expect("abc");
     drop(gone);
     // A reader whose own reader goes away ends quietly and well.
-    let head = std::process::Command::new("sh")
-        .args(["-c", "\"$0\" vm console web --read-only | head -c 100000 | wc -c", env!("CARGO_BIN_EXE_vmwire-copy")])
-        .env("VMWIRE_URI", daemon.uri())
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&head.stdout).trim(), "100000");
-    assert_eq!(String::from_utf8_lossy(&head.stderr), "");
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$0\" vm console web --read-only | head -c 100000 | wc -c"]).arg(vmwire().get_program());
+    command.env("VMWIRE_URI", daemon.uri());
+    assert_eq!(Running::start(command).end().ok().trim(), "100000");
     daemon.ok(&["vm", "stop", "web"]);
 }
 
