@@ -1,22 +1,28 @@
 //! A fresh directory for a story, and the end of everything that was started in it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A directory of its own. When it goes, so do the guests whose run records lie in it.
+/// A directory of its own. When it goes, so do the guests whose run records lay in it, whatever became of the records.
 #[derive(Debug)]
-pub(crate) struct Place(TempDir);
+pub(crate) struct Place {
+    dir: TempDir,
+    guests: Mutex<BTreeSet<(i32, u64)>>,
+}
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self(tempfile::Builder::new().prefix("vmwire-").tempdir().unwrap())
+        let dir = tempfile::Builder::new().prefix("vmwire-").tempdir().unwrap();
+        Self { dir, guests: Mutex::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 
     /// A path in it.
@@ -41,27 +47,27 @@ impl Place {
         let Ok(entries) = std::fs::read_dir(self.runtime_dir()) else { return Vec::new() };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         let records = paths.filter(|path| path.extension().is_some_and(|extension| extension == "run"));
-        records
-            .filter_map(|path| Some((path.clone(), serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?)))
-            .collect()
-    }
-
-    /// The processes of the guests whose run records lie in it, as far as they are still those of the records.
-    fn guests(&self) -> Vec<Pid> {
-        let records = self.records();
-        let processes = records.iter().filter_map(|(_, record)| {
+        let read = |path: PathBuf| {
+            let record: Value = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+            Some((path, record))
+        };
+        let records: Vec<_> = records.filter_map(read).collect();
+        self.guests.lock().unwrap().extend(records.iter().filter_map(|(_, record)| {
             let process = record.get("process")?;
-            let pid = i32::try_from(process.get("pid")?.as_u64()?).ok()?;
-            (start_time(pid)? == process.get("start_time")?.as_u64()?).then(|| Pid::from_raw(pid))?
-        });
-        processes.collect()
+            Some((i32::try_from(process.get("pid")?.as_u64()?).ok()?, process.get("start_time")?.as_u64()?))
+        }));
+        records
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for guest in self.guests() {
-            let _gone_already = kill_process(guest, Signal::KILL);
+        self.records();
+        for (pid, begun) in self.guests.lock().unwrap().iter() {
+            // A number alone may be another process by now.
+            if start_time(*pid) == Some(*begun) {
+                let _gone_already = Pid::from_raw(*pid).map(|guest| kill_process(guest, Signal::KILL));
+            }
         }
     }
 }
