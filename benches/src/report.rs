@@ -149,7 +149,7 @@ fn line(group: &str, row: &Row) -> String {
 fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
-    let count = std::thread::available_parallelism().map_or(0, usize::from);
+    let count = cpu.lines().filter(|line| line.starts_with("processor")).count();
     format!("{count} x {}, {}", model.trim_start_matches(['\t', ' ', ':']), said_by("uname", &["-sr"]))
 }
 

@@ -25,6 +25,10 @@ use crate::yardstick::{Kind, Yardstick};
 /// Subscribers.
 const SUBSCRIBERS: usize = 1000;
 
+/// Before each event, so that it finds the other side at rest: that a thousand replies were taken is told to a daemon
+/// in as many wake-ups, which belong to the event before.
+const PAUSE: Duration = Duration::from_millis(3);
+
 pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
     let daemon = Daemon::with_guests(lab, &lab.vmwired)?;
     let mut crowd = Vec::new();
@@ -44,6 +48,7 @@ pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
         |time| run(time, |samples| ours.open_and_close(samples)),
         |time| {
             run(time, |samples| {
+                std::thread::sleep(PAUSE);
                 let begin = Instant::now();
                 trigger.write_all(&[0])?;
                 samples.push(last(&crowd, begin)?.0);
@@ -75,6 +80,7 @@ struct Ours {
 impl Ours {
     /// Two events: a writer comes, and goes.
     fn open_and_close(&mut self, samples: &mut Vec<f64>) -> Outcome<()> {
+        std::thread::sleep(PAUSE);
         let begin = Instant::now();
         let opened = self.wire.send(&ClientData::ConsoleOpen(ConsoleOpenCall {
             vm: Text::clipped(&name(0)),
@@ -86,6 +92,7 @@ impl Ours {
         self.bytes = self.bytes.max(bytes);
         let ServerData::ConsoleOpen(console) = self.wire.answer(opened)? else { return Err("no console".into()) };
 
+        std::thread::sleep(PAUSE);
         let begin = Instant::now();
         let why = Some(Failure::new(code::CANCELLED, "that is all"));
         self.wire.send(&ClientData::StreamEnd(StreamEnd { stream: console.stream, why }))?;

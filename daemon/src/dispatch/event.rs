@@ -132,6 +132,25 @@ impl Dispatch {
         }
     }
 
+    /// Passes over what a subscriber does not want. Says whether there is something else, and room for it.
+    pub(super) fn awaits_event(&mut self, id: ConnectionId) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        let Some(subscription) = client.subscription.as_mut() else { return false };
+        if !client.session.event_room() {
+            return false;
+        }
+        if subscription.unknown || subscription.next < self.ring.first() {
+            return true;
+        }
+        while let Some(event) = self.ring.at(subscription.next) {
+            if subscription.wants(event) {
+                return true;
+            }
+            subscription.next += 1;
+        }
+        false
+    }
+
     /// Shows a subscriber what it has not seen, as far as there is room. Says whether anything was shown.
     pub(super) fn show_events(&mut self, id: ConnectionId) -> bool {
         let Some(client) = self.clients.get_mut(id) else { return false };

@@ -327,9 +327,14 @@ impl Dispatch {
         self.settle(turn, id);
     }
 
-    /// Takes the next connection that has something to write although it received nothing.
-    pub fn poll_dirty(&mut self) -> Option<ConnectionId> {
-        self.clients.poll_dirty()
+    /// Takes the next connection that has something to write although it received nothing. Only now is it shown its
+    /// events: were all shown theirs before the first one writes, each would need a buffer of its own.
+    pub fn poll_dirty(&mut self, turn: &mut Turn<'_>) -> Option<ConnectionId> {
+        let id = self.clients.poll_dirty()?;
+        if self.show_events(id) {
+            self.settle(turn, id);
+        }
+        Some(id)
     }
 
     /// A descriptor of the driver may be ready.
@@ -375,7 +380,8 @@ impl Dispatch {
 
     /// When [`Dispatch::handle_timeout`] and [`Dispatch::collect`] are due if nothing else happens.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let pending = (!self.defines.is_empty()).then_some(now);
+        // What ends a turn may itself be an event: the writer of a console was removed.
+        let pending = (!self.defines.is_empty() || self.events_pending).then_some(now);
         [pending, self.driver.poll_timeout(), self.calls.next_deadline(), self.graces.next(), self.halves.next()]
             .into_iter()
             .flatten()
@@ -383,7 +389,7 @@ impl Dispatch {
     }
 
     /// Once a turn, after everything that came in: reads the next definition, takes up what the driver reports, hands
-    /// consoles what was typed, and shows the events to their subscribers.
+    /// consoles what was typed, and finds who is to be shown events.
     pub fn collect(&mut self, turn: &mut Turn<'_>) {
         self.define_next(turn);
         while let Some(report) = self.driver.poll_report() {
@@ -394,9 +400,8 @@ impl Dispatch {
         if std::mem::take(&mut self.events_pending) {
             let subscribers: Vec<ConnectionId> = self.subscribers.iter().copied().collect();
             for id in subscribers {
-                if self.show_events(id) {
+                if self.awaits_event(id) {
                     self.clients.mark_dirty(id);
-                    self.settle(turn, id);
                 }
             }
         }

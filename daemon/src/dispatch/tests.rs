@@ -347,6 +347,28 @@ fn a_console_has_history_readers_and_one_writer_who_can_be_taken_over() {
 }
 
 #[test]
+fn an_event_that_ends_a_turn_does_not_wait_for_something_else_to_happen() {
+    let mut world = World::new();
+    let (mut writer, mut subscriber) = (world.visitor(), world.visitor());
+    world.define(&mut writer, &simple("talks", "")).unwrap();
+    world.ask(&mut writer, &start("talks")).unwrap();
+    let open = ConsoleOpenCall { vm: Text::clipped("talks"), mode: console_mode::WRITE, history_bytes: 0 };
+    world.ask(&mut writer, &ClientData::ConsoleOpen(open)).unwrap();
+    let kinds = List::clipped([event_kind::CONSOLE_WRITER]);
+    let call = SubscribeCall { after: None, vm: Text::default(), kinds };
+    world.ask(&mut subscriber, &ClientData::Subscribe(call)).unwrap();
+    assert_eq!(world.dispatch.poll_timeout(world.now.monotonic), None);
+    // Connections are removed when everything else of a turn is done.
+    world.turn(|dispatch, turn| dispatch.gone(turn, writer.id));
+    assert_eq!(world.dispatch.poll_timeout(world.now.monotonic), Some(world.now.monotonic));
+    world.turn(Dispatch::collect);
+    assert_eq!(world.turn(Dispatch::poll_dirty), Some(subscriber.id));
+    world.exchange(&mut subscriber);
+    assert_eq!(subscriber.events.iter().map(|event| event.kind).collect::<Vec<_>>(), [event_kind::CONSOLE_WRITER]);
+    assert_eq!(world.dispatch.poll_timeout(world.now.monotonic), None);
+}
+
+#[test]
 fn what_was_typed_before_the_end_of_typing_still_reaches_the_guest() {
     let mut world = World::new();
     let mut visitor = world.visitor();

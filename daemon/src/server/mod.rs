@@ -279,7 +279,8 @@ impl Server {
     /// Writes what the turn brought, and lets go of those who are gone, whose going may bring more to be written.
     fn write_and_remove(&mut self, now: Now) {
         loop {
-            while let Some(id) = self.core.poll_dirty() {
+            while let Some(id) = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.poll_dirty(turn))
+            {
                 let again = with_turn(&mut self.readiness, &mut self.files, now, |turn| {
                     self.connections.handle_output(&mut self.core, turn, id)
                 });

@@ -99,7 +99,7 @@ impl Server {
     fn write_and_remove(&mut self, now: Now, turned: &mut Turned) {
         let Self { core, files, buffers, doors } = self;
         loop {
-            while let Some(id) = core.poll_dirty() {
+            while let Some(id) = core.poll_dirty(&mut Turn { now, host: files }) {
                 let Some(door) = doors.iter_mut().find(|door| door.id == id && !door.over) else { continue };
                 turned.worked = true;
                 let next = door.connection.handle_output(core, &mut Turn { now, host: files }, buffers);
