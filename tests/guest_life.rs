@@ -57,6 +57,8 @@ fn a_guest_boots_answers_on_its_console_and_goes_down_by_its_power_button() {
     assert_eq!(release, guest.release());
     assert_eq!(shell.asks("uname -r"), [guest.release()]);
     let mut reader = daemon.begin(&["vm", "console", "linux", "--read-only"]);
+    // Without history it hears only what is said from when it is there.
+    eventually("the reader reads", || (daemon.json(&["vm", "show", "linux"])["console"]["readers"] == 2).then_some(()));
     assert_eq!(shell.asks("expr 6 \\* 7"), ["42"]);
     reader.expect("42\r\n");
     let listed = daemon.json(&["vm", "list", "--fields", "name,state,pid,accelerator"]);
