@@ -18,5 +18,6 @@ pub mod listener;
 pub mod logging;
 pub mod model;
 pub mod probe_kvm;
+mod regular_file;
 pub mod server;
 pub mod store;

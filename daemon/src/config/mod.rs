@@ -16,6 +16,7 @@ use vmwire_protocol::version::NEWEST_MINOR;
 use self::keys::TomlKeys;
 pub use self::keys::TomlProblem;
 use crate::arguments::Arguments;
+use crate::regular_file::{Links, read_text};
 
 /// What a socket's path may be long: `sun_path` without its final zero byte.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -24,7 +25,7 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 const VM_SOCKET_NAME_BYTES_MAX: usize = 1 + 36 + 8;
 
 /// A configuration longer than this is none.
-const FILE_BYTES_MAX: u64 = 256 * 1024;
+const FILE_BYTES_MAX: usize = 256 * 1024;
 
 const KEYS: &[&str] = &["driver", "listen", "state_dir", "runtime_dir", "connections_max", "log", "qemu"];
 const QEMU_KEYS: &[&str] = &["binary", "accel"];
@@ -176,20 +177,13 @@ impl Config {
     ///
     /// # Errors
     /// See [`ConfigError`]. That the default file is not there is no error.
-    #[expect(clippy::disallowed_methods, reason = "at start-up there is nobody yet to keep waiting")]
     pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Self, ConfigError> {
         let path = match &arguments.config {
             Some(path) => Some(environment.current_dir.join(path)),
             None => environment.config_file(),
         };
         let Some(path) = path else { return Self::resolve(None, arguments, environment) };
-        let read = std::fs::metadata(&path).and_then(|metadata| {
-            if metadata.len() > FILE_BYTES_MAX {
-                return Err(io::Error::other(format!("has more than {FILE_BYTES_MAX} bytes")));
-            }
-            std::fs::read_to_string(&path)
-        });
-        match read {
+        match read_text(&path, FILE_BYTES_MAX, Links::Follow) {
             Ok(text) => Self::resolve(Some((&path, &text)), arguments, environment),
             Err(error) if error.kind() == io::ErrorKind::NotFound && arguments.config.is_none() => {
                 Self::resolve(None, arguments, environment)
@@ -381,6 +375,7 @@ fn of_driver(driver: DriverKind, dir: PathBuf) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::regular_file::each_impostor;
 
     const SAMPLE: &str = include_str!("../../../contrib/vmwired.toml");
 
@@ -442,6 +437,24 @@ mod tests {
         assert_eq!(config.listen, [Path::new("/home/u/.local/state/vmwire/run/vmwired.sock")]);
         let own = Arguments { runtime_dir: Some("own".into()), ..Arguments::default() };
         assert_eq!(resolve("", &own, &user()).unwrap().listen, [Path::new("/cwd/own/vmwired.sock")]);
+    }
+
+    #[test]
+    fn a_file_is_read_through_links_and_what_is_no_file_or_has_no_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vmwired.toml");
+        let arguments = Arguments { config: Some(path.clone()), ..Arguments::default() };
+        let load = || Config::load(&arguments, &user());
+        each_impostor(&path, |what| {
+            assert!(matches!(load(), Err(ConfigError::File { .. })), "{what}");
+        });
+        std::fs::File::create(dir.path().join("long")).unwrap().set_len(1 << 40).unwrap();
+        std::fs::write(dir.path().join("good"), "log = \"trace\"").unwrap();
+        std::os::unix::fs::symlink("good", &path).unwrap();
+        assert_eq!(load().unwrap().log, "trace");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("long", &path).unwrap();
+        assert!(load().unwrap_err().to_string().contains("more than 262144 bytes"));
     }
 
     #[test]

@@ -5,16 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::packet;
 use crate::driver::{FileAnswer, FileRequest, FileTicket};
+use crate::regular_file::{self, Links};
 
 /// The argument that makes `vmwired` a file helper.
 pub const ARGUMENT: &str = "--files";
@@ -92,9 +92,11 @@ impl Batch {
                 };
                 (told("remove", &path, outcome), durable, path)
             }
-            FileRequest::Read { path, bytes_max } => {
-                (told("read", &path, read(&path, bytes_max).map(FileAnswer::Data)), false, path)
-            }
+            FileRequest::Read { path, bytes_max } => (
+                told("read", &path, regular_file::read(&path, bytes_max, Links::Follow).map(FileAnswer::Data)),
+                false,
+                path,
+            ),
         };
         let directory = path.parent().filter(|_| durable && matches!(outcome, FileAnswer::Done)).map(Path::to_owned);
         self.answers.push((ticket, outcome, directory));
@@ -142,20 +144,4 @@ fn write_new(path: &Path, data: &[u8], durable: bool) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(data)?;
     if durable { file.sync_all() } else { Ok(()) }
-}
-
-fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    // A pipe in its place must not keep us waiting for a writer.
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).map_err(io::Error::other)?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut data = Vec::new();
-    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut data)?;
-    if data.len() > bytes_max {
-        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
-    }
-    Ok(data)
 }

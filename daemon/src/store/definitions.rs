@@ -2,17 +2,16 @@
 //! is believed before it was checked. What cannot be understood is told and left where it is.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use crate::files::child::UNFINISHED_SUFFIX;
 use crate::logging::escape;
 use crate::model::{Definition, VmId, VmName};
+use crate::regular_file::{Links, read_text};
 
 const SUFFIX: &str = ".toml";
 
@@ -72,7 +71,7 @@ fn vm_of(name: &str) -> Option<VmId> {
 }
 
 fn read(path: &Path, vm: VmId) -> Result<Definition, String> {
-    let text = read_text(path).map_err(|error| error.to_string())?;
+    let text = read_text(path, Definition::BYTES_MAX, Links::Refuse).map_err(|error| error.to_string())?;
     let definition = Definition::parse(&text).map_err(|error| error.to_string())?;
     match definition.uuid {
         Some(uuid) if uuid != vm.0 => Err(format!("the uuid in it is {uuid}")),
@@ -80,22 +79,10 @@ fn read(path: &Path, vm: VmId) -> Result<Definition, String> {
     }
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut text = String::new();
-    // One byte more than can be right is enough to see that it is too long.
-    let bytes_max = u64::try_from(Definition::BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(bytes_max).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
 
     fn uuid(number: u128) -> String {
@@ -123,6 +110,7 @@ mod tests {
         write(&format!("{}.toml", Uuid::from_u128(9).simple()), definition("simple").as_bytes());
         write("notes.txt", b"mine");
         fs::create_dir(at(&format!("{}.toml", uuid(10)))).unwrap();
+        mkfifoat(CWD, at(&format!("{}.toml", uuid(12))), Mode::RUSR).unwrap();
         std::os::unix::fs::symlink(at(&format!("{}.toml", uuid(1))), at(&format!("{}.toml", uuid(11)))).unwrap();
         let before = fs::read_dir(dir.path()).unwrap().count();
         write(&format!(".{}.toml.77-1.unfinished", uuid(1)), b"half");

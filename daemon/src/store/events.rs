@@ -12,22 +12,22 @@
 //! which tells every client that its position means nothing any more.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::dispatch::Restored;
+use crate::regular_file::{self, Links};
 
 const MAGIC: &[u8; 16] = b"vmwire events 1\n";
 const HEADER_BYTES: usize = 64;
 const RECORD_HEAD_BYTES: usize = 16;
 
 /// A file that has grown beyond this lets the other one go on.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// No event is longer; what claims to be is damage.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
@@ -38,7 +38,7 @@ pub(super) struct EventFiles {
     files: [File; 2],
     current: usize,
     header: Header,
-    position: u64,
+    position: usize,
     /// A write has failed, and nothing is kept until the next start.
     broken: bool,
 }
@@ -64,7 +64,7 @@ enum Found {
 #[derive(Debug)]
 struct Content {
     header: Header,
-    bytes: u64,
+    bytes: usize,
     events: Vec<(u64, Bytes)>,
 }
 
@@ -114,8 +114,9 @@ impl EventFiles {
         record.extend_from_slice(&checksum(&sequence.to_le_bytes(), event).to_le_bytes());
         record.extend_from_slice(&sequence.to_le_bytes());
         record.extend_from_slice(event);
-        self.files[self.current].write_all_at(&record, self.position)?;
-        self.position += u64::try_from(record.len()).map_err(io::Error::other)?;
+        let at = u64::try_from(self.position).map_err(io::Error::other)?;
+        self.files[self.current].write_all_at(&record, at)?;
+        self.position += record.len();
         Ok(())
     }
 
@@ -127,7 +128,7 @@ impl EventFiles {
         file.set_len(0)?;
         let header = self.header.encode();
         file.write_all_at(&header, 0)?;
-        self.position = u64::try_from(header.len()).map_err(io::Error::other)?;
+        self.position = header.len();
         Ok(())
     }
 }
@@ -173,7 +174,7 @@ fn decode(bytes: &[u8]) -> Option<Content> {
         events.push((sequence, Bytes::copy_from_slice(event)));
         at += length;
     }
-    Some(Content { header, bytes: u64::try_from(at).ok()?, events })
+    Some(Content { header, bytes: at, events })
 }
 
 /// Which file goes on, and what is in it, with the events of the other one in front. `None` if they are not, beyond
@@ -216,31 +217,20 @@ fn checksum(sequence: &[u8], event: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn read(mut file: &File) -> io::Result<Found> {
-    let bytes_max = FILE_BYTES_MAX + 2 * u64::try_from(EVENT_BYTES_MAX).map_err(io::Error::other)?;
-    let mut bytes = Vec::new();
-    match file.metadata()?.len() {
-        0 => return Ok(Found::Nothing),
-        length if length > bytes_max => return Ok(Found::Damage),
-        _ => file.read_to_end(&mut bytes)?,
-    };
-    Ok(decode(&bytes).map_or(Found::Damage, Found::Content))
+fn read(file: &File) -> io::Result<Found> {
+    match regular_file::read_open(file, FILE_BYTES_MAX + 2 * EVENT_BYTES_MAX) {
+        Ok(bytes) if bytes.is_empty() => Ok(Found::Nothing),
+        Ok(bytes) => Ok(decode(&bytes).map_or(Found::Damage, Found::Content)),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Found::Damage),
+        Err(error) => Err(error),
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other(format!("{} is not a regular file", path.display())));
-    }
-    Ok(file)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    regular_file::open(path, &mut options, Links::Refuse)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]
@@ -350,6 +340,21 @@ mod tests {
         let (_, restored) = EventFiles::open(one.path(), BOOT).unwrap();
         assert!(!epochs.contains(&restored.epoch));
         assert!(restored.events.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_what_is_too_long_begins_a_new_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["events.0", "events.1"] {
+            regular_file::each_impostor(&dir.path().join(name), |what| {
+                assert!(EventFiles::open(dir.path(), BOOT).is_err(), "{what}");
+            });
+        }
+        let epoch = fill(dir.path(), 1, 3, 10);
+        let endless = OpenOptions::new().write(true).open(dir.path().join("events.0")).unwrap();
+        endless.set_len(1 << 40).unwrap();
+        let (_, restored) = EventFiles::open(dir.path(), BOOT).unwrap();
+        assert_ne!(restored.epoch, epoch);
     }
 
     #[test]

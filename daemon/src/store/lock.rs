@@ -1,11 +1,14 @@
 //! One daemon at a time: a file held by flock(2), in which its holder writes its pid.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::regular_file::{self, Links};
 
 /// Held until it is dropped, or the process ends in whatever way. The file itself stays: were it removed, two could
 /// hold a lock of the same name.
@@ -38,12 +41,11 @@ impl Lock {
     ///
     /// # Errors
     /// See [`LockError`].
-    #[expect(clippy::disallowed_methods, reason = "at start-up there is nobody yet to keep waiting")]
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let system = |error: io::Error| LockError::System { path: path.to_owned(), error };
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
-        let mut file =
-            File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| system(e.into()))?);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = regular_file::open(path, &mut options, Links::Refuse).map_err(system)?;
         if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(system(error.into()));
@@ -99,5 +101,17 @@ mod tests {
         std::os::unix::fs::symlink(&victim, dir.path().join("lock")).unwrap();
         assert!(matches!(Lock::take(&dir.path().join("lock")), Err(LockError::System { .. })));
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_even_if_somebody_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        regular_file::each_impostor(&path, |what| {
+            // A pipe opened for both ways waits for nobody, and can be locked.
+            let held = OpenOptions::new().read(true).write(what == "a pipe").open(&path);
+            let locked = held.map(|held| flock(&held, FlockOperation::NonBlockingLockExclusive).map(|()| held));
+            assert!(matches!(Lock::take(&path), Err(LockError::System { .. })), "{what}: {locked:?}");
+        });
     }
 }

@@ -1,7 +1,6 @@
 //! Numbers of operations, never given twice, however often the daemon starts: they are reserved in blocks, and the
 //! end of the block is on disk before a number of it is given.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,9 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::driver::FileRequest;
 use crate::files::child::replace;
 use crate::model::OperationId;
+use crate::regular_file::{self, Links};
 
 /// How many numbers are reserved at once.
 const BLOCK: u64 = 1000;
+
+/// More than any number and its line end.
+const FILE_BYTES_MAX: usize = 64;
 
 /// The counter behind the numbers.
 #[derive(Debug)]
@@ -25,7 +28,12 @@ pub(super) struct OperationNumbers {
 impl OperationNumbers {
     /// Reads the counter and reserves the first block.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let next = match fs::read(path) {
+        let read = match regular_file::read(path, FILE_BYTES_MAX, Links::Refuse) {
+            // Longer than any number: as damaged as any other text.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Vec::new()),
+            read => read,
+        };
+        let next = match read {
             Ok(text) => parse(&text).unwrap_or_else(|| {
                 // No daemon gives a thousand numbers a second for long, so this is beyond all that were given.
                 let beyond = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() * 1000;
@@ -69,6 +77,8 @@ fn parse(text: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn take(numbers: &mut OperationNumbers) -> u64 {
@@ -120,10 +130,20 @@ mod tests {
     fn a_damaged_counter_goes_on_beyond_all_that_could_have_been_given() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("operations");
-        for damaged in [&b""[..], b"12", b"twelve\n", b"0\n", b"-5\n", b"18446744073709551615\n", b"\xff\n"] {
+        let long = [b'1'; 1000];
+        for damaged in [&b""[..], b"12", &long, b"twelve\n", b"0\n", b"-5\n", b"18446744073709551615\n", b"\xff\n"] {
             fs::write(&path, damaged).unwrap();
             let number = take(&mut OperationNumbers::open(&path).unwrap());
             assert!(number > 1_700_000_000_000, "{damaged:?}: {number}");
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("operations");
+        regular_file::each_impostor(&path, |what| {
+            assert!(OperationNumbers::open(&path).is_err(), "{what}");
+        });
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::VmId;
+use crate::regular_file::{self, Links};
 
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +91,7 @@ impl FoundRecord {
         for entry in std::fs::read_dir(runtime_dir)? {
             let path = entry?.path();
             let Some(vm) = Self::vm_of(&path) else { continue };
-            let content = std::fs::read(&path).map_err(|error| error.to_string());
+            let content = regular_file::read(&path, Self::BYTES_MAX, Links::Refuse).map_err(|error| error.to_string());
             found.push(Self { vm, content });
         }
         found.sort_by_key(|record| record.vm);
@@ -162,5 +163,18 @@ mod tests {
             assert_eq!(FoundRecord::vm_of(Path::new(other)), None, "{other}");
         }
         assert_eq!(FoundRecord::vm_of(Path::new(&format!("{vm}.monitor"))), None);
+    }
+
+    #[test]
+    fn what_stands_in_place_of_a_record_is_found_and_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("6f1d5f5c-6f0b-4a3e-9d3c-2f6f3b1d8a11.run");
+        let unread = |what: &str| {
+            let found = FoundRecord::read_all(dir.path()).unwrap();
+            assert!(matches!(&*found, [FoundRecord { content: Err(_), .. }]), "{what}: {found:?}");
+        };
+        regular_file::each_impostor(&path, unread);
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        unread("a file without an end");
     }
 }
