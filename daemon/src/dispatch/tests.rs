@@ -388,6 +388,34 @@ fn what_was_typed_before_the_end_of_typing_still_reaches_the_guest() {
 }
 
 #[test]
+fn the_end_of_typing_leaves_the_console_to_be_read_and_an_end_with_a_reason_does_not() {
+    let mut world = World::new();
+    let (mut typist, mut reader) = (world.visitor(), world.visitor());
+    world.define(&mut typist, &simple("talks", "")).unwrap();
+    world.ask(&mut typist, &start("talks")).unwrap();
+    let open = |mode| ClientData::ConsoleOpen(ConsoleOpenCall { vm: Text::clipped("talks"), mode, history_bytes: 0 });
+    // One that only reads has nothing to end, so that the end of it means nothing either.
+    world.ask(&mut reader, &open(console_mode::READ)).unwrap();
+    reader.session.stream_end(1, None);
+    world.exchange(&mut reader);
+    world.ask(&mut typist, &open(console_mode::WRITE)).unwrap();
+    typist.session.stream_send(1, 0, 0, b"hello\n").unwrap();
+    typist.session.stream_end(1, None);
+    world.exchange(&mut typist);
+    world.pass(&mut typist, Duration::from_millis(100));
+    world.exchange(&mut reader);
+    for visitor in [&typist, &reader] {
+        assert!(visitor.console.starts_with(b"hello"), "{:?}", visitor.console);
+        assert!(visitor.over.is_empty(), "{:?}", visitor.over);
+    }
+    let enough = Failure::new(code::CANCELLED, "enough was read");
+    reader.session.stream_end(1, Some(enough));
+    world.exchange(&mut reader);
+    let ServerData::VmShow(shown) = world.ask(&mut typist, &ClientData::VmShow(vm("talks"))).unwrap() else { panic!() };
+    assert_eq!((shown.vm.console_readers, shown.vm.console_writer.as_str()), (1, ""));
+}
+
+#[test]
 fn a_console_stream_ends_with_its_guest_although_the_guest_comes_up_again() {
     let mut world = World::new();
     let (mut slow, mut other) = (world.visitor(), world.visitor());

@@ -187,7 +187,10 @@ impl Streams {
     }
 
     pub(super) fn handle_end(&mut self, end: &StreamEnd) -> Received {
-        let Some(state) = self.state(end.stream).filter(|state| !state.they_ended) else { return Received::Nothing };
+        // Whoever has ended its own direction may still end the other one, with a reason.
+        let Some(state) = self.state(end.stream).filter(|state| !state.they_ended || end.why.is_some()) else {
+            return Received::Nothing;
+        };
         state.they_ended = true;
         if end.why.is_some() || state.we_ended {
             self.forget(end.stream);
@@ -307,6 +310,10 @@ mod tests {
         assert!(streams.end(second, false));
         let third = streams.open().unwrap();
         assert_eq!(streams.handle_end(&end(third, true)), Received::Over);
+        let fourth = streams.open().unwrap();
+        assert_eq!(streams.handle_end(&end(fourth, false)), Received::Ended);
+        assert_eq!(streams.handle_end(&end(fourth, false)), Received::Nothing);
+        assert_eq!(streams.handle_end(&end(fourth, true)), Received::Over);
         assert_eq!(streams.len(), 0);
     }
 }
