@@ -132,7 +132,7 @@ fn a_subscriber_that_does_not_read_costs_little_and_is_told_what_it_lost() {
 fn a_subscription_of_the_library_resumes_by_sequence() {
     let daemon = Setup::test().start();
     let mut connection = daemon.connect();
-    connection.subscribe(Subscription { after: None, vm: Text::default(), kinds: List::default() }).unwrap();
+    connection.subscribe(Subscription::default()).unwrap();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
     let mut sequences = Vec::new();
     let read = |connection: &mut vmwire_client::connection::Connection, sequences: &mut Vec<u64>, until: usize| {

@@ -89,12 +89,21 @@ impl fmt::Display for Error {
             Self::Start(error) => error.fmt(f),
             Self::Lost(Lost::Closed) => f.write_str("the daemon closed the connection"),
             Self::Lost(Lost::Io(_)) => f.write_str("the connection to the daemon was lost"),
-            Self::Lost(Lost::Silent(time)) => write!(f, "the daemon has been silent for {} s", time.as_secs()),
+            Self::Lost(Lost::Silent(time)) => write!(f, "the daemon has been silent for {}", in_words(*time)),
             Self::Refused(failure) | Self::Failure(failure) => f.write_str(&failure.message),
             Self::Protocol(why) => write!(f, "the daemon does not keep to the protocol: {why}"),
-            Self::Deadline(time) => write!(f, "no answer within {} ms", time.as_millis()),
+            Self::Deadline(time) => write!(f, "no answer within {}", in_words(*time)),
             Self::Request(why) => write!(f, "the request cannot be sent: {why}"),
         }
+    }
+}
+
+/// A time in whole seconds, or in milliseconds where that would be wrong.
+fn in_words(time: Duration) -> String {
+    match time.as_millis() {
+        milliseconds if milliseconds >= 1000 && milliseconds % 1000 == 0 => format!("{} s", milliseconds / 1000),
+        milliseconds if milliseconds >= 10_000 => format!("{} s", milliseconds / 1000),
+        milliseconds => format!("{milliseconds} ms"),
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     let after = follow
         .since
         .map(|since| Cursor { epoch: since.epoch.map_or(connection.hello().epoch, Fixed), sequence: since.sequence });
-    connection.subscribe(Subscription { after, vm, kinds })?;
+    connection.subscribe(Subscription { after, vm, kinds, deadline: context.timeout })?;
     let mut count = 0;
     while let Some(notice) = next(&mut connection, context)? {
         if context.output.format() == Format::Json {

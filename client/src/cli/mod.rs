@@ -30,7 +30,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use exit::Exit;
 pub use output::{Format, Output};
 
-use crate::connection::{Connection, Options};
+use crate::connection::{CHOSEN_DEADLINE_GRACE, Connection, Options};
+use crate::error::{Error, Lost};
 use crate::transport::Environment;
 use crate::uri::Uri;
 use output::PROGRAM;
@@ -62,7 +63,8 @@ struct Arguments {
     #[arg(short, long, value_name = "FORMAT", global = true, value_enum, default_value_t, help_heading = EVERYWHERE)]
     output: Format,
 
-    /// How long the daemon may take for each call, as in 500ms, 5s, 2m [default: the daemon's choice]
+    /// How long the daemon may take for each call, as in 500ms, 5s, 2m; half a second later its answer is waited for no
+    /// longer, and the exit code is 6 [default: the daemon's choice]
     #[arg(long, value_name = "DURATION", global = true, value_parser = read_duration, help_heading = EVERYWHERE)]
     timeout: Option<Duration>,
 
@@ -128,9 +130,17 @@ impl Context<'_> {
         self.connect_with(Options::default())
     }
 
-    /// The same, in a way of one's own.
+    /// The same, in a way of one's own. The greeting is a call like others, so it has their deadline.
     pub(crate) fn connect_with(&self, options: Options) -> Result<Connection, Problem> {
-        Ok(Connection::open(&self.uri()?, &Environment::of_process(), options)?)
+        let uri = self.uri()?;
+        let Some(time) = self.timeout else {
+            return Ok(Connection::open(&uri, &Environment::of_process(), options)?);
+        };
+        let options = Options { greeting_timeout: time.saturating_add(CHOSEN_DEADLINE_GRACE), ..options };
+        Connection::open(&uri, &Environment::of_process(), options).map_err(|error| match error {
+            Error::Lost(Lost::Silent(_)) => Error::Deadline(time).into(),
+            other => other.into(),
+        })
     }
 
     /// Which daemon is meant: the option, else the environment, else what is usual for the user. Asked only by those who

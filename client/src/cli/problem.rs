@@ -198,7 +198,7 @@ impl From<Error> for Problem {
                 Self::new(Exit::NoConnection, "PROTOCOL", error.to_string()).hint("is it a vmwired that listens there?")
             }
             Error::Deadline(_) => Self::new(Exit::Deadline, "DEADLINE_EXCEEDED", error.to_string())
-                .hint("the daemon may still do it; vmwire op list tells"),
+                .hint("the daemon hangs or the host is overloaded; what was asked may still be done"),
             Error::Request(_) => Self::new(Exit::Usage, "USAGE", error.to_string()),
         };
         match std::error::Error::source(&error) {

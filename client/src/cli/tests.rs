@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use vmwire_protocol::message::{
@@ -211,6 +212,31 @@ fn a_wait_that_takes_too_long_names_its_machine() {
         daemon.until_gone();
     });
     assert_eq!((run.exit, run.err.as_str()), (Exit::Deadline, "vmwire: vm web: the deadline passed\n"));
+}
+
+#[test]
+fn a_daemon_that_hangs_is_given_up_shortly_after_the_time_that_was_set() {
+    let hangs = |words: &[&str]| {
+        let words = [&["--timeout", "200ms"], words].concat();
+        let began = Instant::now();
+        // One that never greets, and one that greets and then says nothing.
+        let directory = tempfile::tempdir().unwrap();
+        let _listens = UnixListener::bind(directory.path().join("s")).unwrap();
+        let (never, err) = (Uri::from_socket(directory.path().join("s")).to_string(), Paper::default());
+        let arguments = ["vmwire", "-c", &never].into_iter().chain(words.iter().copied()).map(OsString::from);
+        let exit = run(arguments, &mut Output::new(Box::new(Gone), Box::new(err.clone()), false));
+        let greets = vmwire(&words, |mut daemon| {
+            let _unanswered = daemon.call();
+            daemon.until_gone();
+        });
+        for (exit, err) in [(exit, err.text()), (greets.exit, greets.err)] {
+            assert_eq!(exit, Exit::Deadline, "{err}");
+            assert!(err.starts_with("vmwire: no answer within 200 ms\n"), "{err}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(4), "{words:?} took {:?}", began.elapsed());
+    };
+    hangs(&["host", "info"]);
+    hangs(&["event", "follow"]);
 }
 
 #[test]

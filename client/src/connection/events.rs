@@ -47,6 +47,8 @@ pub struct Subscription {
     pub vm: Text<128>,
     /// Of these kinds; none for all.
     pub kinds: List<u32, 64>,
+    /// How long the daemon may take to begin with it; `None` leaves it to the daemon.
+    pub deadline: Option<Duration>,
 }
 
 /// Something a subscription brings.
@@ -142,8 +144,8 @@ impl Connection {
 
     fn attach(&mut self) -> Result<(), Error> {
         let Some(subscribed) = self.subscribed.as_ref() else { return Ok(()) };
-        let Subscription { after, vm, kinds } = subscribed.wanted.clone();
-        let pending = self.begin(request::Subscribe(SubscribeCall { after, vm, kinds }), None)?;
+        let Subscription { after, vm, kinds, deadline } = subscribed.wanted.clone();
+        let pending = self.begin(request::Subscribe(SubscribeCall { after, vm, kinds }), deadline)?;
         // Events may follow their subscription's answer in one read.
         if let Some(subscribed) = self.subscribed.as_mut() {
             subscribed.phase = Phase::Live;

@@ -55,6 +55,10 @@ use streams::Incoming;
 /// How long after the daemon's own deadline an answer is still waited for. Until then silence is the daemon's fault.
 const DEADLINE_GRACE: Duration = Duration::from_secs(5);
 
+/// The same where the program has set the deadline: whoever did wants to know soon, and the daemon's own answer, which
+/// says more, is only given the time to get here.
+pub(crate) const CHOSEN_DEADLINE_GRACE: Duration = Duration::from_millis(500);
+
 /// A link that held for so long is a good one: the next loss is a trouble of its own.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 
@@ -70,6 +74,8 @@ pub struct Options {
     pub newest_minor: u32,
     /// How long connecting may take, the daemon's start included.
     pub connect_timeout: Duration,
+    /// How long, within that, the daemon may take to answer the greeting.
+    pub greeting_timeout: Duration,
     /// How long a silent daemon is waited for before it is asked whether it is still there; when it stays silent as long
     /// again, the connection counts as lost.
     pub keepalive: Duration,
@@ -83,6 +89,7 @@ impl Default for Options {
             name: concat!("vmwire/", env!("CARGO_PKG_VERSION")).to_owned(),
             newest_minor: version::NEWEST_MINOR,
             connect_timeout: Duration::from_secs(10),
+            greeting_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(15),
             reconnect: Duration::from_secs(10),
         }
@@ -145,19 +152,20 @@ struct OpenCall {
 #[derive(Debug, Clone, Copy)]
 struct GiveUp {
     at: Instant,
-    after: Duration,
+    time: Duration,
+    grace: Duration,
 }
 
 impl GiveUp {
     fn of(data: &ClientData, deadline: Option<Duration>) -> Self {
         let longest = Duration::from_secs(24 * 60 * 60);
         let time = Procedure::of(data.number()).map_or(longest, |procedure| procedure.deadline(milliseconds(deadline)));
-        let after = time + DEADLINE_GRACE;
-        Self { at: Instant::now() + after, after }
+        let grace = if deadline.is_some() { CHOSEN_DEADLINE_GRACE } else { DEADLINE_GRACE };
+        Self { at: Instant::now() + time + grace, time, grace }
     }
 
     fn check(self) -> Result<(), Error> {
-        if Instant::now() >= self.at { Err(Error::Deadline(self.after)) } else { Ok(()) }
+        if Instant::now() >= self.at { Err(Error::Deadline(self.time)) } else { Ok(()) }
     }
 }
 
@@ -490,7 +498,7 @@ impl Connection {
         let Some(link) = self.link.as_mut() else { return };
         for call in self.calls.values_mut().filter(|call| call.outcome.is_none() && call.serial.is_none()) {
             let Some(data) = &call.repeat else { continue };
-            let left = call.until.at.saturating_duration_since(Instant::now()).saturating_sub(DEADLINE_GRACE);
+            let left = call.until.at.saturating_duration_since(Instant::now()).saturating_sub(call.until.grace);
             let deadline = call.deadline.map(|deadline| deadline.min(left));
             match link.session.call(data, milliseconds(deadline)) {
                 Ok(serial) => call.serial = Some(serial),

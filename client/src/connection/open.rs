@@ -55,6 +55,8 @@ fn leaves(error: &Error) -> bool {
 
 fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, HelloAnswer), Error> {
     let hello = link.session.call(&greeting(options), 0)?;
+    let began = Instant::now();
+    let until = until.min(began + options.greeting_timeout.min(options.connect_timeout));
     let mut arrivals = Vec::new();
     loop {
         let turned = link.turn(Some(until), None, &mut arrivals);
@@ -69,7 +71,7 @@ fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, Hel
         }
         turned?;
         if Instant::now() >= until {
-            return Err(Error::Lost(Lost::Silent(options.connect_timeout)));
+            return Err(Error::Lost(Lost::Silent(began.elapsed())));
         }
     }
 }

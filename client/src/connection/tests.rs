@@ -240,7 +240,7 @@ fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
     let began = Instant::now();
     let error = connection.call(request::HostInfo, Some(Duration::from_millis(1))).unwrap_err();
     assert!(matches!(error, Error::Deadline(_)), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(8));
+    assert!(began.elapsed() < Duration::from_secs(4));
     connection.call(request::Ping, None).unwrap();
     drop(connection);
     daemon.join().unwrap();
