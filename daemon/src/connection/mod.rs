@@ -23,7 +23,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use mio::net::UnixStream;
+use mio::net::{TcpStream, UnixStream};
 use vmwire_protocol::fault::{self, Fault};
 use vmwire_protocol::limits::{LINGER_BYTES_MAX, LINGER_TIME};
 
@@ -47,16 +47,30 @@ pub struct Buffers {
 }
 
 /// What a connection needs of its socket.
+///
+/// A socket may keep what was written to it (TLS does, for what it encrypted has to go out as it is): then `flush` sends
+/// that, or would block, and an event tells when it is worth trying again.
 pub trait Socket: Read + Write {
-    /// Ends sending, so that the peer sees the end behind the last byte.
+    /// Whether nothing is left to be read, after a read of `count` bytes into room for `asked`. An event tells of more.
+    fn is_emptied_by(&self, count: usize, asked: usize) -> bool {
+        count < asked
+    }
+
+    /// Ends sending, so that the peer sees the end behind the last byte. Everything written has been flushed.
     ///
     /// # Errors
-    /// The peer is gone already.
-    fn shut_down_sending(&self) -> io::Result<()>;
+    /// The peer is gone already; or it would block, and is to be tried again.
+    fn shut_down_sending(&mut self) -> io::Result<()>;
 }
 
 impl Socket for UnixStream {
-    fn shut_down_sending(&self) -> io::Result<()> {
+    fn shut_down_sending(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Socket for TcpStream {
+    fn shut_down_sending(&mut self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 }
@@ -196,7 +210,9 @@ impl<S: Socket> Connection<S> {
                 }
             };
             if core.is_closing(self.id) {
-                match self.close(core, turn.now.monotonic)? {
+                // At the end of the budget it is not known what the socket keeps.
+                let flushed = !full && budget > 0;
+                match self.close(core, turn.now.monotonic, flushed)? {
                     // Without a full socket no event is certain to come.
                     Some(Next::Wait) if budget == 0 => return Ok(Next::Again),
                     Some(next) => return Ok(next),
@@ -250,12 +266,12 @@ impl<S: Socket> Connection<S> {
             outbox.borrow_buffer(&mut buffers.write);
         }
         self.input(core, turn, &buffers.read[..count], budget);
-        // A short read has emptied the socket, and what comes later brings an event, unless it came before this one:
-        // that is the case of the end, which the hint tells.
-        Ok(count == buffers.read.len() || hints.read_closed)
+        // What comes to an emptied socket brings an event, unless it came before this one: that is the case of the end,
+        // which the hint tells.
+        Ok(!self.socket.is_emptied_by(count, buffers.read.len()) || hints.read_closed)
     }
 
-    /// Writes until nothing is unsent, would-block, or the end of the budget. Says whether it would block.
+    /// Writes until nothing is unsent or kept, would-block, or the end of the budget. Says whether it would block.
     fn write(
         &mut self,
         core: &mut Dispatch,
@@ -265,11 +281,15 @@ impl<S: Socket> Connection<S> {
     ) -> io::Result<bool> {
         while *budget > 0 {
             let Some(outbox) = core.outbox(self.id) else { return Ok(false) };
-            if outbox.is_empty() {
-                outbox.return_buffer(&mut buffers.write);
-                return Ok(false);
-            }
-            match self.socket.write(outbox.unsent()) {
+            let outcome = match self.socket.flush() {
+                Ok(()) if outbox.is_empty() => {
+                    outbox.return_buffer(&mut buffers.write);
+                    return Ok(false);
+                }
+                Ok(()) => self.socket.write(outbox.unsent()),
+                Err(error) => Err(error),
+            };
+            match outcome {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     outbox.advance(count);
@@ -288,10 +308,14 @@ impl<S: Socket> Connection<S> {
     }
 
     /// The core has said its last. `None` when it is time to linger.
-    fn close(&mut self, core: &mut Dispatch, now: Instant) -> io::Result<Option<Next>> {
-        let written = core.outbox(self.id).is_none_or(|outbox| outbox.is_empty());
+    fn close(&mut self, core: &mut Dispatch, now: Instant, flushed: bool) -> io::Result<Option<Next>> {
+        let written = flushed && core.outbox(self.id).is_none_or(|outbox| outbox.is_empty());
         let until = match self.phase {
-            Phase::Ended { .. } if written => return Ok(Some(Next::Gone)),
+            Phase::Ended { .. } if written => {
+                // It goes in a moment anyway; over TLS this is what tells the end from a cut.
+                let _gone_already = self.socket.shut_down_sending();
+                return Ok(Some(Next::Gone));
+            }
             Phase::Ended { until } => {
                 self.phase = Phase::Ended { until: until.or(Some(now + ENDED_TIME)) };
                 return Ok(Some(Next::Wait));
@@ -299,11 +323,14 @@ impl<S: Socket> Connection<S> {
             Phase::Closing { until } | Phase::Lingering { until, .. } => until,
             Phase::Serving => now + LINGER_TIME,
         };
+        self.phase = Phase::Closing { until };
         if !written {
-            self.phase = Phase::Closing { until };
             return Ok(Some(Next::Wait));
         }
-        self.socket.shut_down_sending()?;
+        match self.socket.shut_down_sending() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some(Next::Wait)),
+            outcome => outcome?,
+        }
         self.phase = Phase::Lingering { until, thrown_away: 0 };
         Ok(None)
     }

@@ -50,6 +50,10 @@ struct Script {
     write_error: Option<io::ErrorKind>,
     written: Vec<u8>,
     writes: usize,
+    /// Like TLS it takes what it is given into this, and sends it when there is room.
+    keeps: Option<Vec<u8>>,
+    /// Sending was shut down.
+    shut_down: bool,
 }
 
 impl Read for Script {
@@ -78,6 +82,11 @@ impl Write for Script {
         if let Some(kind) = self.write_error {
             return Err(kind.into());
         }
+        if let Some(kept) = &mut self.keeps {
+            assert!(kept.is_empty() && !self.shut_down, "it was not flushed, or is over");
+            kept.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
         if self.room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -88,12 +97,18 @@ impl Write for Script {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let Some(kept) = &mut self.keeps else { return Ok(()) };
+        let count = kept.len().min(self.room);
+        self.room -= count;
+        self.written.extend(kept.drain(..count));
+        if kept.is_empty() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
 }
 
 impl Socket for Script {
-    fn shut_down_sending(&self) -> io::Result<()> {
+    fn shut_down_sending(&mut self) -> io::Result<()> {
+        assert!(self.keeps.as_ref().is_none_or(Vec::is_empty), "what it keeps would never be sent");
+        self.shut_down = true;
         Ok(())
     }
 }
@@ -361,6 +376,36 @@ fn the_last_packet_waits_for_room_but_not_for_ever() {
     assert_eq!(world.ready(false), Next::Wait);
     assert_eq!(failure(&world.answers()[0]).code, code::GOING_AWAY);
     assert!(matches!(world.connection.phase, Phase::Lingering { .. }));
+}
+
+#[test]
+fn what_a_socket_keeps_is_sent_before_anything_else_is_done() {
+    for room in [0, 1, 7] {
+        let mut world = World::new();
+        world.connection.socket.keeps = Some(Vec::new());
+        world.connection.socket.room = room;
+        let pings = world.pings(10);
+        world.arrive(Incoming::Bytes(pings));
+        assert_eq!(world.ready(false), Next::Wait);
+        world.leave();
+        assert_eq!(world.output(), Next::Wait);
+        assert!(!world.connection.socket.shut_down && matches!(world.connection.phase, Phase::Closing { .. }));
+        world.connection.socket.room = usize::MAX;
+        assert_eq!(world.ready(false), Next::Wait);
+        assert!(world.connection.socket.shut_down && matches!(world.connection.phase, Phase::Lingering { .. }));
+        assert_eq!(world.answers().len(), 11);
+    }
+    // The end of the peer is no reason to forget it either.
+    let mut world = World::new();
+    world.connection.socket.keeps = Some(Vec::new());
+    world.connection.socket.room = 0;
+    let pings = world.pings(10);
+    world.arrive(Incoming::Bytes(pings));
+    world.arrive(Incoming::End);
+    assert_eq!(world.ready(true), Next::Wait);
+    world.connection.socket.room = usize::MAX;
+    assert_eq!(world.ready(false), Next::Gone);
+    assert_eq!(world.answers().len(), 10);
 }
 
 #[test]

@@ -209,7 +209,7 @@ impl io::Write for DaemonEnd {
 }
 
 impl Socket for DaemonEnd {
-    fn shut_down_sending(&self) -> io::Result<()> {
+    fn shut_down_sending(&mut self) -> io::Result<()> {
         let mut link = self.0.borrow_mut();
         if link.broken || link.client_closed {
             return Err(io::ErrorKind::NotConnected.into());
