@@ -60,7 +60,7 @@ impl Dispatch {
         let Define { text, replace, identity } = define;
         let definition = Definition::parse(&text).map_err(|error| {
             let failure = Failure::new(code::INVALID, &error.to_string()).hint(error.hint());
-            match error.position {
+            match error.position() {
                 Some(at) => failure.detail("line", &at.line.to_string()).detail("column", &at.column.to_string()),
                 None => failure,
             }

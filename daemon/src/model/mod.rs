@@ -8,11 +8,12 @@ mod name;
 pub mod operation;
 pub mod ring;
 mod state;
+pub mod toml_table;
 mod vm;
 
 pub use definition::{
-    Accel, Boot, CPU_MODELS, Cpu, Definition, DefinitionError, DefinitionErrorKind, Disk, DiskBus, DiskFormat, Forward,
-    Machine, Nic, Position, TestScript,
+    Accel, Boot, CPU_MODELS, Cpu, Definition, DefinitionError, Disk, DiskBus, DiskFormat, Forward, Machine, Nic,
+    TestScript,
 };
 pub use id::{OperationId, VmId};
 pub use name::{NameError, VmName};

@@ -1,4 +1,6 @@
-//! The keys of a definition, by name, and the one a mistyped key most looks like.
+//! The keys of a definition, by name.
+
+use crate::model::toml_table::Keys;
 
 /// Every key that may carry a value, with its table. `docs/definition.md` has a row for each.
 pub(super) const KEYS: &[&str] = &[
@@ -40,31 +42,8 @@ pub(super) const KEYS: &[&str] = &[
 /// The tables of a definition.
 pub(super) const TABLES: &[&str] = &["cpu", "boot", "disk", "nic", "test"];
 
-/// The names that may stand in `table` (empty: at the top), tables included.
-pub(super) fn names_in(table: &'static str) -> impl Iterator<Item = &'static str> {
-    let own = KEYS.iter().filter_map(move |key| match key.split_once('.') {
-        Some((of, name)) => (of == table).then_some(name),
-        None => table.is_empty().then_some(*key),
-    });
-    let tables = if table.is_empty() { TABLES } else { &[] };
-    own.chain(tables.iter().copied())
-}
-
-/// The known key that `written`, which stood in `table`, most looks like: one of the same table, else one of the same
-/// name in another.
-pub(super) fn nearest(table: &'static str, written: &str) -> Option<&'static str> {
-    // Longer than any key can be mistyped to; also keeps the comparison cheap.
-    if written.len() > 32 {
-        return None;
-    }
-    let folded = written.to_ascii_lowercase().replace('-', "_");
-    names_in(table)
-        .map(|name| (strsim::osa_distance(&folded, name), name))
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(3).min(3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-        .or_else(|| KEYS.iter().copied().find(|key| key.rsplit('.').next() == Some(folded.as_str())))
-}
+/// Both, for the reader of TOML.
+pub(super) static ALL: Keys = Keys { keys: KEYS, tables: TABLES };
 
 #[cfg(test)]
 mod tests {
@@ -78,13 +57,13 @@ mod tests {
             ("", "Name", Some("name")),
             ("", "disks", Some("disk")),
             ("", "kernel", Some("boot.kernel")),
-            ("disk", "read-only", Some("readonly")),
-            ("nic", "forwards", Some("forward")),
+            ("disk", "read-only", Some("disk.readonly")),
+            ("nic", "forwards", Some("nic.forward")),
             ("cpu", "title", Some("title")),
             ("", "frobnicate", None),
             ("", "", None),
         ] {
-            assert_eq!(nearest(table, written), meant, "{table} {written}");
+            assert_eq!(ALL.nearest(table, written), meant, "{table} {written}");
         }
     }
 

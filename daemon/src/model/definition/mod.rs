@@ -6,7 +6,6 @@
 mod error;
 mod keys;
 mod parse;
-mod table;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -16,7 +15,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-pub use error::{DefinitionError, DefinitionErrorKind, Position};
+pub use error::DefinitionError;
 
 use super::VmName;
 

@@ -1,13 +1,12 @@
 //! From TOML to a [`Definition`]. Where the text is wrong, the first fault is told with its line and column.
 
-use toml::de::DeTable;
 use uuid::Uuid;
 
-use super::error::{DefinitionError, DefinitionErrorKind};
-use super::table::{Fault, Found, Table};
+use super::error::DefinitionError;
 use super::{
-    Accel, Boot, CPU_MODELS, Cpu, Definition, Disk, DiskBus, DiskFormat, Forward, Machine, Nic, TestScript, value,
+    Accel, Boot, CPU_MODELS, Cpu, Definition, Disk, DiskBus, DiskFormat, Forward, Machine, Nic, TestScript, keys, value,
 };
+use crate::model::toml_table::{Fault, Found, Quoted, Table, TomlErrorKind};
 
 /// With more processors QEMU's machines need an interrupt remapping that we do not build.
 const CPUS_MAX: u64 = 255;
@@ -33,19 +32,13 @@ impl Definition {
     /// What is wrong with it, where, and what was probably meant.
     pub fn parse(text: &str) -> Result<Self, DefinitionError> {
         if text.len() > Self::BYTES_MAX {
-            return Err(DefinitionError { position: None, kind: DefinitionErrorKind::TooLong { bytes: text.len() } });
+            return Err(DefinitionError::TooLong { bytes: text.len() });
         }
-        parse(text).map_err(|fault| fault.located(text))
+        keys::ALL.read(text, |top| parse(text, top)).map_err(DefinitionError::Content)
     }
 }
 
-fn parse(text: &str) -> Result<Definition, Fault> {
-    let document = DeTable::parse(text).map_err(|error| Fault {
-        at: error.span().map_or(0, |span| span.start),
-        kind: DefinitionErrorKind::Syntax(error.message().replace('\n', ", ")),
-    })?;
-    // What is missing at the top is missing from the first line on.
-    let top = Table::open("", document.get_ref(), 0..0)?;
+fn parse(text: &str, top: &Table<'_>) -> Result<Definition, Fault> {
     let name = top.required("name", top.string("name")?)?.narrow(|n| n.parse().map_err(|e| format!("{e}")))?;
     let memory = top.required("memory", top.string("memory")?)?;
     Ok(Definition {
@@ -65,9 +58,9 @@ fn parse(text: &str) -> Result<Definition, Fault> {
         autostart: top.boolean("autostart")?.unwrap_or(false),
         boot: boot(top.table("boot")?)?,
         disks: top.tables("disk", DISKS_MAX)?.iter().map(disk).collect::<Result<_, _>>()?,
-        nics: nics(&top)?,
+        nics: nics(top)?,
         console: top.boolean("console")?.unwrap_or(true),
-        channels: channels(&top)?,
+        channels: channels(top)?,
         rng: top.boolean("rng")?.unwrap_or(false),
         test: top.table("test")?.map(|table| test(&table)).transpose()?,
     })
@@ -92,7 +85,7 @@ fn cpu(table: Option<Table<'_>>) -> Result<Cpu, Fault> {
     let cores = cores.unwrap_or_else(|| (count.unwrap_or(1) / (sockets * threads)).max(1));
     let product = sockets * cores * threads;
     let count = count.unwrap_or(product);
-    let wrong = |why| Fault { at: table.start(), kind: DefinitionErrorKind::Value { key: "cpu.count", why } };
+    let wrong = |why| Fault { at: table.start(), kind: TomlErrorKind::Value { key: "cpu.count", why } };
     if count != product {
         return Err(wrong(format!(
             "{count} processors are not {sockets} sockets x {cores} cores x {threads} threads, which makes {product}"
@@ -115,8 +108,8 @@ fn cpu_model(text: &str) -> Result<&'static str, String> {
     CPU_MODELS.iter().copied().find(|known| *known == text).ok_or_else(|| {
         let like = CPU_MODELS.iter().find(|known| known.eq_ignore_ascii_case(text));
         match like {
-            Some(like) => format!("{} is not known; did you mean \"{like}\"?", super::error::Quoted(text)),
-            None => format!("{} is not known; known are {}", super::error::Quoted(text), CPU_MODELS.join(", ")),
+            Some(like) => format!("{} is not known; did you mean \"{like}\"?", Quoted(text)),
+            None => format!("{} is not known; known are {}", Quoted(text), CPU_MODELS.join(", ")),
         }
     })
 }
@@ -158,7 +151,7 @@ fn nics(top: &Table<'_>) -> Result<Vec<Nic>, Fault> {
         one_of(table.required("nic.network", table.string("nic.network")?)?, &[("user", ())])?;
         let outbound = table.required("nic.outbound", table.boolean("nic.outbound")?)?;
         let mut forwards = Vec::new();
-        for found in table.strings("nic.forward", FORWARDS_MAX)? {
+        for found in table.strings("nic.forward", FORWARDS_MAX)?.unwrap_or_default() {
             let (span, key) = (found.span.clone(), found.key);
             let forward = found.narrow(value::forward)?;
             let same =
@@ -176,7 +169,7 @@ fn nics(top: &Table<'_>) -> Result<Vec<Nic>, Fault> {
 
 fn channels(top: &Table<'_>) -> Result<Vec<String>, Fault> {
     let mut channels: Vec<String> = Vec::new();
-    for found in top.strings("channels", CHANNELS_MAX)? {
+    for found in top.strings("channels", CHANNELS_MAX)?.unwrap_or_default() {
         channels.push(found.narrow(|text| match value::channel(text)? {
             name if channels.contains(&name) => Err(format!("\"{name}\" is named twice")),
             name => Ok(name),

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::toml_table::{TomlError, TomlErrorKind};
 
 /// Every key of a guest that QEMU can run, none at its default.
 const FULL: &str = r#"# kept, byte for byte
@@ -227,7 +228,7 @@ fn wrong_types_and_values_are_refused_with_their_place() {
 #[test]
 fn a_user_network_demands_to_say_whether_it_leads_out_and_tells_what_that_means() {
     let error = Definition::parse(&format!("{LEAST}[[nic]]\nnetwork = 'user'")).unwrap_err();
-    assert_eq!(error.kind, DefinitionErrorKind::MissingKey { key: "nic.outbound" });
+    assert!(error.to_string().ends_with("`nic.outbound` is missing"), "{error}");
     assert!(error.hint().contains("this host's own 127.0.0.1"), "{}", error.hint());
 }
 
@@ -266,7 +267,9 @@ fn a_text_too_long_or_nested_too_deep_is_refused() {
     assert_eq!(Definition::parse(&fits).unwrap().text, fits);
     for deep in ["[".repeat(40_000), "{a=".repeat(15_000), format!("a{}=1", ".a".repeat(20_000))] {
         let error = Definition::parse(&format!("x = {deep}")).unwrap_err();
-        assert!(matches!(error.kind, DefinitionErrorKind::Syntax(_)), "{error}");
+        let DefinitionError::Content(TomlError { kind: TomlErrorKind::Syntax(_), .. }) = error else {
+            panic!("{error}")
+        };
     }
 }
 
@@ -297,7 +300,7 @@ proptest! {
         match Definition::parse(&text) {
             Ok(definition) => prop_assert_eq!(definition.text, text),
             Err(error) => {
-                let position = error.position.unwrap();
+                let DefinitionError::Content(TomlError { position, .. }) = &error else { panic!("{error}") };
                 prop_assert!(position.line <= text.lines().count() + 1, "{}", error);
                 prop_assert!(!error.to_string().chars().any(char::is_control), "{:?}", error.to_string());
             }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::Forward;
+use crate::model::toml_table::Quoted;
 
 /// The least memory of a guest: what firmware alone needs.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
@@ -54,7 +55,7 @@ pub(super) fn forward(text: &str) -> Result<Forward, String> {
             match bare.parse::<IpAddr>() {
                 Ok(IpAddr::V4(address)) => (address, port),
                 Ok(IpAddr::V6(_)) => return Err("QEMU's user network forwards from IPv4 addresses only".to_owned()),
-                Err(_) => return Err(format!("{} is no IPv4 address", super::error::Quoted(address))),
+                Err(_) => return Err(format!("{} is no IPv4 address", Quoted(address))),
             }
         }
     };

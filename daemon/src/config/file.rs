@@ -1,0 +1,109 @@
+//! The configuration file: which keys there are, and which values each takes. What is wrong is told with line and
+//! column.
+
+use std::path::{Path, PathBuf};
+
+use super::DriverKind;
+use super::path::{self, Purpose};
+use crate::model::toml_table::{Fault, Found, Keys, Table, TomlError, nearest};
+
+/// More than anybody listens at.
+const LISTENERS_MAX: usize = 64;
+
+/// Every key there is. `contrib/vmwired.toml` has each with its default.
+pub(super) static KEYS: Keys = Keys {
+    keys: &["driver", "listen", "state_dir", "runtime_dir", "connections_max", "log", "qemu.binary", "qemu.accel"],
+    tables: &["qemu"],
+};
+
+const LOG_LEVELS: &[(&str, &str)] =
+    &[("off", "off"), ("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
+
+/// What a configuration file says.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) driver: Option<DriverKind>,
+    pub(super) listen: Option<Vec<PathBuf>>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) runtime_dir: Option<PathBuf>,
+    pub(super) connections_max: Option<u32>,
+    pub(super) log: Option<&'static str>,
+    pub(super) qemu: Option<PathBuf>,
+    pub(super) force_tcg: bool,
+}
+
+impl File {
+    pub(super) fn parse(text: &str) -> Result<Self, TomlError> {
+        KEYS.read(text, Self::of_table)
+    }
+
+    fn of_table(top: &Table<'_>) -> Result<Self, Fault> {
+        let (qemu, force_tcg) = match top.table("qemu")? {
+            Some(table) => qemu(&table)?,
+            None => (None, false),
+        };
+        let connections_max = top.integer("connections_max", 1, u64::from(u32::MAX))?;
+        Ok(Self {
+            driver: choice(top.string("driver")?, &[("qemu", DriverKind::Qemu), ("test", DriverKind::Test)])?,
+            listen: listen(top)?,
+            state_dir: directory(top.string("state_dir")?, &path::STATE_DIR)?,
+            runtime_dir: directory(top.string("runtime_dir")?, &path::RUNTIME_DIR)?,
+            connections_max: connections_max.map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
+            log: choice(top.string("log")?, LOG_LEVELS)?,
+            qemu,
+            force_tcg,
+        })
+    }
+}
+
+fn qemu(table: &Table<'_>) -> Result<(Option<PathBuf>, bool), Fault> {
+    let binary = table.string("qemu.binary")?;
+    let binary = binary.map(|found| found.narrow(|text| path::check_program(text).map(|()| PathBuf::from(text))));
+    let accel = choice(table.string("qemu.accel")?, &[("auto", false), ("tcg", true)])?;
+    Ok((binary.transpose()?, accel.unwrap_or(false)))
+}
+
+fn listen(top: &Table<'_>) -> Result<Option<Vec<PathBuf>>, Fault> {
+    let Some(addresses) = top.strings("listen", LISTENERS_MAX)? else { return Ok(None) };
+    if addresses.is_empty() {
+        return Err(top.wrong("listen", "nobody could reach a daemon that listens nowhere"));
+    }
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for address in addresses {
+        paths.push(address.narrow(|address| {
+            let Some(path) = path::of_unix_address(address) else {
+                return Err(format!(
+                    "{address:?} is no address to listen at; write unix: and a path, as in \
+                     \"unix:/run/vmwire/vmwired.sock\""
+                ));
+            };
+            let path = Path::new(path);
+            path::SOCKET.check(path)?;
+            if paths.iter().any(|earlier| earlier == path) {
+                return Err(format!("{path:?} is to be listened at twice"));
+            }
+            Ok(path.to_owned())
+        })?);
+    }
+    Ok(Some(paths))
+}
+
+fn directory(found: Option<Found<&str>>, purpose: &Purpose) -> Result<Option<PathBuf>, Fault> {
+    let checked = |text: &str| purpose.check(Path::new(text)).map(|()| PathBuf::from(text));
+    found.map(|found| found.narrow(checked)).transpose()
+}
+
+/// One of a few words, told with the nearest of them if it is none.
+fn choice<T: Copy>(found: Option<Found<&str>>, words: &[(&'static str, T)]) -> Result<Option<T>, Fault> {
+    let Some(found) = found else { return Ok(None) };
+    let key = found.key;
+    found.narrow(|written| {
+        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == written) {
+            return Ok(Some(*meant));
+        }
+        let meant = nearest(written, words.iter().map(|(word, _)| *word));
+        let meant = meant.map(|word| format!("did you mean \"{word}\"? ")).unwrap_or_default();
+        let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        Err(format!("{written:?} is nothing that {key} can be; {meant}it is one of {}", all.join(", ")))
+    })
+}
