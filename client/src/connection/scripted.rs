@@ -45,7 +45,7 @@ impl Scripted {
         socket.set_read_timeout(Some(STEP_TIME)).unwrap();
         socket.set_write_timeout(Some(STEP_TIME)).unwrap();
         let config = ServerConfig { newest_minor, server: Text::clipped("scripted"), epoch: EPOCH };
-        let peer = Peer { identity: Text::clipped("uid 7"), role: role::ADMIN };
+        let peer = Peer::new(Text::clipped("uid 7"), role::ADMIN);
         Self { socket, session: ServerSession::new(Arc::new(config), peer), came: VecDeque::new() }
     }
 

@@ -136,7 +136,7 @@ impl World {
             daemon: DaemonFacts { connections_max: 9, ..DaemonFacts::default() },
         };
         let mut core = Dispatch::new(parts, now);
-        let peer = Ok(Peer { identity: Text::clipped("uid 0"), role: role::ADMIN });
+        let peer = Ok(Peer::new(Text::clipped("uid 0"), role::ADMIN));
         let arrival = Arrival { transport: "unix", peer };
         let id = core.accept(&mut Turn { now, host: &mut NoHost }, arrival);
         let socket = Script { room: usize::MAX, ..Script::default() };
@@ -446,7 +446,7 @@ fn what_a_peer_sent_before_it_vanished_is_carried_out() {
     let mut turn = Turn { now: world.now, host: &mut NoHost };
     world.core.gone(&mut turn, world.connection.id);
     world.core.collect(&mut turn);
-    let peer = Ok(Peer { identity: Text::clipped("uid 0"), role: role::ADMIN });
+    let peer = Ok(Peer::new(Text::clipped("uid 0"), role::ADMIN));
     let id = world.core.accept(&mut turn, Arrival { transport: "unix", peer });
     world.serial = 0;
     world.connection = Connection::new(Script { room: usize::MAX, ..Script::default() }, id);

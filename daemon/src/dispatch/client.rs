@@ -239,7 +239,7 @@ mod tests {
 
     fn session() -> ServerSession {
         let config = ServerConfig { newest_minor: 1, server: Text::default(), epoch: Fixed::default() };
-        ServerSession::new(Arc::new(config), Peer { identity: Text::default(), role: role::ADMIN })
+        ServerSession::new(Arc::new(config), Peer::new(Text::default(), role::ADMIN))
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Dispatch {
             }
             Ok(_) => None,
         };
-        let peer = peer.unwrap_or(Peer { identity: Text::default(), role: role::OBSERVER });
+        let peer = peer.unwrap_or(Peer::new(Text::default(), role::OBSERVER));
         let session = ServerSession::new(self.session.clone(), peer);
         let id = self.clients.insert(session, transport, turn.now.utc_ns);
         match refusal {

@@ -73,7 +73,7 @@ impl World {
     }
 
     fn visitor(&mut self) -> Visitor {
-        let peer = Ok(Peer { identity: Text::clipped("uid 0"), role: role::ADMIN });
+        let peer = Ok(Peer::new(Text::clipped("uid 0"), role::ADMIN));
         let id = self.turn(|dispatch, turn| dispatch.accept(turn, Arrival { transport: "unix", peer }));
         Visitor {
             id,

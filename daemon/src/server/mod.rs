@@ -353,7 +353,7 @@ fn admit(credentials: Credentials) -> Result<session::Peer, Refusal> {
         return Err(Refusal::Denied(why));
     }
     let identity = Text::clipped(&format!("uid {}", credentials.uid));
-    Ok(session::Peer { identity, role: role::ADMIN })
+    Ok(session::Peer::new(identity, role::ADMIN))
 }
 
 impl fmt::Display for ServerError {

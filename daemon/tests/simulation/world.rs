@@ -173,7 +173,7 @@ impl World {
         let identity = Text::clipped(&format!("client {client}"));
         // Admins are limited by descriptors alone, and here are none.
         let is_admin = client.is_multiple_of(2);
-        let peer = Peer { identity, role: if is_admin { role::ADMIN } else { role::OPERATOR } };
+        let peer = Peer::new(identity, if is_admin { role::ADMIN } else { role::OPERATOR });
         let arrival = Arrival {
             transport: "sim",
             peer: if denied { Err(Refusal::Denied("not you".to_owned())) } else { Ok(peer) },

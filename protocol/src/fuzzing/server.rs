@@ -40,9 +40,10 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(data: &'a [u8], now: Instant, piece: usize) -> Self {
         let mut script = Script::new(data);
-        let newest_minor = u32::from(script.byte() & 1);
+        let first = script.byte();
+        let newest_minor = u32::from(first & 1);
         let config = ServerConfig { newest_minor, server: Text::default(), epoch: Fixed::default() };
-        let peer = Peer { identity: Text::default(), role: role::ADMIN };
+        let peer = peer(first >> 1);
         Self {
             script,
             session: ServerSession::new(Arc::new(config), peer),
@@ -159,6 +160,8 @@ impl<'a> Run<'a> {
                 Step::Handled => continue,
                 Step::Idle | Step::Blocked | Step::Closed => break,
                 Step::Call(call) => {
+                    let (right, peer) = (call.procedure.right, self.session.peer());
+                    assert!(right.role <= peer.role_over(right.over), "{} needs {right:?}", call.procedure.name);
                     let handed_out = ("call", call.ticket.serial(), 0);
                     self.tickets.push(call.ticket);
                     handed_out
@@ -216,7 +219,7 @@ impl<'a> Run<'a> {
     fn stream(&mut self) {
         let stream = u32::from(self.script.byte() % 3) + 1;
         let bytes = usize::from(self.script.byte()) * 64;
-        match self.script.byte() % 6 {
+        match self.script.byte() % 7 {
             0 => {
                 let room = self.session.stream_room(stream);
                 let sent = self.session.stream_send(stream, 0, 0, &vec![7; bytes.min(room)]);
@@ -225,7 +228,11 @@ impl<'a> Run<'a> {
             1 => self.session.stream_taken(stream, bytes),
             2 => self.session.stream_end(stream, None),
             3 => self.session.stream_end(stream, Some(Failure::new(code::BUSY, ""))),
-            4 if self.script.byte() == 0 => self.session.close(Failure::new(code::GOING_AWAY, "")),
+            4 => {
+                let peer = peer(self.script.byte());
+                self.session.judge(peer);
+            }
+            5 if self.script.byte() == 0 => self.session.close(Failure::new(code::GOING_AWAY, "")),
             _ => {
                 let mut event = Vec::new();
                 let sampled = ServerData::sample(number::EVENT, &mut self.script.sampler());
@@ -254,6 +261,14 @@ impl<'a> Run<'a> {
             }
         }
     }
+}
+
+/// Somebody with one of the roles anywhere, or none, and no greater one over the host.
+fn peer(byte: u8) -> Peer {
+    // An admin for the most part: who is refused everything reaches little.
+    let role = |nibble: u8| role::ADMIN - u32::from(nibble.saturating_sub(12));
+    let (role, host_role) = (role(byte & 15), role(byte >> 4));
+    Peer { identity: Text::default(), role, host_role: host_role.min(role) }
 }
 
 /// Reads both directions by itself and holds the one against the other.

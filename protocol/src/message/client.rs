@@ -12,7 +12,7 @@ use crate::wire_packets;
 
 wire_packets! {
     /// What a client may say, by number. Appended to, never reordered, numbers never reused.
-    pub enum ClientData {
+    pub enum ClientData, kinds ClientKind {
         /// Agree on a version.
         0x0001 => Hello(HelloCall),
         /// Are you there?

@@ -12,11 +12,12 @@ mod list;
 mod named;
 mod operation;
 mod procedure;
+mod rights;
 mod server;
 mod stream;
 mod vm;
 
-pub use client::ClientData;
+pub use client::{ClientData, ClientKind};
 pub use connection::{ConnectionInfo, ConnectionKickCall, ConnectionListAnswer, ListCall};
 pub use console::{ConsoleOpenAnswer, ConsoleOpenCall, console_mode};
 pub use event::{
@@ -30,6 +31,7 @@ pub use host::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostIn
 pub use list::{VmCell, VmFilter, VmListAnswer, VmListCall, VmRow, filter_comparison, vm_field};
 pub use operation::{OperationCall, OperationInfo, OperationListAnswer, OperationListCall, operation_state};
 pub use procedure::{PROCEDURES, Procedure, number};
+pub use rights::{Over, Right};
 pub use server::ServerData;
 pub use stream::{StreamCredit, StreamData, StreamEnd, stream_flag};
 pub use vm::{

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::client::ClientKind;
+use super::hello::role;
+use super::rights::{Over, Right};
 use crate::limits::{DEADLINE_MAX, WAIT_DEADLINE_MAX};
 
 /// Numbers that are used outside the unions.
@@ -43,6 +46,8 @@ pub struct Procedure {
     pub name: &'static str,
     /// The minor of major 1 that brought it.
     pub minor: u32,
+    /// What it needs of whoever calls it.
+    pub right: Right,
     /// The deadline of a call that names none.
     pub deadline_default: Duration,
     /// The longest deadline.
@@ -53,11 +58,20 @@ const READ: Duration = Duration::from_secs(10);
 const CHANGE: Duration = Duration::from_secs(60);
 
 const fn call(number: u32, name: &'static str, minor: u32, deadline_default: Duration) -> Procedure {
-    Procedure { number, name, minor, deadline_default, deadline_max: DEADLINE_MAX }
+    Procedure { number, name, minor, right: right(number), deadline_default, deadline_max: DEADLINE_MAX }
 }
 
 const fn wait(number: u32, name: &'static str, minor: u32) -> Procedure {
-    Procedure { number, name, minor, deadline_default: WAIT_DEADLINE_MAX, deadline_max: WAIT_DEADLINE_MAX }
+    let right = right(number);
+    Procedure { number, name, minor, right, deadline_default: WAIT_DEADLINE_MAX, deadline_max: WAIT_DEADLINE_MAX }
+}
+
+/// What a number needs. A test holds that every row is an arm of the union.
+const fn right(number: u32) -> Right {
+    match ClientKind::of(number) {
+        Some(kind) => Right::of(kind),
+        None => Right { role: role::ADMIN, over: Over::Host },
+    }
 }
 
 /// Every call, ascending by number.

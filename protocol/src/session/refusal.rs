@@ -2,7 +2,7 @@
 
 use crate::header::{self, HeaderError, MAGIC, Stranger};
 use crate::limits::CALLS_IN_FLIGHT_MAX;
-use crate::message::{Failure, Procedure, code};
+use crate::message::{Failure, Over, Procedure, code, role};
 use crate::version::MAJOR;
 
 pub(super) fn malformed(why: &str) -> Failure {
@@ -20,6 +20,23 @@ pub(super) fn unsupported(procedure: &Procedure) -> Failure {
     Failure::new(code::UNSUPPORTED, &format!("{} came with version {MAJOR}.{minor}", procedure.name))
         .detail("minor", &minor.to_string())
         .hint("agree on a newer minor in HELLO, or do without")
+}
+
+pub(super) fn denied(procedure: &Procedure, role: u32) -> Failure {
+    let (has, needed) = (role_name(role), role_name(procedure.right.role));
+    let name = procedure.name;
+    let message = match procedure.right.over {
+        Over::Host => format!("{name} needs the role {needed} over the host; yours is {has}"),
+        Over::Vms => format!("{name} needs the role {needed}; yours is {has}"),
+    };
+    Failure::new(code::DENIED, &message)
+        .detail("role", has)
+        .detail("needed", needed)
+        .hint("who may do what is said in the daemon's configuration: ask an admin of the host")
+}
+
+fn role_name(role: u32) -> &'static str {
+    role::name(role).unwrap_or("none")
 }
 
 pub(super) fn too_many_calls() -> Failure {

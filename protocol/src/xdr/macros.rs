@@ -205,6 +205,9 @@ macro_rules! wire_union {
 /// Makes the outer unions: what one side may send, by number. Unlike a [`wire_union!`](crate::wire_union) they grow, so
 /// that an unknown number is no error of the bytes but `None`.
 ///
+/// With `, kinds NAME` behind the union's name, its arms without their bodies become an enum of that name, for what has to be
+/// said of every packet before its body is read; so neither can have an arm that the other lacks.
+///
 /// Besides `number()` and `NUMBERS` they have `encode`, which appends number and body; `decode_body`, which is given the number
 /// and the body and wants every byte of it consumed; `BODY_BYTES_MAX`; and `sample` for tests.
 ///
@@ -233,13 +236,16 @@ macro_rules! wire_union {
 macro_rules! wire_packets {
     ($(
         $(#[$meta:meta])*
-        $vis:vis enum $name:ident {
+        $vis:vis enum $name:ident $(, kinds $kind:ident)? {
             $( $(#[$arm_meta:meta])* $number:literal => $arm:ident $( ( $type:ty ) )? ),+ $(,)?
         }
     )+) => {$(
         $crate::__wire_enum! {
             $(#[$meta])*
             $vis enum $name { $( $(#[$arm_meta])* $number => $arm $( ( $type ) )?, )+ }
+        }
+        $crate::__wire_kinds! {
+            [$($kind)?] $vis $name { $( $(#[$arm_meta])* $number => $arm, )+ }
         }
 
         impl $name {
@@ -339,6 +345,32 @@ macro_rules! __wire_enum {
         }
 
         const _: () = assert!($crate::xdr::support::distinct($name::NUMBERS), "two arms have one number");
+    };
+}
+
+/// The arms of a union without their bodies, where they were given a name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __wire_kinds {
+    ([] $($union:tt)*) => {};
+    (
+        [$kind:ident] $vis:vis $name:ident { $( $(#[$arm_meta:meta])* $number:literal => $arm:ident, )+ }
+    ) => {
+        #[doc = concat!("The arms of [`", stringify!($name), "`] without their bodies.")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        $vis enum $kind {
+            $( $(#[$arm_meta])* $arm, )+
+        }
+
+        impl $kind {
+            /// The arm of a number; `None` if the number is unknown.
+            $vis const fn of(number: u32) -> ::core::option::Option<Self> {
+                match number {
+                    $( $number => ::core::option::Option::Some(Self::$arm), )+
+                    _ => ::core::option::Option::None,
+                }
+            }
+        }
     };
 }
 

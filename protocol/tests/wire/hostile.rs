@@ -3,8 +3,10 @@
 //! Each row is shown to a session twice, in one piece and byte by byte; both have to come to the same. Where the verdict is
 //! not the last, the session has to serve the next packet as if nothing had happened.
 
-use vmwire_protocol::message::{ClientData, ServerData, code, number};
-use vmwire_protocol::session::{ServerSession, Step};
+use vmwire_protocol::message::{ClientData, ServerData, code, number, role};
+use vmwire_protocol::session::{Peer, ServerSession, Step};
+use vmwire_protocol::version::NEWEST_MINOR;
+use vmwire_protocol::xdr::Text;
 
 use crate::support::memory;
 use crate::support::packets::{Said, packet, raw};
@@ -19,8 +21,14 @@ enum To {
     FreshOld,
     /// One that has agreed on the newest minor; the next serial is 2.
     Agreed,
+    /// The same with an observer.
+    AgreedObserver,
+    /// The same with an admin of some virtual machines, who has no role over the host.
+    AgreedVmAdmin,
+    /// A fresh one with an observer.
+    FreshObserver,
 }
-use To::{Agreed, Fresh, FreshOld};
+use To::{Agreed, AgreedObserver, AgreedVmAdmin, Fresh, FreshObserver, FreshOld};
 
 /// What has to come of a row.
 enum Verdict {
@@ -315,8 +323,46 @@ fn versions() -> Vec<Row> {
     ]
 }
 
+fn roles() -> Vec<Row> {
+    let observer: &[_] = &[("role", "observer"), ("needed", "operator")];
+    let nobody: &[_] = &[("role", "none"), ("needed", "observer")];
+    vec![
+        row("a call beyond the role", AgreedObserver, raw(2, 0, 0x112, &[0; 4]), [Refused(2, code::DENIED, observer)]),
+        row(
+            "a call beyond the role, undecodable: the role is judged first",
+            AgreedObserver,
+            raw(2, 0, 0x103, b"junk"),
+            [Refused(2, code::DENIED, &[("role", "observer"), ("needed", "admin")])],
+        ),
+        row(
+            "an undecodable call within the role",
+            AgreedObserver,
+            raw(2, 0, 0x101, b"junk"),
+            [Refused(2, code::MALFORMED, &[])],
+        ),
+        row(
+            "a newer minor is judged before the role",
+            FreshObserver,
+            first(0x105, b"junk"),
+            [Refused(1, code::UNSUPPORTED, &[("minor", "1")])],
+        ),
+        row(
+            "an unknown number is judged before the role",
+            FreshObserver,
+            first(0x999, b"junk"),
+            [Refused(1, code::UNKNOWN_PROCEDURE, &[])],
+        ),
+        row(
+            "a role over some virtual machines is none over the host",
+            AgreedVmAdmin,
+            [packet(2, &ClientData::HostInfo), raw(3, 0, 0x112, &[0; 4]), packet(4, &ClientData::Ping)].concat(),
+            [Call(3), Refused(2, code::DENIED, nobody), Answer(4, number::PING)],
+        ),
+    ]
+}
+
 fn rows() -> Vec<Row> {
-    [strangers(), lengths(), serials(), bodies(), procedures(), versions()].into_iter().flatten().collect()
+    [strangers(), lengths(), serials(), bodies(), procedures(), versions(), roles()].into_iter().flatten().collect()
 }
 
 /// A session, and the serial that its next packet has to bear.
@@ -325,6 +371,9 @@ fn session(to: To) -> Server {
         Fresh => Server::new(),
         FreshOld => Server::speaking(0),
         Agreed => Server::agreed(),
+        AgreedObserver => Server::agreed_with(Peer::new(Text::clipped("uid 7"), role::OBSERVER)),
+        AgreedVmAdmin => Server::agreed_with(Peer { host_role: 0, ..peer() }),
+        FreshObserver => Server::with(NEWEST_MINOR, Peer::new(Text::clipped("uid 7"), role::OBSERVER)),
     }
 }
 
@@ -396,7 +445,7 @@ fn a_session_that_refused_serves_the_next_packet() {
         if server.session.is_closed() || server.session.untaken_bytes() > 0 {
             continue;
         }
-        let serial = [1, 2, 3, 4, 6, 11].into_iter().find(|serial| {
+        let serial = [1, 2, 3, 4, 5, 6, 11].into_iter().find(|serial| {
             // The next serial is the one behind those of the row.
             let (mut server, ..) = shown(row.to, &row.bytes, usize::MAX);
             server.show(&packet(*serial, &ClientData::Ping));

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use vmwire_protocol::message::{
-    CancelCall, ClientData, Cursor, Failure, Gap, HelloAnswer, Progress, ServerData, StreamCredit, StreamData,
-    StreamEnd, VmCell, VmDefinitionAnswer, VmListAnswer, VmRow, VmWaitCall, code, number, role,
+    CancelCall, ClientData, Cursor, Failure, Gap, HelloAnswer, Over, PROCEDURES, Progress, ServerData, StreamCredit,
+    StreamData, StreamEnd, VmCall, VmCell, VmDefinitionAnswer, VmListAnswer, VmRow, VmWaitCall, code, number, role,
 };
-use vmwire_protocol::session::StreamError;
+use vmwire_protocol::session::{Peer, StreamError};
 use vmwire_protocol::version::NEWEST_MINOR;
 use vmwire_protocol::xdr::{List, Opaque, Text};
 
@@ -87,6 +87,68 @@ fn a_client_that_never_says_hello_is_served_as_1_0() {
     server.session.event(&gap);
     let heard = server.heard();
     assert!(matches!(heard[..], [Said { data: ServerData::StreamData(_), .. }, Said { data: ServerData::Gap(_), .. }]));
+}
+
+/// What a session of somebody with these roles says to a call of this number whose body makes no sense.
+fn verdict(number: u32, role: u32, host_role: u32) -> Failure {
+    let peer = Peer { identity: Text::clipped("uid 7"), role, host_role };
+    let mut server = Server::agreed_with(peer);
+    let (_, mut heard) = server.exchange(&raw(2, 0, number, b"junkjunkjunk"));
+    let Some(ServerData::Failure(failure)) = heard.pop().map(|said| said.data) else { panic!("{number:#x}") };
+    failure
+}
+
+#[test]
+fn every_call_is_denied_to_every_role_below_its_own_and_to_no_other() {
+    let unjudged = [number::HELLO, number::PING, number::CANCEL, number::UNSUBSCRIBE];
+    for procedure in PROCEDURES {
+        for role in 0..=role::ADMIN {
+            let suffices = role >= procedure.right.role || unjudged.contains(&procedure.number);
+            let (greater, lesser) = (role::ADMIN, 0);
+            // The other of the two roles makes no difference.
+            let (role_anywhere, host_role) = match procedure.right.over {
+                Over::Host => (greater, role),
+                Over::Vms => (role, lesser),
+            };
+            let failure = verdict(procedure.number, role_anywhere, host_role);
+            if suffices {
+                assert_ne!(failure.code, code::DENIED, "{} {role}: {failure:?}", procedure.name);
+                continue;
+            }
+            assert_eq!(failure.code, code::DENIED, "{} {role}: {failure:?}", procedure.name);
+            assert_eq!(failure.fact("role"), Some(role::name(role).unwrap_or("none")));
+            assert_eq!(failure.fact("needed"), role::name(procedure.right.role));
+            assert!(failure.message.starts_with(procedure.name) && !failure.hint.is_empty(), "{failure:?}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_judged_again_is_judged_so_from_then_on() {
+    let mut server = Server::agreed();
+    let (events, _) = server.exchange(&wait(2));
+    assert_eq!(events.len(), 1);
+    server.session.judge(Peer::new(Text::clipped("client eve"), role::OBSERVER));
+    let stop = packet(3, &ClientData::VmStop(VmCall { vm: Text::clipped("web1") }));
+    assert_eq!(in_short(&server.exchange(&stop).1), [(3, code::DENIED)]);
+    // What was taken before is answered all the same.
+    server.cancel(2);
+    assert_eq!(in_short(&server.heard()), [(2, code::CANCELLED)]);
+    assert_eq!(server.session.peer().identity, "client eve");
+    server.session.judge(Peer::new(Text::clipped("client eve"), role::OPERATOR));
+    let stop = packet(4, &ClientData::VmStop(VmCall { vm: Text::clipped("web1") }));
+    assert!(matches!(server.exchange(&stop).0[..], [Event::Call(4, _)]));
+}
+
+#[test]
+fn what_a_role_may_not_do_is_said_before_that_there_is_no_room() {
+    let mut server = Server::agreed_with(Peer::new(Text::clipped("uid 7"), role::OBSERVER));
+    for serial in 2..258 {
+        server.show(&wait(serial));
+    }
+    let stop = packet(258, &ClientData::VmStop(VmCall { vm: Text::clipped("web1") }));
+    let (_, heard) = server.exchange(&[stop, wait(259)].concat());
+    assert_eq!(in_short(&heard), [(258, code::DENIED), (259, code::OVERLOADED)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vmwire_protocol::limits;
-use vmwire_protocol::message::{ClientData, PROCEDURES, ServerData, code, event_kind, number};
+use vmwire_protocol::message::{ClientData, Over, PROCEDURES, Right, ServerData, code, event_kind, number, role};
 use vmwire_protocol::session::{ClientSession, ClientStep, ServerConfig, ServerSession, Step, Ticket};
 use vmwire_protocol::xdr::{Fixed, Text};
 
@@ -31,6 +31,14 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs())
 }
 
+fn needed(right: Right) -> String {
+    let over = match right.over {
+        Over::Host => "",
+        Over::Vms => " (VM)",
+    };
+    format!("{}{over}", role::name(right.role).unwrap())
+}
+
 #[test]
 fn the_table_of_procedures_is_that_of_the_code() {
     let code: Vec<Vec<String>> = PROCEDURES
@@ -40,12 +48,13 @@ fn the_table_of_procedures_is_that_of_the_code() {
                 format!("{:#x}", procedure.number),
                 procedure.name.to_owned(),
                 procedure.minor.to_string(),
+                needed(procedure.right),
                 seconds(procedure.deadline_default),
                 seconds(procedure.deadline_max),
             ]
         })
         .collect();
-    assert_eq!(table("number | name | minor | default | ceiling"), code);
+    assert_eq!(table("number | name | minor | role | default | ceiling"), code);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::message::{
 };
 use crate::serial::Serials;
 use crate::session::outbox::{Outbox, Unsendable};
-use crate::session::refusal::{malformed, too_many_calls, unknown, unsupported, version_mismatch};
+use crate::session::refusal::{denied, malformed, too_many_calls, unknown, unsupported, version_mismatch};
 use crate::session::stream::{self, Received, Streams};
 use crate::version::MAJOR;
 use crate::xdr::{self, List, Text};
@@ -103,6 +103,10 @@ impl Core {
         };
         if procedure.minor > self.minor {
             return self.refuse(serial, unsupported(procedure));
+        }
+        let role = self.peer.role_over(procedure.right.over);
+        if role < procedure.right.role {
+            return self.refuse(serial, denied(procedure, role));
         }
         if self.open.len() >= usize::try_from(CALLS_IN_FLIGHT_MAX).unwrap_or(usize::MAX) {
             return self.refuse(serial, too_many_calls());

@@ -13,8 +13,8 @@
 //! ```
 //! The client causes every arrow but `close()`. A fresh connection is served as 1.0 without capabilities.
 //!
-//! First verdict wins: magic, length, serial, refused major, number known, minor, calls in flight, body. What comes after
-//! (the object, the rule, the procedure's own) is the caller's.
+//! First verdict wins: magic, length, serial, refused major, number known, minor, role, calls in flight, body. What comes
+//! after (the object, the rule, the procedure's own) is the caller's.
 
 mod core;
 
@@ -28,7 +28,7 @@ use super::stream::{self, DataHead, StreamError, Streams};
 use crate::fault::{self, Fault};
 use crate::frame::Deframer;
 use crate::limits::{EVENT_UNSENT_BYTES_MAX, HALF_PACKET_TIME, SERVER_BYTES_MAX, UNSENT_BYTES_HIGH};
-use crate::message::{ClientData, Failure, Procedure, Progress, ServerData, code};
+use crate::message::{ClientData, Failure, Over, Procedure, Progress, ServerData, code};
 use crate::serial::Serials;
 use crate::xdr::{Fixed, Text};
 
@@ -48,8 +48,25 @@ pub struct ServerConfig {
 pub struct Peer {
     /// In words, as in `uid 0`.
     pub identity: Text<256>,
-    /// What it may do, of `role`.
+    /// The most it may do anywhere, of `role`: what HELLO's answer tells, and what calls about virtual machines are judged by.
     pub role: u32,
+    /// What it may do to the daemon and its host: what all other calls are judged by.
+    pub host_role: u32,
+}
+
+impl Peer {
+    /// One whose role is the same everywhere.
+    pub fn new(identity: Text<256>, role: u32) -> Self {
+        Self { identity, role, host_role: role }
+    }
+
+    /// The role that calls about `over` are judged by.
+    pub fn role_over(&self, over: Over) -> u32 {
+        match over {
+            Over::Host => self.host_role,
+            Over::Vms => self.role,
+        }
+    }
 }
 
 /// A call that has to be answered exactly once.
@@ -214,6 +231,12 @@ impl ServerSession {
         if let Half::Runs(deadline) = self.half {
             self.half = Half::Stands(deadline.saturating_duration_since(now));
         }
+    }
+
+    /// Who is at the other end is somebody else to us from now on, or may do something else. Calls that were taken
+    /// before stay the caller's to judge.
+    pub fn judge(&mut self, peer: Peer) {
+        self.core.peer = peer;
     }
 
     /// Answers a call.
@@ -411,7 +434,7 @@ mod tests {
     /// A session whose client's next serial is `next`, and a packet without body.
     fn session(next: u32) -> ServerSession {
         let config = ServerConfig { newest_minor: 1, server: Text::default(), epoch: Fixed::default() };
-        let peer = Peer { identity: Text::default(), role: role::ADMIN };
+        let peer = Peer::new(Text::default(), role::ADMIN);
         let mut session = ServerSession::new(Arc::new(config), peer);
         session.core.serials = Serials::starting_at(next);
         session

@@ -44,7 +44,7 @@ pub(crate) fn config(newest_minor: u32) -> Arc<ServerConfig> {
 }
 
 pub(crate) fn peer() -> Peer {
-    Peer { identity: Text::clipped("uid 0"), role: role::ADMIN }
+    Peer::new(Text::clipped("uid 0"), role::ADMIN)
 }
 
 pub(crate) fn hello(major: u32, minor: u32, capabilities: &[u32]) -> ClientData {
@@ -58,8 +58,20 @@ impl Server {
     }
 
     pub(crate) fn speaking(newest_minor: u32) -> Self {
-        let session = ServerSession::new(config(newest_minor), peer());
+        Self::with(newest_minor, peer())
+    }
+
+    pub(crate) fn with(newest_minor: u32, peer: Peer) -> Self {
+        let session = ServerSession::new(config(newest_minor), peer);
         Self { session, now: Instant::now(), calls: Vec::new(), next: 1 }
+    }
+
+    /// One that has agreed on the newest minor with somebody of that role.
+    pub(crate) fn agreed_with(peer: Peer) -> Self {
+        let mut server = Self::with(NEWEST_MINOR, peer);
+        server.show(&packet(1, &hello(1, NEWEST_MINOR, &[1])));
+        server.heard();
+        server
     }
 
     /// One that has agreed on the newest minor, with PROGRESS.
