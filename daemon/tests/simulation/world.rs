@@ -144,7 +144,8 @@ impl World {
         let mut all = Vec::new();
         for _ in 0..1 + self.random.below(3) {
             let said = self.clients[client].act(&mut self.random, &around, &truth);
-            if let Some(kicked) = said.strip_prefix("ConnectionKick(ConnectionKickCall { id: ") {
+            let is_admin = client.is_multiple_of(2);
+            if let Some(kicked) = said.strip_prefix("ConnectionKick(ConnectionKickCall { id: ").filter(|_| is_admin) {
                 self.kicked.extend(kicked.split(' ').next().and_then(|id| id.parse::<u64>().ok()));
             }
             all.push(said);
@@ -173,7 +174,13 @@ impl World {
         let identity = Text::clipped(&format!("client {client}"));
         // Admins are limited by descriptors alone, and here are none.
         let is_admin = client.is_multiple_of(2);
-        let peer = Peer::new(identity, if is_admin { role::ADMIN } else { role::OPERATOR });
+        let role = match client % 4 {
+            1 => role::OPERATOR,
+            3 if self.random.chance(50) => role::OBSERVER,
+            3 => role::OPERATOR,
+            _ => role::ADMIN,
+        };
+        let peer = Peer::new(identity, role);
         let arrival = Arrival {
             transport: "sim",
             peer: if denied { Err(Refusal::Denied("not you".to_owned())) } else { Ok(peer) },
@@ -184,7 +191,7 @@ impl World {
         if denied || full {
             self.refused.insert(id);
         }
-        self.clients[client].connect(link, id, now.monotonic, self.newest_minor);
+        self.clients[client].connect(link, id, role, now.monotonic, self.newest_minor);
         format!("client {client} connects as {id}, denied {denied}, full {full}")
     }
 

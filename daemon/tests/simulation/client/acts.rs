@@ -45,7 +45,7 @@ impl Connection {
 
     /// Puts a call on its way, and notes what has to come of it.
     fn ask(&mut self, data: ClientData, deadline_ms: u32, truth: &Truth, now: Instant) {
-        let number = data.number();
+        let procedure = Procedure::of(data.number()).unwrap();
         let minor = match self.phase {
             Phase::Agreed(minor) => minor,
             _ => 0,
@@ -64,11 +64,12 @@ impl Connection {
             (_, Phase::Refused) => Some(code::VERSION_MISMATCH),
             (ClientData::VmList(_), _) if self.newest_minor == 0 => Some(code::UNKNOWN_PROCEDURE),
             (ClientData::VmList(_), _) if minor == 0 => Some(code::UNSUPPORTED),
-            _ => None,
+            (ClientData::Cancel(_) | ClientData::Unsubscribe, _) => None,
+            _ => (procedure.right.role > self.role).then_some(code::DENIED),
         };
         let serial = self.session.call(&data, deadline_ms).unwrap();
         self.tap.asked(serial);
-        let deadline = Procedure::of(number).unwrap().deadline(deadline_ms);
+        let deadline = procedure.deadline(deadline_ms);
         let (open, newest_event) = (self.asked.len(), truth.next() - 1);
         let generation = match &data {
             ClientData::ConsoleOpen(call) => truth.generation(vm_of(&call.vm)),

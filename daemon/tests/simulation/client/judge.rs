@@ -69,6 +69,7 @@ impl Connection {
                     {
                         wrong("the versions fit")
                     }
+                    code::DENIED if asked.must_fail.is_none() => wrong("its role suffices"),
                     _ => Ok(()),
                 }
             }

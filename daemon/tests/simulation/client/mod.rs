@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) link: SharedLink,
     /// The daemon's number for it.
     pub(crate) id: u64,
+    /// What it may do.
+    role: u32,
     session: ClientSession,
     tap: Tap,
     phase: Phase,
@@ -87,10 +89,11 @@ impl Client {
         Self { number, connection: None, lost: None }
     }
 
-    pub(crate) fn connect(&mut self, link: SharedLink, id: u64, now: Instant, newest_minor: u32) {
+    pub(crate) fn connect(&mut self, link: SharedLink, id: u64, role: u32, now: Instant, newest_minor: u32) {
         self.connection = Some(Connection {
             link,
             id,
+            role,
             session: ClientSession::new(),
             tap: Tap::default(),
             phase: Phase::Fresh,
