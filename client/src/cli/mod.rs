@@ -9,6 +9,7 @@ mod daemon;
 mod event;
 mod exit;
 mod host;
+mod man;
 mod named;
 mod operation;
 mod output;
@@ -102,9 +103,12 @@ enum Noun {
     Version(version::Arguments),
     /// Print a completion script for a shell
     Completion(complete::CompletionArguments),
+    /// Print what the last word of a command line may become
+    #[command(hide = true)]
+    Complete(complete::CompleteArguments),
     /// Write the manual pages into a directory
     #[command(hide = true)]
-    Man(complete::ManArguments),
+    Man(man::ManArguments),
 }
 
 /// The definition of the whole command line: parsing, help, completion and manual pages come from it.
@@ -178,7 +182,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
         Noun::Ping(arguments) => ping::run(&arguments, &mut context),
         Noun::Version(arguments) => version::run(&arguments, &mut context),
         Noun::Completion(arguments) => complete::completion(&arguments, &mut context),
-        Noun::Man(arguments) => complete::man(&arguments),
+        Noun::Complete(arguments) => complete::complete(&arguments, &mut context),
+        Noun::Man(arguments) => man::man(&arguments),
     };
     match outcome {
         Ok(exit) => exit,

@@ -52,6 +52,23 @@ const FIELDS: &[Field] = &[
     Field { number: vm_field::CHANNELS, name: "channels", key: "channels", sort: Sort::Items },
 ];
 
+/// The names of all fields.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|field| field.name)
+}
+
+/// The values that a field of this name can have, where they can be counted.
+pub(crate) fn values(name: &str) -> impl Iterator<Item = &'static str> {
+    let named = |all: &'static [(u32, &'static str)]| all.iter().map(|(_, name)| *name).collect();
+    let values: Vec<&str> = match Field::read(name).map(|field| field.sort) {
+        Ok(Sort::State) => named(vm_state::ALL),
+        Ok(Sort::Reason) => named(state_reason::ALL),
+        Ok(Sort::Flag) => vec!["yes", "no"],
+        _ => Vec::new(),
+    };
+    values.into_iter()
+}
+
 /// What is listed where nothing is chosen.
 pub(crate) const USUAL: &str = "name,state,since,cpus,memory,title";
 

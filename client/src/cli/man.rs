@@ -1,36 +1,17 @@
-//! `vmwire completion` and the hidden `vmwire man`: what is made of the definition of the command line itself.
+//! The hidden `vmwire man`: manual pages out of the definition of the command line.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap_complete::Shell;
-
 use super::output::PROGRAM;
 use super::problem::Problem;
-use super::{Context, Exit, command};
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  vmwire completion bash > ~/.local/share/bash-completion/completions/vmwire\n  \
-                        vmwire completion zsh > ~/.zfunc/_vmwire\n  \
-                        vmwire completion fish > ~/.config/fish/completions/vmwire.fish\n")]
-pub(crate) struct CompletionArguments {
-    /// The shell
-    #[arg(value_enum, value_name = "SHELL")]
-    shell: Shell,
-}
+use super::{Exit, command};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManArguments {
     /// The directory, which must exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-}
-
-pub(crate) fn completion(arguments: &CompletionArguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
-    let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut command(), PROGRAM, &mut script);
-    context.output.write(&script)?;
-    Ok(Exit::Ok)
 }
 
 pub(crate) fn man(arguments: &ManArguments) -> Result<Exit, Problem> {
@@ -91,13 +72,5 @@ mod tests {
     fn nothing_in_a_line_is_taken_for_a_request() {
         assert_eq!(roff(".so /etc/passwd"), "\\&.so /etc/passwd");
         assert_eq!(roff("'a \\fB --x"), "\\&'a \\efB \\-\\-x");
-    }
-
-    #[test]
-    fn completion_scripts_know_the_verbs() {
-        let mut script = Vec::new();
-        clap_complete::generate(Shell::Bash, &mut command(), PROGRAM, &mut script);
-        let script = String::from_utf8(script).unwrap();
-        assert!(script.contains("follow") && script.contains("undefine"));
     }
 }
