@@ -16,17 +16,17 @@
 //! Both buffers are the loop's: an idle connection holds none. Readiness is a hint; the only thing that counts is what
 //! read and write say.
 
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpStream, UnixStream};
 use vmwire_protocol::fault::{self, Fault};
 use vmwire_protocol::limits::{LINGER_BYTES_MAX, LINGER_TIME};
 
+pub use self::stream::Stream;
 use crate::dispatch::{ConnectionId, Dispatch, Flow, Turn};
 
 /// Bytes that are read at once.
@@ -61,18 +61,6 @@ pub trait Socket: Read + Write {
     /// # Errors
     /// The peer is gone already; or it would block, and is to be tried again.
     fn shut_down_sending(&mut self) -> io::Result<()>;
-}
-
-impl Socket for UnixStream {
-    fn shut_down_sending(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl Socket for TcpStream {
-    fn shut_down_sending(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
 }
 
 /// A socket and the core's end of the conversation on it.

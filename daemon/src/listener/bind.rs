@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,11 @@ use mio::net::UnixListener;
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::{Listener, reserve};
+use super::{Door, Listener, Place};
 use crate::store::{Lock, LockError};
 
 /// How many peers may wait to be accepted; the kernel's own limit is below.
-const BACKLOG: i32 = i32::MAX;
+pub(super) const BACKLOG: i32 = i32::MAX;
 
 /// Why a socket could not be made.
 #[derive(Debug)]
@@ -30,6 +31,13 @@ pub enum BindError {
     System {
         /// Where.
         path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// What the kernel says to a network address.
+    Address {
+        /// Where.
+        address: SocketAddr,
         /// Why.
         error: io::Error,
     },
@@ -57,7 +65,8 @@ pub(super) fn bind(path: &Path) -> Result<Listener, BindError> {
 
     let socket = listen(path).map_err(system)?;
     let made = std::fs::symlink_metadata(path).map_err(system)?;
-    Ok(Listener { socket, path: path.to_owned(), made, reserve: reserve(), _lock: lock })
+    let place = Place { path: path.to_owned(), made, _lock: lock };
+    Ok(Listener::new(Door::Unix { socket, place }))
 }
 
 /// The mode is in force when the name appears, not set after others could have connected: Linux takes it from the
@@ -82,6 +91,7 @@ impl fmt::Display for BindError {
                 write!(f, "; move it away or listen elsewhere")
             }
             Self::System { path, error } => write!(f, "cannot listen at {}: {error}", path.display()),
+            Self::Address { address, error } => write!(f, "cannot listen at {address}: {error}"),
         }
     }
 }

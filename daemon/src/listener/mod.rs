@@ -1,34 +1,49 @@
-//! Where clients knock: a unix socket with its lock, its mode and its removal, and what comes out of it.
+//! Where clients knock: a unix socket with its lock, its mode and its removal, or a TCP socket, and what comes out of it.
 //!
 //! Every peer is accepted, also when there are too many: only who was accepted can be told why not. What becomes of
 //! them is decided by `dispatch`.
 
 mod bind;
+mod tcp;
 
+use std::fmt;
 use std::fs::Metadata;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
-use mio::net::{UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::Pid;
 
 pub use self::bind::BindError;
+use crate::connection::Stream;
 use crate::store::Lock;
 
-/// A unix socket that listens.
+/// A socket that listens.
 #[derive(Debug)]
 pub struct Listener {
-    socket: UnixListener,
+    door: Door,
+    /// A descriptor to give up when there is none left, so that one more peer can be accepted and told.
+    reserve: Option<OwnedFd>,
+}
+
+#[derive(Debug)]
+enum Door {
+    Unix { socket: UnixListener, place: Place },
+    Tcp { socket: TcpListener, address: SocketAddr },
+}
+
+/// The name of a unix socket, which goes when its listener goes.
+#[derive(Debug)]
+struct Place {
     path: PathBuf,
     /// What `path` was when we made it: another's socket of the same name is not ours to remove.
     made: Metadata,
-    /// A descriptor to give up when there is none left, so that one more peer can be accepted and told.
-    reserve: Option<OwnedFd>,
     /// Held as long as the socket is there.
     _lock: Lock,
 }
@@ -37,11 +52,20 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Peer {
     /// The connection.
-    pub stream: UnixStream,
+    pub stream: Stream,
     /// Who they were when they connected, as the kernel says.
-    pub credentials: Credentials,
+    pub origin: Origin,
     /// Accepted with the last descriptor: all that can be done is to say so.
     pub last_descriptor: bool,
+}
+
+/// Where somebody came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A process of this machine.
+    Unix(Credentials),
+    /// An address; who is behind it is not known by it.
+    Network(SocketAddr),
 }
 
 /// Who connected.
@@ -75,20 +99,39 @@ impl Listener {
         bind::bind(path)
     }
 
-    /// What to watch.
-    pub fn source(&mut self) -> &mut dyn Source {
-        &mut self.socket
+    /// Listens at `address`, for whoever can reach it.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind_tcp(address: SocketAddr) -> Result<Self, BindError> {
+        let socket = tcp::listen(address).map_err(|error| BindError::Address { address, error })?;
+        Ok(Self::new(Door::Tcp { socket, address }))
     }
 
-    /// Where it listens.
-    pub fn path(&self) -> &Path {
-        &self.path
+    fn new(door: Door) -> Self {
+        Self { door, reserve: reserve() }
+    }
+
+    /// What to watch.
+    pub fn source(&mut self) -> &mut dyn Source {
+        match &mut self.door {
+            Door::Unix { socket, .. } => socket,
+            Door::Tcp { socket, .. } => socket,
+        }
+    }
+
+    /// The address that the system gave to one that listens at port 0.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match &self.door {
+            Door::Unix { .. } => None,
+            Door::Tcp { socket, .. } => socket.local_addr().ok(),
+        }
     }
 
     /// Takes the next peer.
     pub fn accept(&mut self) -> Accepted {
         loop {
-            match self.socket.accept().and_then(|(stream, _)| Peer::new(stream, false)) {
+            match self.door.accept(false) {
                 Ok(peer) => {
                     self.reserve = self.reserve.take().or_else(reserve);
                     return Accepted::Peer(peer);
@@ -107,9 +150,9 @@ impl Listener {
     fn accept_last(&mut self, error: &io::Error) -> Accepted {
         let Some(reserve) = self.reserve.take().or_else(reserve) else { return Accepted::NoDescriptor };
         drop(reserve);
-        match self.socket.accept().and_then(|(stream, _)| Peer::new(stream, true)) {
+        match self.door.accept(true) {
             Ok(peer) => {
-                log::warn!("{}: no descriptor is left for another connection: {error}", self.path.display());
+                log::warn!("{}: no descriptor is left for another connection: {error}", self.door);
                 Accepted::Peer(peer)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
@@ -118,17 +161,35 @@ impl Listener {
     }
 }
 
-impl Peer {
-    fn new(stream: UnixStream, last_descriptor: bool) -> io::Result<Self> {
-        let of = socket_peercred(&stream)?;
-        // A process of another pid namespace has none here, which the kernel says with 0.
-        let pid = u32::try_from(Pid::as_raw(Some(of.pid))).unwrap_or(0);
-        let credentials = Credentials { uid: of.uid.as_raw(), gid: of.gid.as_raw(), pid };
-        Ok(Self { stream, credentials, last_descriptor })
+impl Door {
+    fn accept(&self, last_descriptor: bool) -> io::Result<Peer> {
+        match self {
+            Self::Unix { socket, .. } => {
+                let (stream, _) = socket.accept()?;
+                let of = socket_peercred(&stream)?;
+                // A process of another pid namespace has none here, which the kernel says with 0.
+                let pid = u32::try_from(Pid::as_raw(Some(of.pid))).unwrap_or(0);
+                let credentials = Credentials { uid: of.uid.as_raw(), gid: of.gid.as_raw(), pid };
+                Ok(Peer { stream: Stream::Unix(stream), origin: Origin::Unix(credentials), last_descriptor })
+            }
+            Self::Tcp { socket, .. } => {
+                let (stream, address) = socket.accept()?;
+                Ok(Peer { stream: Stream::Tcp(stream), origin: Origin::Network(address), last_descriptor })
+            }
+        }
     }
 }
 
-impl Drop for Listener {
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { place, .. } => place.path.display().fmt(f),
+            Self::Tcp { address, .. } => address.fmt(f),
+        }
+    }
+}
+
+impl Drop for Place {
     /// Removes the socket, if it is still ours.
     #[expect(clippy::disallowed_methods, reason = "on the way out there is nobody left to keep waiting")]
     fn drop(&mut self) {
@@ -168,8 +229,9 @@ mod tests {
         assert!(matches!(listener.accept(), Accepted::Nobody));
         let _client = Client::connect(&path).unwrap();
         let peer = accept(&mut listener);
-        assert_eq!(peer.credentials.pid, std::process::id());
-        assert_eq!(peer.credentials.uid, rustix::process::getuid().as_raw());
+        let Origin::Unix(credentials) = peer.origin else { panic!("{:?}", peer.origin) };
+        assert_eq!(credentials.pid, std::process::id());
+        assert_eq!(credentials.uid, rustix::process::getuid().as_raw());
         assert!(!peer.last_descriptor);
         assert!(matches!(listener.accept(), Accepted::Nobody));
     }

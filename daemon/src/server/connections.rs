@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use mio::Token;
-use mio::net::UnixStream;
 
 use super::Who;
-use crate::connection::{Buffers, Connection, Hints, Next};
+use crate::connection::{Buffers, Connection, Hints, Next, Stream};
 use crate::dispatch::{ConnectionId, Dispatch, Turn};
 use crate::event_loop::{Readiness, Timers};
 
@@ -27,7 +26,7 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Watched {
     id: ConnectionId,
-    connection: Connection<UnixStream>,
+    connection: Connection<Stream>,
     token: Token,
     over: bool,
 }
@@ -38,7 +37,7 @@ impl Connections {
     }
 
     /// Takes up a socket that the core has accepted as `id`.
-    pub(super) fn insert(&mut self, id: ConnectionId, stream: UnixStream, readiness: &mut Readiness<Who>) {
+    pub(super) fn insert(&mut self, id: ConnectionId, stream: Stream, readiness: &mut Readiness<Who>) {
         let mut connection = Connection::new(stream, id);
         match readiness.watch(connection.socket_mut(), Who::Connection(id)) {
             Ok(token) => {

@@ -33,7 +33,7 @@ use crate::connection::Hints;
 use crate::dispatch::{Arrival, ConnectionId, Dispatch, Refusal, Turn};
 use crate::event_loop::{LeaveSignals, Now, Readiness, Ready};
 use crate::files::{self, Files};
-use crate::listener::{Accepted, BindError, Credentials, Listener, Peer};
+use crate::listener::{Accepted, BindError, Credentials, Listener, Origin, Peer};
 use crate::logging::Log;
 use crate::store::StoreError;
 
@@ -226,9 +226,10 @@ impl Server {
         for _ in 0..ACCEPTS_MAX {
             match listening.listener.accept() {
                 Accepted::Peer(peer) => {
-                    let Peer { stream, credentials, last_descriptor } = peer;
-                    let peer = if last_descriptor { Err(Refusal::NoDescriptor) } else { admit(credentials) };
-                    let arrival = Arrival { transport: "unix", peer };
+                    let Peer { stream, origin, last_descriptor } = peer;
+                    let (transport, peer) = admit(origin);
+                    let peer = if last_descriptor { Err(Refusal::NoDescriptor) } else { peer };
+                    let arrival = Arrival { transport, peer };
                     let id =
                         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
                     self.connections.insert(id, stream, &mut self.readiness);
@@ -345,8 +346,19 @@ fn with_turn<T>(
     call(&mut Turn { now, host: &mut Door { now: now.monotonic, readiness, files } })
 }
 
-/// Who may do what: root and the daemon's own user everything, others nothing.
-fn admit(credentials: Credentials) -> Result<session::Peer, Refusal> {
+/// Over what somebody comes, and who may do what: root and the daemon's own user everything, other users nothing. Whoever
+/// comes over a network without having shown who it is may look.
+fn admit(origin: Origin) -> (&'static str, Result<session::Peer, Refusal>) {
+    match origin {
+        Origin::Unix(credentials) => ("unix", admit_user(credentials)),
+        Origin::Network(address) => {
+            let identity = Text::clipped(&format!("tcp {address}"));
+            ("tcp", Ok(session::Peer { identity, role: role::OBSERVER }))
+        }
+    }
+}
+
+fn admit_user(credentials: Credentials) -> Result<session::Peer, Refusal> {
     let own = geteuid().as_raw();
     if credentials.uid != 0 && credentials.uid != own {
         let why = format!("user {} may not connect; only root and user {own} may", credentials.uid);
@@ -377,10 +389,10 @@ mod tests {
     fn root_and_the_daemons_own_user_are_admins_and_nobody_else_is_let_in() {
         let own = geteuid().as_raw();
         for uid in [0, own] {
-            let peer = admit(Credentials { uid, gid: 5, pid: 6 }).unwrap();
+            let peer = admit_user(Credentials { uid, gid: 5, pid: 6 }).unwrap();
             assert_eq!((peer.role, peer.identity.to_string()), (role::ADMIN, format!("uid {uid}")));
         }
-        match admit(Credentials { uid: own + 1, gid: 0, pid: 6 }) {
+        match admit_user(Credentials { uid: own + 1, gid: 0, pid: 6 }) {
             Err(Refusal::Denied(why)) => assert!(why.starts_with(&format!("user {} may not", own + 1)), "{why}"),
             other => panic!("{other:?}"),
         }
