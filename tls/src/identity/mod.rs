@@ -15,8 +15,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::date::Date;
 
 pub use self::fingerprint::{Fingerprint, NoFingerprint};
-pub(crate) use self::name::for_people;
 pub use self::name::{NAME_BYTES_MAX, NameError};
+pub(crate) use self::name::{for_people, shorten};
 
 /// How many alternative names a certificate may have.
 pub const ALTERNATIVE_NAMES_MAX: usize = 64;

@@ -64,7 +64,7 @@ pub(crate) fn for_people(der: &[u8]) -> String {
 }
 
 /// At most [`NAME_BYTES_MAX`] bytes of a text.
-fn shorten(mut text: String) -> String {
+pub(crate) fn shorten(mut text: String) -> String {
     if text.len() > NAME_BYTES_MAX {
         text.truncate(text.floor_char_boundary(NAME_BYTES_MAX - '…'.len_utf8()));
         text.push('…');
