@@ -56,7 +56,8 @@ With --driver test each of these directories has a further part, test, so that b
 Without XDG_RUNTIME_DIR the socket lies in the runtime directory, as it does when --runtime-dir is given.
 
 The log goes to standard error. VMWIRE_LOG sets its level: off, error, warn, info, debug, trace.
-SIGTERM, SIGINT and SIGHUP end the daemon; guests run on, and the next daemon takes them up.
+SIGTERM, SIGINT and SIGHUP end the daemon; guests run on, and the next daemon takes them up. Those of the test driver
+are kept in memory, and go with it.
 
 Exit codes: 0 ended as asked, 1 failed, 2 wrong usage or configuration.";
 

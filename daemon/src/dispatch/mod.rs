@@ -412,11 +412,17 @@ impl Dispatch {
         self.clients.is_empty() && self.tasks.is_empty() && self.vms.iter().all(|vm| vm.pid == 0 && !is_up(vm))
     }
 
-    /// The daemon leaves: every connection gets its last packet; guests run on.
+    /// What becomes of the guests when the daemon leaves, in words.
+    pub fn fate_of_guests(&self) -> &'static str {
+        if self.driver.guests_run_on() { "guests run on" } else { "its guests, kept in memory, go with it" }
+    }
+
+    /// The daemon leaves: every connection gets its last packet.
     pub fn leave(&mut self, turn: &mut Turn<'_>) {
         self.leaving = true;
+        let message = format!("the daemon is leaving; {}", self.fate_of_guests());
         for id in self.clients.ids() {
-            self.close(turn, id, Failure::new(code::GOING_AWAY, "the daemon is leaving; guests run on"));
+            self.close(turn, id, Failure::new(code::GOING_AWAY, &message));
         }
         self.driver.detach(turn.host);
     }

@@ -215,6 +215,11 @@ pub trait Driver {
     /// Takes the next report, in the order things happened.
     fn poll_report(&mut self) -> Option<Report>;
 
-    /// The daemon is leaving: let go of everything, leave the guests running.
+    /// Whether guests outlive the daemon.
+    fn guests_run_on(&self) -> bool {
+        true
+    }
+
+    /// The daemon is leaving: let go of everything, leave the guests running where they can.
     fn detach(&mut self, host: &mut dyn Host);
 }

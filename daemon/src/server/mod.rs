@@ -303,7 +303,7 @@ impl Server {
         if self.leaving.is_some() {
             return;
         }
-        log::info!("leaving: {why}; guests run on");
+        log::info!("leaving: {why}; {}", self.core.fate_of_guests());
         notify::notify("STOPPING=1");
         self.leaving = Some(now.monotonic + LEAVE_TIME);
         for mut listening in self.listeners.drain(..) {

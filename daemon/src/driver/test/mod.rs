@@ -71,6 +71,10 @@ impl Driver for TestDriver {
         "test"
     }
 
+    fn guests_run_on(&self) -> bool {
+        false
+    }
+
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
