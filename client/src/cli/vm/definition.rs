@@ -129,4 +129,19 @@ mod tests {
         assert_eq!(read(&directory.path().join("none")).unwrap_err().code, "LOCAL");
         assert!(read(Path::new("/dev/zero")).is_err());
     }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end_or_until_it_is_too_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        for (bytes, taken) in [(DEFINITION_BYTES_MAX, true), (100 * DEFINITION_BYTES_MAX, false)] {
+            let written = std::thread::scope(|scope| {
+                let writer = scope.spawn(|| std::fs::write(&pipe, vec![b'#'; bytes]));
+                assert_eq!(read(&pipe).is_ok(), taken, "{bytes}");
+                writer.join().unwrap()
+            });
+            assert_eq!(written.is_ok(), taken, "the rest was read although it could change nothing");
+        }
+    }
 }
