@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use vmwire_daemon::arguments::Arguments;
 use vmwire_daemon::config::{Config, Environment};
+use vmwire_daemon::logging::escape;
 use vmwire_daemon::{files, launch, probe_kvm, server};
 
 const FAILED: u8 = 1;
@@ -25,11 +26,19 @@ fn main() -> ExitCode {
             return probe_kvm::main();
         }
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // It quotes what was written, whatever that was.
+        Err(error) if error.use_stderr() => {
+            error.render().to_string().lines().for_each(|line| eprintln!("{}", escape(line)));
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
+        Err(help) => help.exit(),
+    };
     let config = match Config::load(&arguments, &Environment::of_process()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("vmwired: {error}");
+            complain(&error);
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
@@ -49,8 +58,13 @@ fn exit_code<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vmwired: {error}");
+            complain(&error);
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Names of files and what stands in them are in it.
+fn complain(error: &dyn std::fmt::Display) {
+    eprintln!("vmwired: {}", escape(&error.to_string()));
 }

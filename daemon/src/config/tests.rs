@@ -158,3 +158,103 @@ fn paths_that_no_socket_can_have_are_refused_at_the_start() {
         assert_eq!(resolve("", &arguments, &user()).is_ok(), fits, "{bytes}");
     }
 }
+
+#[test]
+fn a_value_that_cannot_be_used_is_told_where_it_stands() {
+    let long = |bytes: usize| format!("/{}", "d".repeat(bytes - 1));
+    let many = vec!["\"unix:/a\""; 65].join(", ");
+    for (text, told) in [
+        (r#"state_dir = """#.to_owned(), "1, column 13: \"\" is not absolute; begin it with a /".to_owned()),
+        (r#"runtime_dir = "run""#.into(), "1, column 15: \"run\" is not absolute; begin it with a /".into()),
+        (r#"state_dir = "/a\u0000b""#.into(), "1, column 13: the character U+0000 cannot stand in it".into()),
+        (
+            r#"state_dir = "/a\u001b[31m""#.into(),
+            r#"1, column 13: "/a\u{1b}[31m" has the control character '\u{1b}' in it; write it without"#.into(),
+        ),
+        (
+            format!("runtime_dir = {:?}", long(63)),
+            format!(
+                "1, column 15: {:?} is too long for the sockets of guests: it has 63 bytes, at most 62 fit",
+                long(63)
+            ),
+        ),
+        (
+            format!("state_dir = {:?}", long(3969)),
+            format!(
+                "1, column 13: {:?} is too long to keep definitions in: it has 3969 bytes, at most 3968 fit",
+                long(3969)
+            ),
+        ),
+        (
+            format!("listen = [\n  \"unix:/a\",\n  \"unix:{}\"]", long(108)),
+            format!("3, column 3: {:?} is too long to listen at: it has 108 bytes, at most 107 fit", long(108)),
+        ),
+        (
+            r#"listen = ["unix:/a/x", "unix:/b", "unix:/a//./x"]"#.into(),
+            "1, column 35: \"/a//./x\" is to be listened at twice".into(),
+        ),
+        (r#"listen = ["unix:"]"#.into(), "1, column 11: \"\" is not absolute".into()),
+        (
+            r#"listen = ["unix:/run/"]"#.into(),
+            "1, column 11: \"/run/\" is the name of a directory; write that of a file behind it".into(),
+        ),
+        (r#"listen = ["unix:/run/.."]"#.into(), "1, column 11: \"/run/..\" is the name of a directory".into()),
+        (r#"listen = ["unix:/a\u007f"]"#.into(), "1, column 11: \"/a\\u{7f}\" has the control character".into()),
+        (r#"listen = "unix:/a""#.into(), "1, column 10: listen has to be a list of strings, and is a string".into()),
+        (r#"listen = ["unix:/a", 5]"#.into(), "1, column 22: listen has to be a string, and is an integer".into()),
+        (format!("listen = [{many}]"), "1, column 10: listen has 65 entries, and 64 is the most".into()),
+        (
+            r#"connections_max = "5""#.into(),
+            "1, column 19: connections_max has to be an integer, and is a string".into(),
+        ),
+        ("connections_max = 1.0".into(), "1, column 19: connections_max has to be an integer, and is a number".into()),
+        ("qemu = 1".into(), "1, column 8: qemu has to be a table, and is an integer".into()),
+        ("[[qemu]]".into(), "1, column 1: qemu has to be a table, and is a list".into()),
+        (
+            "[qemu]\nbinary = \"\"".into(),
+            "2, column 10: an empty text names no program; write a path, or a name alone".into(),
+        ),
+        (
+            "[qemu]\nbinary = \"bin/qemu\"".into(),
+            "2, column 10: \"bin/qemu\" is neither absolute nor a name alone; begin it with a /, or write no / at all"
+                .into(),
+        ),
+        ("[qemu]\nbinary = \"..\"".into(), "2, column 10: \"..\" is neither absolute nor a name alone".into()),
+        ("[qemu]\nbinary = \"/usr/bin/\"".into(), "2, column 10: \"/usr/bin/\" is the name of a directory".into()),
+        ("[qemu]\nbinary = \"q\\n\"".into(), r#"2, column 10: "q\n" has the control character '\n' in it"#.into()),
+        ("[qemu]\nbinary = \"/q\\u0000\"".into(), "2, column 10: the character U+0000 cannot stand in it".into()),
+        ("log = \"\"".into(), "1, column 7: \"\" is nothing that log can be; it is one of \"off\"".into()),
+        ("[qemu]\nlog = 1".into(), "2, column 1: unknown key \"qemu.log\"; did you mean log?".into()),
+        ("\"\\u001b\" = 1".into(), "1, column 1: unknown key \"\\u{1b}\"; the keys here are driver, listen".into()),
+    ] {
+        let error = resolve(&text, &Arguments::default(), &user()).unwrap_err();
+        assert!(error.starts_with(&format!("/f.toml: line {told}")), "{text}: {error}");
+    }
+    for good in
+        ["state_dir = '/ä b'", "listen = ['unix:/a', 'unix:/b']", "[qemu]\nbinary = '/opt/q'", "[qemu]\nbinary = 'q'"]
+    {
+        assert!(resolve(good, &Arguments::default(), &user()).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn the_command_line_is_held_to_the_same() {
+    let dir = |dir: &str| Arguments { state_dir: Some(dir.into()), ..Arguments::default() };
+    let runtime_dir = Arguments { runtime_dir: Some("".into()), ..Arguments::default() };
+    let listen = |paths: &[&str]| Arguments {
+        listen: paths.iter().map(|path| format!("unix:{path}")).collect(),
+        ..Arguments::default()
+    };
+    for (arguments, told) in [
+        (dir(""), "an empty path names no directory; choose another one with --state-dir"),
+        (runtime_dir, "an empty path names no directory; choose another one with --runtime-dir"),
+        (dir("/a\u{1b}"), "\"/a\\u{1b}\" has the control character '\\u{1b}' in it; write it without"),
+        (listen(&["/a", "b", "/cwd/b"]), "\"/cwd/b\" is to be listened at twice; choose another one with --listen"),
+        (listen(&["a/"]), "\"/cwd/a/\" is the name of a directory"),
+        (listen(&["a\n"]), "\"/cwd/a\\n\" has the control character"),
+        (listen(&[""]), "\"unix:\" is no address to listen at"),
+    ] {
+        let error = resolve("", &arguments, &user()).unwrap_err();
+        assert!(error.starts_with(told), "{error}");
+    }
+}

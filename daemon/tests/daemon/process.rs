@@ -22,6 +22,7 @@ fn each_signal_that_asks_to_leave_ends_it_well_and_removes_the_socket() {
         assert!(asked.elapsed() < Duration::from_secs(3));
         assert!(!socket.exists());
         assert!(log.contains(" INFO  listening at "), "{log}");
+        assert!(log.contains("; its guests, kept in memory, go with it\n"), "{log}");
     }
 }
 
@@ -108,6 +109,29 @@ fn a_configuration_can_be_checked_without_running() {
     let (code, _, told) = run(command);
     assert_eq!(code, Some(2));
     assert!(told.contains("cannot read the configuration"), "{told}");
+}
+
+#[test]
+fn nothing_that_was_written_drives_the_terminal_on_which_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let hostile = "\u{1b}[31m\u{7}\u{9b}2J";
+    let file = dir.path().join("c.toml");
+    std::fs::write(&file, format!("log = \"\\u001b[31m{}\"\n\u{1b}", '\u{9b}')).unwrap();
+    let arguments: [&[&str]; 6] = [
+        &["--config", hostile],
+        &["--config", file.to_str().unwrap()],
+        &["--listen", hostile],
+        &["--state-dir", hostile],
+        &["--driver", hostile],
+        &[hostile],
+    ];
+    for arguments in arguments {
+        let mut command = command(dir.path());
+        command.current_dir(dir.path()).arg("--check-config").args(arguments).env("CLICOLOR_FORCE", "1");
+        let (code, _, told) = run(command);
+        assert_eq!(code, Some(2), "{arguments:?}: {told:?}");
+        assert!(!told.chars().any(|c| c.is_control() && c != '\n'), "{arguments:?}: {told:?}");
+    }
 }
 
 #[test]
