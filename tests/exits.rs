@@ -157,4 +157,19 @@ fn some_of_several_is_8() {
     assert_eq!((ran.code, ran.out.as_str()), (8, "web  running  2\n"));
     assert!(ran.err.starts_with("vmwire: vm none: "), "{ran:?}");
     assert_eq!(daemon.state("web"), "running");
+
+    let good = daemon.place().write("db.toml", "name = \"db\"\nmemory = \"64 MiB\"\n");
+    let bad = daemon.place().write("bad.toml", "nmae = \"bad\"\n");
+    let none = daemon.place().join("none.toml");
+    let mut both = daemon.begin(&["vm", "define", none.to_str().unwrap(), &bad, "-", &good]);
+    both.write("name = \"piped\"\nmemory = \"64 MiB\"\n");
+    let ran = both.end();
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (8, "piped  defined  operation 3\ndb     defined  operation 4\n"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("cannot read") && ran.err.contains("bad.toml: line 1"), "{ran:?}");
+    let told = daemon.vmwire(&["vm", "define", "-", "-"]).fails(2);
+    assert!(told.contains("only once"), "{told}");
 }

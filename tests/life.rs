@@ -107,12 +107,12 @@ fn a_second_of_the_same_name_or_uuid_is_refused_and_changes_nothing() {
     let daemon = Setup::test().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
     let file = daemon.place().write("again.toml", "name = \"web\"\nmemory = \"128 MiB\"\n");
-    let error = daemon.vmwire(&["-o", "json", "vm", "define", &file]).error(1);
+    let error = daemon.vmwire(&["-o", "json", "vm", "define", &file]).none_done(1);
     assert_eq!((&error["code"], &error["object"]), (&json!("EXISTS"), &json!({"kind": "vm", "name": "web"})));
     assert_eq!(daemon.json(&["vm", "show", "web"])["memory_bytes"], 64 << 20);
 
     daemon.ok(&["vm", "start", "web"]);
-    let error = daemon.vmwire(&["-o", "json", "vm", "define", "--replace", &file]).error(1);
+    let error = daemon.vmwire(&["-o", "json", "vm", "define", "--replace", &file]).none_done(1);
     assert_eq!(error["hint"], "stop it first");
     daemon.ok(&["vm", "stop", "web"]);
     daemon.ok(&["vm", "define", "--replace", &file]);
@@ -127,7 +127,7 @@ fn a_fault_in_a_definition_is_told_with_its_place_and_the_nearest_key() {
     for part in ["line 2", "column 1", "memmory", "memory"] {
         assert!(told.contains(part), "{part} is missing: {told}");
     }
-    let error = daemon.vmwire(&["-o", "json", "vm", "define", &file]).error(1);
+    let error = daemon.vmwire(&["-o", "json", "vm", "define", &file]).none_done(1);
     assert_eq!((error["code"].as_str(), error["details"]["line"].as_str()), (Some("INVALID"), Some("2")), "{error}");
     assert_eq!(daemon.json(&["vm", "list"]), json!([]));
 }

@@ -57,6 +57,13 @@ impl Ran {
         self.err
     }
 
+    /// The same of something asked for several, with JSON: none was done; answers the error itself.
+    #[track_caller]
+    pub(crate) fn none_done(mut self, code: i32) -> Value {
+        assert_eq!(std::mem::take(&mut self.out), "[]\n", "{self:?}");
+        self.error(code)
+    }
+
     /// The same, as JSON: the error itself.
     #[track_caller]
     pub(crate) fn error(self, code: i32) -> Value {

@@ -8,9 +8,10 @@ use vmwire_protocol::message::{VmCall, VmDefineCall};
 use vmwire_protocol::xdr::Text;
 
 use super::super::named::VmRefJson;
-use super::super::output::{Align, Format, Table};
+use super::super::output::{Align, Format, Output, Table};
 use super::super::problem::Problem;
 use super::super::{Context, Exit};
+use super::several::tell;
 use super::vm;
 use crate::request;
 
@@ -18,14 +19,14 @@ use crate::request;
 const DEFINITION_BYTES_MAX: usize = 49152;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  vmwire vm define web.toml\n  vmwire vm define --replace web.toml\n  \
+#[command(after_help = "Examples:\n  vmwire vm define web.toml\n  vmwire vm define --replace web.toml db.toml\n  \
                         vmwire vm definition web | sed 's/^memory = .*/memory = \"2GiB\"/' | vmwire vm define --replace -\n")]
 pub(crate) struct DefineArguments {
-    /// The definition; - for standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// The definitions, one in each file; - for standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
 
-    /// Take the place of a stopped one of the same name or uuid
+    /// Take the place of stopped ones of the same name or uuid
     #[arg(long)]
     replace: bool,
 }
@@ -49,23 +50,53 @@ struct DefinitionJson {
     definition: String,
 }
 
+/// Defines one out of each file, all at once.
 pub(crate) fn define(arguments: &DefineArguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
-    let definition = read(&arguments.file)?;
-    // What is wrong with the text is wrong with the file.
-    let in_file = |problem: Problem| match problem.object {
-        None if problem.details.contains_key("line") => problem.about("file", &shown(&arguments.file)),
+    let files = &arguments.files;
+    if files.iter().filter(|file| is_stdin(file)).count() > 1 {
+        return Err(Problem::usage("standard input can be read only once"));
+    }
+    let calls: Vec<_> = files.iter().map(|file| call(file, arguments.replace)).collect();
+    if calls.iter().all(Result::is_err) {
+        let problems = calls.into_iter().filter_map(Result::err).map(Err);
+        return report(context.output, problems);
+    }
+    let mut connection = context.connect()?;
+    let mut pending = Vec::new();
+    for call in calls {
+        pending.push(call.map(|call| connection.begin(call, context.timeout)));
+    }
+    let outcomes = files.iter().zip(pending).map(|(file, call)| {
+        let answer = call?.and_then(|call| connection.wait(call)).map_err(|error| in_file(error.into(), file))?;
+        Ok(DefinedJson { vm: VmRefJson::from(&answer.vm), operation: answer.operation })
+    });
+    report(context.output, outcomes)
+}
+
+fn report(output: &mut Output, outcomes: impl Iterator<Item = Result<DefinedJson, Problem>>) -> Result<Exit, Problem> {
+    let (done, exit) = tell(output, outcomes);
+    if !done.is_empty() || output.format() == Format::Json {
+        output.thing(&done, |done| {
+            let mut table = Table::new([("", Align::Left); 3]);
+            for defined in done {
+                table.row([defined.vm.name.as_str(), "defined", &format!("operation {}", defined.operation)]);
+            }
+            table
+        })?;
+    }
+    Ok(exit)
+}
+
+fn call(file: &Path, replace: bool) -> Result<request::VmDefine, Problem> {
+    Ok(request::VmDefine(VmDefineCall { definition: read(file)?, replace }))
+}
+
+/// What is wrong with the text is wrong with the file.
+fn in_file(problem: Problem, file: &Path) -> Problem {
+    match problem.object {
+        None if problem.details.contains_key("line") => problem.about("file", &shown(file)),
         _ => problem,
-    };
-    let call = VmDefineCall { definition, replace: arguments.replace };
-    let answer = context.connect()?.call(request::VmDefine(call), context.timeout);
-    let answer = answer.map_err(|error| in_file(error.into()))?;
-    let defined = DefinedJson { vm: VmRefJson::from(&answer.vm), operation: answer.operation };
-    context.output.thing(&defined, |defined| {
-        let mut table = Table::new([("", Align::Left); 3]);
-        table.row([defined.vm.name.as_str(), "defined", &format!("operation {}", defined.operation)]);
-        table
-    })?;
-    Ok(Exit::Ok)
+    }
 }
 
 pub(crate) fn print(arguments: &DefinitionArguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
@@ -79,9 +110,13 @@ pub(crate) fn print(arguments: &DefinitionArguments, context: &mut Context<'_>) 
     Ok(Exit::Ok)
 }
 
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
 /// What a file is called in messages.
 fn shown(file: &Path) -> String {
-    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+    if is_stdin(file) { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 /// Reads a definition, and no more of an endless file than shows that it is too long.
@@ -90,7 +125,7 @@ fn read(file: &Path) -> Result<Text<DEFINITION_BYTES_MAX>, Problem> {
     let failed = |error: &io::Error| Problem::local(format!("cannot read {shown}"), error);
     let limit = u64::try_from(DEFINITION_BYTES_MAX).unwrap_or(u64::MAX) + 1;
     let mut bytes = Vec::new();
-    if file == Path::new("-") {
+    if is_stdin(file) {
         io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
     } else {
         let file = std::fs::File::open(file).map_err(|error| failed(&error))?;

@@ -14,6 +14,7 @@ use super::super::output::{Align, Format, Table};
 use super::super::problem::{Problem, object};
 use super::super::quantity::read_duration;
 use super::super::{Context, Exit};
+use super::several::tell;
 use super::vm;
 use crate::request::{self, Request};
 
@@ -125,23 +126,17 @@ fn each<R: Request<Answer = VmDoneAnswer>>(
     for vm in vms {
         pending.push(connection.begin(request(vm), context.timeout));
     }
-    let (mut done, mut ends) = (Vec::new(), Vec::new());
-    for (name, call) in names.iter().zip(pending) {
-        match call.and_then(|call| connection.wait(call)) {
-            Ok(answer) => {
-                done.push(DoneJson { vm: name, state: state(answer.state), operation: answer.operation });
-                ends.push(Exit::Ok);
-            }
-            Err(error) => {
-                let mut problem = Problem::from(error);
-                problem.object.get_or_insert_with(|| object("vm", name));
-                context.output.problem(&problem);
-                ends.push(problem.exit);
-            }
-        }
-    }
+    let outcomes = names.iter().zip(pending).map(|(name, call)| {
+        let answer = call.and_then(|call| connection.wait(call)).map_err(|error| {
+            let mut problem = Problem::from(error);
+            problem.object.get_or_insert_with(|| object("vm", name));
+            problem
+        })?;
+        Ok(DoneJson { vm: name, state: state(answer.state), operation: answer.operation })
+    });
+    let (done, exit) = tell(context.output, outcomes);
     if done.is_empty() && context.output.format() == Format::Table {
-        return Ok(Exit::of_several(&ends));
+        return Ok(exit);
     }
     context.output.listing(&done, |done| {
         let mut table = Table::new([("vm", Align::Left), ("state", Align::Left), ("operation", Align::Right)]);
@@ -150,5 +145,5 @@ fn each<R: Request<Answer = VmDoneAnswer>>(
         }
         table
     })?;
-    Ok(Exit::of_several(&ends))
+    Ok(exit)
 }

@@ -5,6 +5,7 @@ mod definition;
 mod field;
 mod life;
 mod list;
+mod several;
 mod show;
 mod wait;
 
@@ -22,7 +23,7 @@ pub(crate) enum Verb {
     List(list::Arguments),
     /// All that is known of one
     Show(show::Arguments),
-    /// Define one from TOML
+    /// Define them from TOML
     Define(definition::DefineArguments),
     /// Print the definition of one, as it was written
     Definition(definition::DefinitionArguments),
