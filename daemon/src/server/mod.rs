@@ -353,7 +353,7 @@ fn admit(origin: Origin) -> (&'static str, Result<session::Peer, Refusal>) {
         Origin::Unix(credentials) => ("unix", admit_user(credentials)),
         Origin::Network(address) => {
             let identity = Text::clipped(&format!("tcp {address}"));
-            ("tcp", Ok(session::Peer { identity, role: role::OBSERVER }))
+            ("tcp", Ok(session::Peer::new(identity, role::OBSERVER)))
         }
     }
 }
