@@ -16,7 +16,7 @@ use crate::date::Date;
 
 pub use self::fingerprint::{Fingerprint, NoFingerprint};
 pub use self::name::{NAME_BYTES_MAX, NameError};
-pub(crate) use self::name::{for_people, shorten};
+pub(crate) use self::name::{for_people, is_hidden, shorten};
 
 /// How many alternative names a certificate may have.
 pub const ALTERNATIVE_NAMES_MAX: usize = 64;
@@ -118,7 +118,8 @@ fn alternative_names(certificate: &X509Certificate<'_>) -> Result<Vec<Alternativ
     Ok(names)
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+/// The address in the bytes of an alternative name.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(bytes)
         .map(|bytes| Ipv4Addr::from(bytes).into())
         .or_else(|_| <[u8; 16]>::try_from(bytes).map(|bytes| Ipv6Addr::from(bytes).into()))
