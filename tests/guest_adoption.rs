@@ -2,8 +2,10 @@
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
+use vmwire_protocol::message::{ClientData, ServerData, VmWaitCall, vm_state};
+use vmwire_protocol::xdr::{List, Text};
 
-use crate::harness::{Daemon, Guest, Running, Setup, Shell, eventually, has_qemu};
+use crate::harness::{Daemon, Guest, Raw, Running, Setup, Shell, eventually, has_qemu};
 
 const TINY: &str = "name = \"tiny\"\nmemory = \"16 MiB\"\naccel = \"tcg\"\n";
 
@@ -43,16 +45,19 @@ fn a_guest_outlives_its_daemon_and_its_console_works_again() {
     // Events go on where they were: the epoch is the same, and nothing is missing but what happened to nobody's eyes.
     let mut events: Running = daemon.begin(&["-o", "json", "event", "follow", "--since", &cursor]);
     let mut sequence = before["cursor"]["sequence"].as_u64().unwrap();
+    let mut told = Vec::new();
     loop {
         let event = events.json_line();
         sequence += 1;
         assert_eq!((&event["epoch"], &event["sequence"]), (&before["cursor"]["epoch"], &json!(sequence)), "{event}");
-        // Until it is proved that the process is the one that was left, it counts as lost.
-        if event["kind"] == "vm-state" && event["detail"]["state"] != "lost" {
-            assert_eq!((&event["detail"]["state"], &event["detail"]["reason"]), (&json!("running"), &json!("adopted")));
+        if event["kind"] == "vm-state" {
+            told.push(format!("{} {}", event["detail"]["state"], event["detail"]["reason"]).replace('"', ""));
+        }
+        if event["detail"]["state"] == "running" {
             break;
         }
     }
+    assert_eq!(told, ["adopting unknown", "running adopted"]);
     drop((shell, events));
 
     // A daemon that is asked to leave leaves its guests alone too, and what was paused is found paused.
@@ -101,6 +106,104 @@ fn a_guest_whose_record_does_not_fit_is_lost_and_neither_killed_nor_started_agai
     let daemon = setup.start();
     taken_up(&daemon, "tiny", "adopted");
     daemon.ok(&["vm", "stop", "tiny"]);
+}
+
+/// Begins to do something to a virtual machine, and answers when it waits for its turn.
+fn queued(daemon: &Daemon, verb: &str, vm: &str) -> Running {
+    let running = daemon.begin(&["vm", verb, vm]);
+    eventually("it waits", || {
+        let all = daemon.json(&["op", "list", "--vm", vm]);
+        all.as_array()?.iter().any(|o| o["procedure"] == format!("vm-{verb}") && o["state"] == "queued").then_some(())
+    });
+    running
+}
+
+/// Waits for tiny to run: whoever waits so, and the call, which was taken.
+fn waiting_for_running(daemon: &Daemon) -> (Raw, u32) {
+    let mut waits = daemon.raw();
+    let call = VmWaitCall { vm: Text::clipped("tiny"), states: List::clipped([vm_state::RUNNING]) };
+    let call = waits.call(&ClientData::VmWait(call));
+    waits.ping();
+    (waits, call)
+}
+
+#[test]
+fn a_guest_is_adopting_until_its_monitor_has_proved_it_and_whatever_is_asked_for_waits() {
+    let test = "a_guest_is_adopting_until_its_monitor_has_proved_it_and_whatever_is_asked_for_waits";
+    if !has_qemu(test) {
+        return;
+    }
+    let daemon = Setup::qemu().start();
+    daemon.define(&format!("{TINY}autostart = true\n"));
+    daemon.ok(&["vm", "start", "tiny"]);
+    let guest = pid(&daemon.json(&["vm", "show", "tiny"]));
+
+    // A monitor that does not answer for now.
+    let setup = daemon.killed();
+    kill_process(guest, Signal::STOP).unwrap();
+    let daemon = setup.start();
+    let shown = daemon.json(&["vm", "show", "tiny"]);
+    assert_eq!((&shown["state"], &shown["pid"]), (&json!("adopting"), &Value::Null), "{shown:#}");
+    assert!(daemon.ok(&["vm", "list"]).contains("adopting"));
+    let (mut waits, running) = waiting_for_running(&daemon);
+    let paused = queued(&daemon, "pause", "tiny");
+    let started = daemon.json(&["op", "list"]).to_string().matches("autostart").count();
+    assert_eq!(started, 0, "what is there already is not started with the daemon");
+    kill_process(guest, Signal::CONT).unwrap();
+    assert!(matches!(waits.answer(running), ServerData::VmWait(answer) if answer.state == vm_state::RUNNING));
+    paused.end().ok();
+    let shown = daemon.json(&["vm", "show", "tiny"]);
+    assert_eq!((&shown["state"], &shown["pid"]), (&json!("paused"), &json!(guest.as_raw_nonzero().get())));
+
+    // Even a stop waits, and is carried out then.
+    let setup = daemon.killed();
+    kill_process(guest, Signal::STOP).unwrap();
+    let daemon = setup.start();
+    let stopped = queued(&daemon, "stop", "tiny");
+    assert_eq!(daemon.state("tiny"), "adopting");
+    assert!(test_kill_process(guest).is_ok(), "what is not proved is not killed");
+    kill_process(guest, Signal::CONT).unwrap();
+    stopped.end().ok();
+    assert_eq!(daemon.state("tiny"), "stopped");
+    assert_eq!(daemon.place().records(), []);
+}
+
+#[test]
+fn a_record_that_names_somebody_elses_process_and_monitor_is_lost_and_what_waited_for_it_is_refused() {
+    let test = "a_record_that_names_somebody_elses_process_and_monitor_is_lost_and_what_waited_for_it_is_refused";
+    if !has_qemu(test) {
+        return;
+    }
+    let daemon = Setup::qemu().start();
+    let guests = ["tiny", "other"].map(|name| {
+        daemon.define(&TINY.replace("tiny", name));
+        daemon.ok(&["vm", "start", name]);
+        pid(&daemon.json(&["vm", "show", name]))
+    });
+    let setup = daemon.killed();
+    let records = setup.place.records();
+    let find = |name: &str| records.iter().find(|(_, record)| record["name"] == name).unwrap();
+    let ((path, forged), (_, other)) = (find("tiny"), find("other"));
+    let mut forged = forged.clone();
+    forged["process"] = other["process"].clone();
+    std::fs::write(path, forged.to_string()).unwrap();
+    std::fs::rename(other["monitor"].as_str().unwrap(), forged["monitor"].as_str().unwrap()).unwrap();
+
+    kill_process(guests[1], Signal::STOP).unwrap();
+    let daemon = setup.start();
+    assert_eq!(daemon.state("tiny"), "adopting", "everything fits but what the monitor will say");
+    let (mut waits, running) = waiting_for_running(&daemon);
+    let stopped = queued(&daemon, "stop", "tiny");
+    kill_process(guests[1], Signal::CONT).unwrap();
+    assert_eq!(waits.failure(running).fact("never"), Some("yes"));
+    let stopped = stopped.end();
+    assert!(stopped.code == 1 && stopped.err.contains("lost"), "{stopped:?}");
+    let shown = daemon.json(&["vm", "show", "tiny"]);
+    assert_eq!(shown["state"], "lost");
+    assert!(shown["message"].as_str().unwrap().contains("another machine"), "{shown:#}");
+    for guest in guests {
+        assert!(test_kill_process(guest).is_ok(), "neither is killed");
+    }
 }
 
 #[test]

@@ -156,6 +156,42 @@ fn a_guest_is_reset_reboots_panics_and_is_told_of_each_once() {
     );
 }
 
+/// Lets a guest that is deaf otherwise do this when its power button is pressed.
+fn obeys_by(shell: &mut Shell, line: &str) {
+    shell.asks("event=$(grep -l Power /sys/class/input/event*/device/name); event=${event#/sys/class/}");
+    // Opened by the shell itself, so that a button pressed from now on is heard.
+    shell.asks("exec 3</dev/${event%/device/name}");
+    shell.asks(&format!("(dd bs=24 count=1 of=/dev/null <&3 2>/dev/null; {line}) &"));
+}
+
+#[test]
+fn a_shutdown_ends_when_the_guest_panics_and_outlasts_a_guest_that_comes_up_again() {
+    let test = "a_shutdown_ends_when_the_guest_panics_and_outlasts_a_guest_that_comes_up_again";
+    let Some(guest) = Guest::find(test) else { return };
+    let daemon = Setup::qemu().start();
+    guest.define(&daemon, "linux", "guest.deaf");
+    daemon.ok(&["vm", "start", "linux"]);
+    let (mut shell, _) = Shell::booted(&daemon, "linux");
+    obeys_by(&mut shell, "echo c >/proc/sysrq-trigger");
+    let begun = Instant::now();
+    let ran = daemon.vmwire(&["vm", "shutdown", "linux", "--grace", "300s"]);
+    assert!(ran.code == 1 && ran.err.contains("panicked"), "{ran:?}");
+    assert_eq!(daemon.state("linux"), "crashed");
+    assert!(begun.elapsed() < Duration::from_secs(120), "it waited for the grace");
+
+    // Without a driver for the device by which a panic is told, the guest resets itself as its command line says: it is
+    // there, and its firmware resets the machine too. Only the grace ends that.
+    daemon.ok(&["vm", "reset", "linux"]);
+    shell.boots();
+    obeys_by(&mut shell, "rmmod pvpanic_mmio; rmmod pvpanic_pci; echo c >/proc/sysrq-trigger");
+    let shutdown = daemon.begin(&["-o", "json", "vm", "shutdown", "linux", "--grace", "60s"]);
+    shell.boots();
+    assert_eq!(daemon.state("linux"), "running");
+    // The one that came up hears nothing of a button that was pressed before; it goes down by itself.
+    shell.types("poweroff -f");
+    assert_eq!(shutdown.end().json()[0]["state"], "stopped");
+}
+
 #[test]
 fn a_console_that_nobody_reads_never_stalls_its_guest() {
     let Some(guest) = Guest::find("a_console_that_nobody_reads_never_stalls_its_guest") else { return };

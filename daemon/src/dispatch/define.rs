@@ -10,7 +10,7 @@ use super::refusal;
 use super::{Dispatch, Outcome, Reply, Turn};
 use crate::driver::FileAnswer;
 use crate::model::admission::Wish;
-use crate::model::{Definition, OperationId, Vm, VmId};
+use crate::model::{Definition, OperationId, Vm, VmId, VmState};
 
 /// How many definitions of all connections together may wait to be read or written: at most 12 MiB of text.
 const DEFINES_MAX: usize = 256;
@@ -106,6 +106,9 @@ impl Dispatch {
         identity: &str,
     ) -> Result<OperationId, Failure> {
         let Some(vm) = self.vms.get(id) else { return Err(refusal::no_vm(&id.to_string())) };
+        if vm.state == VmState::Adopting {
+            return Err(refusal::adopting(vm));
+        }
         if vm.current.is_some() || is_refused(vm) {
             return Err(refusal::wrong_state(Wish::Redefine, vm));
         }

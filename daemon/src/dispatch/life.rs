@@ -7,8 +7,9 @@
 //!     └─▶ refused, or done already: never an operation
 //! ```
 //! Per virtual machine one operation runs and eight wait. A stop goes ahead and fails what waits. What was begun goes on
-//! although nobody waits for it any more.
+//! although nobody waits for it any more. While it is being found out whether a guest is ours everything waits for that.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use log::info;
@@ -128,23 +129,25 @@ impl Dispatch {
         let (id, name, state) = (vm.id, vm.name().to_string(), vm.state);
         let identity = self.identity(key.connection);
         let Some(vm) = self.vms.get(id) else { return Err(refusal::no_vm(text)) };
-        if let Some(holder) = vm.current {
+        let verdict = task.wish().map_or(Verdict::Do, |wish| judge(wish, state));
+        if vm.current.is_some() || verdict == Verdict::Wait {
             if vm.waiting.len() >= WAITING_MAX {
-                return Err(self.busy_behind(vm, holder));
+                return Err(vm.current.map_or_else(|| refusal::adopting(vm), |holder| self.busy_behind(vm, holder)));
             }
+            let before = vm.current.map(|holder| self.describe(holder));
             let operation = self.new_operation(turn, id, &name, &identity, task);
             if let Some(vm) = self.vms.get_mut(id) {
                 vm.waiting.push_back(operation);
             }
             self.emit_operation(turn, operation);
-            let what = format!("waiting for {}", self.describe(holder));
-            self.progress(key, 0, &what);
+            let before = before.as_deref().unwrap_or("the proof that its process is the one that was left");
+            self.progress(key, 0, &format!("waiting for {before}"));
             return Ok(Reply::Later(Subject::Operation(operation)));
         }
-        match task.wish().map_or(Verdict::Do, |wish| judge(wish, state)) {
+        match verdict {
             // Nothing is to be done, so there is no operation: its number is 0.
             Verdict::Already => Ok(Reply::Now(done(task.procedure(), 0, state))),
-            Verdict::Refuse => Err(wrong_state(task.wish().unwrap_or(Wish::Start), vm)),
+            Verdict::Refuse | Verdict::Wait => Err(wrong_state(task.wish().unwrap_or(Wish::Start), vm)),
             Verdict::Do => {
                 let operation = self.new_operation(turn, id, &name, &identity, task);
                 self.begin(turn, id, operation);
@@ -161,6 +164,9 @@ impl Dispatch {
     pub(super) fn stop(&mut self, turn: &mut Turn<'_>, key: CallKey, text: &str) -> Outcome {
         let vm = self.find(text)?;
         let (id, name, current) = (vm.id, vm.name().to_string(), vm.current);
+        if current.is_none() && judge(Wish::Stop, vm.state) == Verdict::Wait {
+            return self.stop_when_known(turn, key, text, id);
+        }
         let overtakes = match current.and_then(|operation| self.tasks.get(&operation)) {
             Some(Task::Define(_) | Task::Redefine(_) | Task::Undefine | Task::Stop) | None => false,
             Some(_) => true,
@@ -184,6 +190,25 @@ impl Dispatch {
         }
         self.begin(turn, id, stop);
         Ok(Reply::Later(Subject::Operation(stop)))
+    }
+
+    /// The same for a guest of which it is still being found out whether it is ours: nothing is done to it before, but what
+    /// else waits for that is failed, but for stops, which want the same.
+    fn stop_when_known(&mut self, turn: &mut Turn<'_>, key: CallKey, text: &str, id: VmId) -> Outcome {
+        let waiting = self.vms.get_mut(id).map(|vm| std::mem::take(&mut vm.waiting)).unwrap_or_default();
+        let stops = |operation: &OperationId| matches!(self.tasks.get(operation), Some(Task::Stop));
+        let (stops, others): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(stops);
+        if let Some(vm) = self.vms.get_mut(id) {
+            vm.waiting = stops;
+        }
+        // Where it is refused, eight stops wait already, and nothing else does.
+        let outcome = self.wish(turn, key, text, Task::Stop);
+        if let Ok(Reply::Later(Subject::Operation(stop))) = &outcome {
+            for operation in others {
+                self.drop_operation(turn, operation, overtaken(*stop, false));
+            }
+        }
+        outcome
     }
 
     /// Starts what starts with the daemon.
@@ -257,6 +282,7 @@ impl Dispatch {
     pub(super) fn job_finished(&mut self, turn: &mut Turn<'_>, operation: OperationId, result: Result<(), Failure>) {
         let vm = self.operations.get(operation).and_then(|operation| self.vms.get(operation.vm.0));
         let down = vm.is_none_or(|vm| vm.state == VmState::Stopped);
+        let crashed = vm.is_some_and(|vm| vm.state == VmState::Crashed);
         let overtaken_by = vm.and_then(|vm| vm.current).filter(|current| *current != operation);
         if let (Ok(()), Some(Task::Shutdown { grace, pressed, .. })) = (&result, self.tasks.get_mut(&operation))
             && !*pressed
@@ -267,6 +293,9 @@ impl Dispatch {
                 return self.finish(turn, operation, Err(overtaken(stop, true)));
             }
             *pressed = true;
+            if crashed {
+                return self.grace_useless(turn, operation);
+            }
             let grace = *grace;
             self.graces.set(turn.now.monotonic + grace, operation);
             let total = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
@@ -288,19 +317,42 @@ impl Dispatch {
         }
     }
 
+    /// A guest has crashed: it hears no power button any more, so a shutdown that waited for it waits no longer.
+    pub(super) fn crashed(&mut self, turn: &mut Turn<'_>, vm: VmId) {
+        let current = self.vms.get(vm).and_then(|vm| vm.current);
+        if let Some(operation) = current
+            && let Some(Task::Shutdown { pressed: true, .. }) = self.tasks.get(&operation)
+        {
+            self.grace_useless(turn, operation);
+        }
+    }
+
+    fn grace_useless(&mut self, turn: &mut Turn<'_>, operation: OperationId) {
+        let vm = self.operations.get(operation).and_then(|operation| self.vms.get(operation.vm.0));
+        let Some(failure) = vm.map(refusal::crashed) else { return };
+        self.not_down(turn, operation, failure);
+    }
+
     /// A guest did not go down in time.
     pub(super) fn grace_passed(&mut self, turn: &mut Turn<'_>, operation: OperationId) {
+        if let Some(Task::Shutdown { grace, .. }) = self.tasks.get(&operation) {
+            let failure = refusal::grace(grace.as_millis());
+            self.not_down(turn, operation, failure);
+        }
+    }
+
+    /// The power button came to nothing: what was asked for in that case.
+    fn not_down(&mut self, turn: &mut Turn<'_>, operation: OperationId, failure: Failure) {
         let Some(vm) = self.operations.get(operation).map(|operation| operation.vm.0) else { return };
         match self.tasks.get(&operation) {
             Some(Task::Shutdown { then_stop: true, .. }) => {
+                self.graces.cancel(operation);
                 self.tasks.insert(operation, Task::Stop);
-                info!("vm {}: operation {operation}: not down in time; stopping hard", self.operation_vm(operation));
+                let name = self.operation_vm(operation);
+                info!("vm {name}: operation {operation}: {}; stopping hard", failure.message);
                 self.driver.begin(turn.now, turn.host, Job { vm, operation, action: Action::Stop });
             }
-            Some(Task::Shutdown { grace, .. }) => {
-                let failure = refusal::grace(grace.as_millis());
-                self.finish(turn, operation, Err(failure));
-            }
+            Some(Task::Shutdown { .. }) => self.finish(turn, operation, Err(failure)),
             _ => {}
         }
     }
@@ -355,7 +407,7 @@ impl Dispatch {
     }
 
     /// Begins what waits next.
-    fn next(&mut self, turn: &mut Turn<'_>, id: VmId) {
+    pub(super) fn next(&mut self, turn: &mut Turn<'_>, id: VmId) {
         while let Some(vm) = self.vms.get_mut(id).filter(|vm| vm.current.is_none()) {
             let Some(operation) = vm.waiting.pop_front() else { return };
             let wish = self.tasks.get(&operation).and_then(Task::wish).unwrap_or(Wish::Start);
@@ -363,6 +415,12 @@ impl Dispatch {
             match judge(wish, vm.state) {
                 Verdict::Do => self.begin(turn, id, operation),
                 Verdict::Already => self.end(turn, operation, OperationState::Done, None),
+                Verdict::Wait => {
+                    if let Some(vm) = self.vms.get_mut(id) {
+                        vm.waiting.push_front(operation);
+                    }
+                    return;
+                }
                 Verdict::Refuse => {
                     let failure = wrong_state(wish, vm).detail("begun", "no");
                     self.drop_operation(turn, operation, failure);

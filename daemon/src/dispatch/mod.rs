@@ -428,8 +428,8 @@ impl Dispatch {
     }
 }
 
-/// Whether a guest is there.
+/// Whether a guest is there, as far as is known.
 fn is_up(vm: &Vm) -> bool {
-    use crate::model::VmState::{Crashed, Paused, Running, Starting};
-    matches!(vm.state, Starting | Running | Paused | Crashed)
+    use crate::model::VmState::{Adopting, Crashed, Paused, Running, Starting};
+    matches!(vm.state, Adopting | Starting | Running | Paused | Crashed)
 }

@@ -80,6 +80,17 @@ pub(super) fn busy(vm: &Vm, holder: OperationId, identity: &str, what: &str, sin
         .hint("wait for one of them, or stop the virtual machine hard, which goes ahead")
 }
 
+/// Too much waits already until it is known whether a guest is ours, or this cannot wait for it.
+pub(super) fn adopting(vm: &Vm) -> Failure {
+    let message = "it is still being found out whether its process is the one that a former daemon left";
+    let mut failure = Failure::new(code::BUSY, message)
+        .about("vm", vm.name().as_str())
+        .detail("state", state_name(vm.state))
+        .hint("ask again in a moment");
+    failure.retry_after_ms = 1000;
+    failure
+}
+
 /// The deadline of a call passed.
 pub(super) fn deadline(begun: Option<bool>) -> Failure {
     let failure = Failure::new(code::DEADLINE_EXCEEDED, "the deadline passed");
@@ -113,6 +124,16 @@ pub(super) fn grace(grace_ms: u128) -> Failure {
         .detail("begun", "yes")
         .detail("limit", &grace_ms.to_string())
         .hint("it may ignore the power button; vmwire vm stop ends it hard")
+}
+
+/// The guest crashed after its power button was pressed.
+pub(super) fn crashed(vm: &Vm) -> Failure {
+    let failure = Failure::new(code::DRIVER, "the guest has crashed and will not go down by itself")
+        .about("vm", vm.name().as_str())
+        .detail("begun", "yes")
+        .detail("state", state_name(vm.state))
+        .hint("vmwire vm stop ends it, vm reset brings it up again");
+    if vm.message.is_empty() { failure } else { failure.cause(&vm.message) }
 }
 
 /// What waits for a virtual machine that was undefined waits for ever.

@@ -45,12 +45,20 @@ impl Dispatch {
             message: Text::clipped(&vm.message),
         };
         self.emit(turn, event_kind::VM_STATE, Some((id, name)), operation, &detail);
-        if state == VmState::Stopped {
-            self.process(id, None);
-            self.console_ended(turn, id);
-            self.went_down(turn, id);
+        match state {
+            VmState::Stopped => {
+                self.process(id, None);
+                self.console_ended(turn, id);
+                self.went_down(turn, id);
+            }
+            VmState::Crashed => self.crashed(turn, id),
+            VmState::Lost => self.console_ended(turn, id),
+            VmState::Starting | VmState::Running | VmState::Paused | VmState::Adopting => {}
         }
         self.answer_waits(turn, id);
+        if previous == VmState::Adopting {
+            self.next(turn, id);
+        }
     }
 
     fn process(&mut self, id: VmId, process: Option<Process>) {

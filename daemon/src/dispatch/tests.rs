@@ -1,5 +1,8 @@
 //! The core with the test hypervisor, driven in memory on a virtual clock.
 
+mod adopting;
+mod shutdown;
+
 use std::sync::Arc;
 use std::time::Duration;
 

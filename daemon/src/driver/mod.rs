@@ -40,7 +40,8 @@ pub enum Action {
         /// Leave the processors standing.
         paused: bool,
     },
-    /// Press the power button; finished when it was pressed. Whether the guest obeys is seen by its state.
+    /// Press the power button; finished when it was pressed, or when the guest is gone meanwhile. Whether it obeys is
+    /// seen by its state.
     PowerButton,
     /// End the guest now; finished when nothing of it is left. May be begun while another job of the same guest is
     /// under way: that one is then finished with [`DriverErrorKind::Superseded`] first.

@@ -35,6 +35,8 @@ pub enum Verdict {
     Do,
     /// It is so already: done without doing anything.
     Already,
+    /// Whether it can be done is being found out: it waits until that is known.
+    Wait,
     /// It cannot be done in this state.
     Refuse,
 }
@@ -42,9 +44,10 @@ pub enum Verdict {
 /// Judges a wish that has come to its turn. While the state is `Starting`, an operation is under way, so that nothing but
 /// a stop has its turn.
 pub fn judge(wish: Wish, state: VmState) -> Verdict {
-    use VmState::{Crashed, Lost, Paused, Running, Starting, Stopped};
+    use VmState::{Adopting, Crashed, Lost, Paused, Running, Starting, Stopped};
     match (wish, state) {
         (_, Lost) => Verdict::Refuse,
+        (_, Adopting) => Verdict::Wait,
         (Wish::Stop, Stopped) | (Wish::Shutdown, Stopped) | (Wish::Pause, Paused) | (Wish::Resume, Running) => {
             Verdict::Already
         }
@@ -62,13 +65,24 @@ pub fn judge(wish: Wish, state: VmState) -> Verdict {
 mod tests {
     use super::*;
 
-    const STATES: [VmState; 6] =
-        [VmState::Stopped, VmState::Starting, VmState::Running, VmState::Paused, VmState::Crashed, VmState::Lost];
+    const STATES: [VmState; 7] = [
+        VmState::Stopped,
+        VmState::Starting,
+        VmState::Running,
+        VmState::Paused,
+        VmState::Crashed,
+        VmState::Lost,
+        VmState::Adopting,
+    ];
 
     /// The model: a guest is there or not, runs or not, and hears or not.
     fn model(wish: Wish, state: VmState) -> Verdict {
         if state == VmState::Lost {
             return Verdict::Refuse;
+        }
+        // Whose process it is decides, and is not known yet: nothing is carried out, and nothing refused for ever.
+        if state == VmState::Adopting {
+            return Verdict::Wait;
         }
         let there = state != VmState::Stopped;
         let settled = state != VmState::Starting;

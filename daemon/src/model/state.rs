@@ -11,7 +11,8 @@
 //!      ▲                                        stop         │ crashed │
 //!      └──────────────────────────────────────────────────── └─────────┘
 //!
-//!  lost: a run record that could not be adopted; never killed, refuses to start
+//!  adopting: a run record of a former daemon whose process is being proved; becomes running, paused, crashed or
+//!  stopped, or lost where the proof fails: never killed, refuses to start
 //! ```
 //! The operator causes start, pause, resume and stop; everything else is told by the driver.
 
@@ -31,6 +32,9 @@ pub enum VmState {
     Crashed = 5,
     /// A run record exists but the process behind it could not be proved to be ours. Refuses to start.
     Lost = 6,
+    /// A former daemon left it; it is being found out whether the process is the one that it left. Until then nothing is
+    /// done to it.
+    Adopting = 7,
 }
 
 /// Why a state was entered. The discriminants are the numbers on the wire.

@@ -34,7 +34,7 @@ fn a_running_guest_is_adopted_with_its_console_and_can_be_stopped() {
     let before = stage.pid();
     let _doomed = Doomed(pid(before));
     stage.restart();
-    assert_eq!(stage.state_now(), VmState::Lost, "until it is proved, nobody may take it for stopped");
+    assert_eq!(stage.state_now(), VmState::Adopting, "until it is proved, nobody may take it for stopped");
     stage.until("the adoption", |stage| stage.count("Running") == 1);
     assert_eq!((stage.reason, stage.pid()), (StateReason::Adopted, before));
     stage.until("the console", |stage| stage.driver.console_room(VM) > 0);
@@ -98,7 +98,7 @@ fn a_start_waits_until_the_files_of_a_former_run_are_removed() {
         let patience = Timespec::try_from(PATIENCE).unwrap();
         assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)), Ok(1));
         stage.restart();
-        assert_ne!(stage.state_now(), VmState::Lost);
+        assert!(!matches!(stage.state_now(), VmState::Lost | VmState::Adopting));
         let start = stage.begin(Action::Start { definition: Stage::definition(""), paused: false });
         match fate {
             None => stage.result(start).unwrap(),

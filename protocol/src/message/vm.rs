@@ -20,6 +20,8 @@ named_numbers! {
         CRASHED = 5 => "crashed",
         /// A run record exists whose process could not be proved to be ours.
         LOST = 6 => "lost",
+        /// It is being found out whether the process that a former daemon left is the one of its run record.
+        ADOPTING = 7 => "adopting",
     }
 }
 

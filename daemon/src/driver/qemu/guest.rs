@@ -231,7 +231,9 @@ impl Guest {
 
     /// How much [`Self::console_write`] would take.
     pub(super) fn console_room(&self) -> usize {
-        if self.console.is_some() { CONSOLE_BYTES_MAX.saturating_sub(self.console_unsent.len()) } else { 0 }
+        // What is typed for a guest that may not be ours waits.
+        let open = self.console.is_some() && !self.life.is_adopting();
+        if open { CONSOLE_BYTES_MAX.saturating_sub(self.console_unsent.len()) } else { 0 }
     }
 
     /// Takes bytes for the console.

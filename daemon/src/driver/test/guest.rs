@@ -284,7 +284,8 @@ impl Guest {
                 self.end(StateReason::Guest, "", reports);
                 if let Some(job) = self.job.take() {
                     let ended = || Err(error(DriverErrorKind::Ended, "the guest went down meanwhile"));
-                    let result = if job.deed == Deed::Stop { Ok(()) } else { ended() };
+                    let down_was_wanted = matches!(job.deed, Deed::Stop | Deed::PowerButton);
+                    let result = if down_was_wanted { Ok(()) } else { ended() };
                     self.finish(job.operation, result, reports);
                 }
             }
@@ -359,7 +360,7 @@ impl Guest {
             VmState::Running => self.alarms.push((now + after, alarm)),
             VmState::Paused => self.frozen.push((after, alarm)),
             // Nobody is there to do it.
-            VmState::Stopped | VmState::Starting | VmState::Crashed | VmState::Lost => {}
+            VmState::Stopped | VmState::Starting | VmState::Crashed | VmState::Lost | VmState::Adopting => {}
         }
     }
 

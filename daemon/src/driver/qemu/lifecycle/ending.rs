@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::link::Link;
-use super::{KILL, Lifecycle, Order, Phase, Purpose, QUIT, Timer, failed, lost_error};
+use super::{KILL, Lifecycle, Order, Phase, Purpose, QUIT, Script, Timer, failed, lost_error, unproved};
 use crate::driver::qemu::lifecycle::Command;
 use crate::driver::{DriverError, DriverErrorKind, Report};
 use crate::model::{OperationId, StateReason, VmState};
@@ -61,7 +61,7 @@ impl Lifecycle {
         match &mut self.phase {
             Phase::Stopped => self.finish(operation, Ok(())),
             Phase::Lost => self.finish(operation, Err(lost_error())),
-            Phase::Adopting => self.finish(operation, Err(failed("the guest is not adopted yet"))),
+            Phase::Adopting => self.finish(operation, Err(unproved())),
             // The answer to the preparing is still to come, and what it prepared is removed then.
             Phase::Preparing => {
                 self.supersede();
@@ -163,7 +163,14 @@ impl Lifecycle {
             }
         }
         let mut farewell = Farewell::new(reason, message);
-        if let Some(Purpose::Operation(operation)) = self.script.take().map(|script| script.purpose) {
+        let script = self.script.take();
+        let pressed = script.as_ref().is_some_and(Script::presses_button);
+        if let Some(Purpose::Operation(operation)) = script.map(|script| script.purpose) {
+            if pressed {
+                // Whoever pressed it wanted nothing else.
+                farewell.done.push(operation);
+                return farewell;
+            }
             let error = DriverError {
                 kind: DriverErrorKind::Ended,
                 causes: std::iter::once(exit.told()).chain(exit.stderr.iter().cloned()).collect(),

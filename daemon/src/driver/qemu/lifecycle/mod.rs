@@ -206,6 +206,7 @@ impl Lifecycle {
         match (&self.phase, task) {
             (_, Task::Stop) => self.begin_stop(now, operation),
             (Phase::Lost, _) => self.finish(operation, Err(lost_error())),
+            (Phase::Adopting, _) => self.finish(operation, Err(unproved())),
             (Phase::Stopped, task @ Task::Start { .. }) => self.begin_start(operation, task),
             (_, Task::Start { .. }) => self.finish(operation, Err(failed("the guest is there already"))),
             (Phase::Up, task) => self.begin_on_monitor(now, operation, &task),
@@ -249,6 +250,11 @@ impl Lifecycle {
     /// Whether nothing of the guest is left.
     pub(super) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped)
+    }
+
+    /// Whether it is still to be proved that its process is ours.
+    pub(super) fn is_adopting(&self) -> bool {
+        matches!(self.phase, Phase::Adopting)
     }
 
     /// Whether only the guest's files are left, and will not be for long.
@@ -318,6 +324,11 @@ fn failed(message: impl Into<String>) -> DriverError {
 /// What becomes of an operation that a stop overtakes.
 pub(super) fn superseded() -> DriverError {
     DriverError { kind: DriverErrorKind::Superseded, ..failed("a stop has overtaken it") }
+}
+
+/// For whoever comes too early all the same: admission lets everything wait.
+fn unproved() -> DriverError {
+    failed("it is not proved yet that the guest's process is ours")
 }
 
 fn lost_error() -> DriverError {

@@ -107,6 +107,11 @@ impl Script {
         self.seen_shutdown = true;
     }
 
+    /// Whether all it does is to press the power button.
+    pub(super) fn presses_button(&self) -> bool {
+        self.steps.is_empty() && self.waiting.as_ref().is_some_and(|(_, command)| *command == Command::PowerButton)
+    }
+
     /// Whether it is waiting for the guest, not for the monitor.
     pub(super) fn waits_for_guest(&self) -> bool {
         self.waiting.is_none() && self.steps.front().is_some_and(|step| *step != Step::AwaitReset)

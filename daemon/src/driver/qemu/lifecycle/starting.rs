@@ -19,7 +19,7 @@ impl Lifecycle {
         this.link = Link::Greeting;
         this.timers.set(now + patience.greeting, Timer::Script);
         // Until then it must neither be taken for stopped nor be started.
-        this.enter(VmState::Lost, StateReason::Unknown, "it is being found out whether its process is ours");
+        this.enter(VmState::Adopting, StateReason::Unknown, "it is being found out whether its process is ours");
         this.order(Order::Connect);
         this
     }
@@ -132,8 +132,6 @@ impl Lifecycle {
         self.script = None;
         self.timers.cancel(Timer::Script);
         self.order(Order::Disconnect);
-        // Told again to a guest that was being adopted: now it is known why.
-        self.state = None;
         self.enter(VmState::Lost, StateReason::Unknown, why);
     }
 

@@ -70,6 +70,10 @@ impl Lifecycle {
                 self.send(Command::Quit);
                 return;
             }
+            // It stands for now, or for good; that will be told by RESUME or by nothing.
+            _ if reason == StateReason::Adopted => {
+                (VmState::Paused, reason, "QEMU let it stand for some work of its own")
+            }
             _ => return,
         };
         self.enter(state, reason, message);
