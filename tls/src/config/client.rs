@@ -61,6 +61,7 @@ impl ClientContext {
     pub fn build(material: &ClientMaterial<'_>, clock: Clock) -> Result<Self, MaterialError> {
         let authorities = material::certificates(material.authorities, Part::Authorities)?;
         let lists = material::revocation_lists(material.revocation_lists)?;
+        let parsed = parsed_lists(&lists)?;
         let roots = material::roots(&authorities)?.into();
         let inner = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .with_crls(lists.iter().cloned())
@@ -68,7 +69,7 @@ impl ClientContext {
             .enforce_revocation_expiration()
             .build()
             .map_err(|error| verifier_error(&error))?;
-        let verifier = Arc::new(ServerVerifier { inner, lists: Lists(parsed_lists(&lists)?) });
+        let verifier = Arc::new(ServerVerifier { inner, lists: Lists(parsed) });
         Self::with_verifier(verifier, Protocol::Vmwire, material.pair, clock)
     }
 

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::{Error, RootCertStore};
 
 use crate::identity::IdentityError;
 
@@ -99,9 +99,13 @@ pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, MaterialError> {
 pub(super) fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, MaterialError> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
-        roots
-            .add(authority.clone())
-            .map_err(|error| MaterialError::Unreadable { part: Part::Authorities, reason: error.to_string() })?;
+        roots.add(authority.clone()).map_err(|error| {
+            let reason = match error {
+                Error::InvalidCertificate(error) => error.to_string(),
+                other => other.to_string(),
+            };
+            MaterialError::Unreadable { part: Part::Authorities, reason }
+        })?;
     }
     Ok(roots)
 }

@@ -67,6 +67,7 @@ impl ServerContext {
         let key = material::key(material.pair.key)?;
         let authorities = material::certificates(material.authorities, Part::Authorities)?;
         let lists = material::revocation_lists(material.revocation_lists)?;
+        let parsed = parsed_lists(&lists)?;
         let identity = PeerIdentity::of(&chain[0]).map_err(MaterialError::Identity)?;
         let expiries = expiries(&chain, &authorities, &lists);
 
@@ -78,7 +79,7 @@ impl ServerContext {
                 .enforce_revocation_expiration()
                 .build()
                 .map_err(|error| verifier_error(&error))?;
-        let verifier = Arc::new(ClientVerifier { inner, lists: Lists(parsed_lists(&lists)?) });
+        let verifier = Arc::new(ClientVerifier { inner, lists: Lists(parsed) });
 
         let refused = |error: rustls::Error| MaterialError::Refused(error.to_string());
         let builder = || {

@@ -89,6 +89,11 @@ pub enum Refusal {
         /// Whose.
         whose: Side,
     },
+    /// The certificates take more room than is given to them.
+    CertificatesTooLong {
+        /// Whose.
+        whose: Side,
+    },
     /// The certificate is for the other end, or for something else altogether.
     WrongPurpose {
         /// Whose.
@@ -170,6 +175,7 @@ impl Refusal {
             Self::ListUnusable => "crl-unusable",
             Self::WrongName { .. } => "wrong-name",
             Self::ChainTooLong { .. } => "chain-too-long",
+            Self::CertificatesTooLong { .. } => "certificates-too-long",
             Self::WrongPurpose { .. } => "wrong-purpose",
             Self::BadSignature { .. } => "bad-signature",
             Self::Identity { .. } => "identity",
@@ -242,6 +248,9 @@ impl fmt::Display for Refusal {
             }
             Self::ChainTooLong { whose } => {
                 write!(f, "the {whose}'s certificate chain is longer than is followed: at most 6 authorities in a row")
+            }
+            Self::CertificatesTooLong { whose } => {
+                write!(f, "the {whose}'s certificates are longer than 64 KiB together")
             }
             Self::WrongPurpose { whose, subject } => {
                 write!(

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
-use rustls::Error;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
+use rustls::{Error, InvalidMessage};
 
 use crate::config::{Protocol, ServerContext};
 use crate::error::{Refusal, Side};
@@ -75,9 +75,12 @@ impl ServerTls {
                         Err(refused) => break refused,
                     }
                 }
-                Ok(None) if *taken > HELLO_BYTES_MAX => break (Refusal::HelloTooLong, DECODE_ERROR.to_vec()),
+                Ok(None) if *taken >= HELLO_BYTES_MAX => break (Refusal::HelloTooLong, DECODE_ERROR.to_vec()),
                 Ok(None) if bytes.is_empty() => return 0,
                 Ok(None) => {}
+                Err((Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge), alert)) => {
+                    break (Refusal::HelloTooLong, bytes_of(alert));
+                }
                 Err((error, alert)) => break (refusal(&error, Side::Client, Some(*first)), bytes_of(alert)),
             }
         };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use rustls::{Connection, Error, HandshakeKind, PeerIncompatible};
+use rustls::{Connection, Error, HandshakeKind, InvalidMessage};
 
 use crate::config::Protocol;
 use crate::error::{Looks, Refusal, Side};
@@ -136,12 +136,12 @@ impl Session {
                     if self.peer.is_none() { judge.take().and_then(|judge| judge(&self.connection)) } else { None };
                 match verdict {
                     Some(Ok(identity)) => self.peer = Some(Box::new(identity)),
-                    Some(Err(refusal)) => {
-                        self.connection.send_close_notify();
-                        self.fail(refusal);
-                    }
+                    Some(Err(refusal)) => self.fail(refusal),
                     None => {}
                 }
+            }
+            if self.end == Some(End::Closed) && !self.opened {
+                self.fail(Refusal::Cut { by: self.peer_side });
             }
             if self.end.is_some() || bytes.is_empty() {
                 return if self.peer_is_refused() { 0 } else { filled };
@@ -202,6 +202,8 @@ impl Session {
     }
 
     pub(super) fn fail(&mut self, refusal: Refusal) {
+        // Where rustls has queued no alert of its own, the other end is to see an end all the same.
+        self.connection.send_close_notify();
         self.end = Some(End::Failed);
         self.refusal.get_or_insert_with(|| Box::new(refusal));
     }
@@ -295,16 +297,10 @@ pub(super) fn refusal(error: &Error, peer_side: Side, first: Option<First>) -> R
     match error {
         Error::AlertReceived(alert) => Refusal::Alert { from: peer_side, alert: (*alert).into() },
         Error::NoCertificatesPresented if peer_side == Side::Client => Refusal::NoCertificate,
-        Error::PeerIncompatible(
-            reason @ (PeerIncompatible::NoCipherSuitesInCommon
-            | PeerIncompatible::NoKxGroupsInCommon
-            | PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::SupportedVersionsExtensionRequired
-            | PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::NoSignatureSchemesInCommon
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig),
-        ) => Refusal::Incompatible { reason: format!("{reason:?}") },
+        Error::PeerIncompatible(reason) => Refusal::Incompatible { reason: format!("{reason:?}") },
+        Error::InvalidMessage(
+            InvalidMessage::HandshakePayloadTooLarge | InvalidMessage::CertificatePayloadTooLarge,
+        ) => Refusal::CertificatesTooLong { whose: peer_side },
         other => match first {
             Some(first) if !first.is_tls() => Refusal::WrongProtocol { speaker: peer_side, looks: first.looks() },
             _ => Refusal::Broken { reason: other.to_string() },

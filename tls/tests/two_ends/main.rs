@@ -1,0 +1,11 @@
+//! Both ends of a TLS connection in memory: who gets in, who does not and in which words, and what stays of the bytes.
+
+mod certificates;
+mod cutting;
+mod handshakes;
+mod identities;
+mod material;
+mod refusals;
+mod revocation;
+mod strangers;
+mod wire;
