@@ -16,6 +16,7 @@ mod output;
 mod ping;
 mod problem;
 mod quantity;
+mod table;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -1,15 +1,19 @@
 //! What the program prints: data on standard output as a table or as JSON, everything else on standard error with the
 //! program's name in front.
 //!
-//! - A table is for people: sizes and times in units, foreign text with what acts on a terminal escaped, no colour.
+//! - A table is for people: sizes and times in units, foreign text with what acts on a terminal escaped, no colour. A
+//!   listing fits the terminal; what is printed elsewhere is whole.
 //! - JSON is an interface: one value a line, exact numbers, keys as `docs/cli.md` lists them. Control characters beyond
 //!   those that JSON demands are escaped there too, which changes nothing for a parser.
 //! - A reader that goes away (`vmwire vm list | head -1`) ends the program quietly and successfully.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+pub(crate) use super::table::{Align, Table};
 
 use super::problem::Problem;
 use super::text;
@@ -32,6 +36,7 @@ pub struct Output {
     format: Format,
     header: bool,
     terminal: bool,
+    columns: Option<usize>,
     out: Box<dyn Write>,
     err: Box<dyn Write>,
 }
@@ -40,7 +45,16 @@ impl Output {
     /// Prints to the given places. `terminal` says whether the first of them is one.
     #[must_use]
     pub fn new(out: Box<dyn Write>, err: Box<dyn Write>, terminal: bool) -> Self {
-        Self { format: Format::Table, header: true, terminal, out, err }
+        Self { format: Format::Table, header: true, terminal, columns: None, out, err }
+    }
+
+    /// Prints to standard output and standard error.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let terminal = io::stdout().is_terminal();
+        let size = if terminal { tcgetwinsize(io::stdout()).ok() } else { None };
+        let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+        Self { columns, ..Self::new(Box::new(io::stdout()), Box::new(io::stderr()), terminal) }
     }
 
     /// Sets what the command line asked for.
@@ -57,7 +71,7 @@ impl Output {
         match self.format {
             Format::Json => self.json(&items),
             Format::Table => {
-                let text = table(items).render(self.header);
+                let text = table(items).render(self.header, self.columns);
                 self.write(text.as_bytes())
             }
         }
@@ -68,7 +82,7 @@ impl Output {
         match self.format {
             Format::Json => self.json(thing),
             Format::Table => {
-                let text = rows(thing).render(false);
+                let text = rows(thing).render(false, None);
                 self.write(text.as_bytes())
             }
         }
@@ -155,106 +169,12 @@ impl Formatter for Quiet {
     }
 }
 
-/// Where a cell stands in its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Align {
-    Left,
-    Right,
-}
-
-/// Rows of cells in padded columns.
-#[derive(Debug)]
-pub(crate) struct Table {
-    columns: Vec<(String, Align)>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// A table with a header.
-    pub(crate) fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Self {
-        Self { columns: columns.into_iter().map(|(name, align)| (name.into(), align)).collect(), rows: Vec::new() }
-    }
-
-    /// Rows of a label and a value.
-    pub(crate) fn labels() -> Self {
-        Self::new([("", Align::Left), ("", Align::Left)])
-    }
-
-    /// Adds a row. Cells beyond the columns are dropped, missing ones are empty.
-    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
-    }
-
-    /// Adds a label and its value, unless there is nothing to say.
-    pub(crate) fn label(&mut self, label: &str, value: impl Into<String>) {
-        let value = value.into();
-        if !value.is_empty() {
-            self.row([label.to_owned(), value]);
-        }
-    }
-
-    fn render(&self, header: bool) -> String {
-        let heading: Vec<String> = self.columns.iter().map(|(name, _)| name.to_uppercase()).collect();
-        let lines: Vec<Vec<std::borrow::Cow<'_, str>>> = header
-            .then_some(&heading)
-            .into_iter()
-            .chain(&self.rows)
-            .map(|row| row.iter().map(|cell| text::line(cell)).collect())
-            .collect();
-        let width = |column: usize| {
-            lines.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
-        let mut text = String::new();
-        for row in &lines {
-            let mut line = String::new();
-            for (index, ((_, align), &width)) in self.columns.iter().zip(&widths).enumerate() {
-                let cell = row.get(index).map_or("", |cell| cell.as_ref());
-                if index > 0 {
-                    line.push_str("  ");
-                }
-                match align {
-                    Align::Left => line.push_str(&format!("{cell:<width$}")),
-                    Align::Right => line.push_str(&format!("{cell:>width$}")),
-                }
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
-
-    fn table() -> Table {
-        let mut table = Table::new([("name", Align::Left), ("memory", Align::Right), ("title", Align::Left)]);
-        table.row(["a", "1 GiB", ""]);
-        table.row(["longer", "256 MiB", "evil\u{1b}[2J\n"]);
-        table
-    }
-
-    #[test]
-    fn columns_are_padded_and_foreign_text_is_escaped() {
-        let expected = "NAME     MEMORY  TITLE\n\
-                        a         1 GiB\n\
-                        longer  256 MiB  evil\\u{1b}[2J\\n\n";
-        assert_eq!(table().render(true), expected);
-        assert!(!table().render(false).contains("NAME"));
-    }
-
-    #[test]
-    fn a_short_row_is_filled_up() {
-        let mut table = Table::new([("a", Align::Right), ("b", Align::Left)]);
-        table.row(["1"]);
-        table.row::<&str>([]);
-        assert_eq!(table.render(true), "A  B\n1\n\n");
-    }
 
     #[test]
     fn json_has_no_character_that_acts_and_reads_back_the_same() {
