@@ -125,3 +125,25 @@ fn a_machine_without_a_console_says_so() {
     let told = daemon.vmwire(&["vm", "console", "web"]).fails(1);
     assert!(told.contains("console"), "{told}");
 }
+
+#[test]
+fn what_a_guest_says_to_a_terminal_passes_without_what_makes_the_terminal_answer() {
+    let said = "\u{1b}[31mred\u{1b}[0m \u{1b}[6n\u{1b}]52;c;ZXZpbA==\u{7}\u{5}done";
+    let daemon = start(r#"console = "\u001b[31mred\u001b[0m \u001b[6n\u001b]52;c;ZXZpbA==\u0007\u0005done""#);
+    let read = ["vm", "console", "web", "--read-only", "--history", "1KiB"];
+
+    let mut terminal = Command::new("script");
+    let line = format!("{} {}", vmwire().get_program().to_str().unwrap(), read.join(" "));
+    terminal.args(["-qefc", &line, "/dev/null"]).env("VMWIRE_URI", daemon.uri());
+    let mut terminal = Running::start(terminal);
+    terminal.expect("\u{1b}[31mred\u{1b}[0m done");
+    terminal.write("\u{1d}");
+    let seen = terminal.wait().out;
+    assert!(!seen.contains("[6n") && !seen.contains("]52") && !seen.contains('\u{5}'), "{seen:?}");
+
+    // In a file nothing acts, unless every byte is asked for.
+    let mut file = daemon.begin(&read);
+    file.expect(r"\u{1b}[31mred\u{1b}[0m \u{1b}[6n\u{1b}]52;c;ZXZpbA==\u{7}\u{5}done");
+    let mut raw = daemon.begin(&[&read[..], &["--raw"]].concat());
+    raw.expect(said);
+}

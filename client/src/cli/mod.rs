@@ -16,6 +16,7 @@ mod output;
 mod ping;
 mod problem;
 mod quantity;
+mod screen;
 mod table;
 #[cfg(test)]
 mod tests;

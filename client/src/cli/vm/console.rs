@@ -2,7 +2,8 @@
 //!
 //! On a terminal every key goes to the guest, the terminal's own signals included, until the escape character `^]`. Off
 //! a terminal standard input is copied to the guest and the guest's output to standard output, so that scripts need
-//! none. The console ends when the daemon ends it; at the end of standard input only our direction does.
+//! none. What the guest says goes through [`Screen`]. The console ends when the daemon ends it; at the end of standard
+//! input only our direction does.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,6 +15,7 @@ use vmwire_protocol::message::{ConsoleOpenCall, code, console_mode};
 use super::super::output::Format;
 use super::super::problem::Problem;
 use super::super::quantity::read_bytes;
+use super::super::screen::Screen;
 use super::super::{Context, Exit};
 use super::vm;
 use crate::connection::{Connection, Console, Received};
@@ -29,7 +31,9 @@ const READ_BYTES: usize = 4096;
                         vmwire vm console --read-only web > boot.log\n  \
                         echo poweroff | vmwire vm console web\n\n\
                         On a terminal, ^] (control and ]) leaves the console. Off a terminal it goes on after the end of what\n\
-                        is typed, until the guest is gone: `timeout 5 vmwire vm console web` bounds that.\n")]
+                        is typed, until the guest is gone: `timeout 5 vmwire vm console web` bounds that.\n\n\
+                        What makes a terminal answer in your stead or reach for the clipboard is dropped; off a terminal what does\n\
+                        not print is written by its number, as in \\u{1b}. --raw keeps every byte.\n")]
 pub(crate) struct Arguments {
     /// Name or uuid
     #[arg(value_name = "VM")]
@@ -46,6 +50,10 @@ pub(crate) struct Arguments {
     /// Begin with what the guest wrote before, at most so much of it, as in 64KiB
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = read_bytes)]
     history: u64,
+
+    /// Write every byte as the guest wrote it
+    #[arg(long)]
+    raw: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
@@ -84,7 +92,13 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         escapes: terminal.is_some(),
         typed: Vec::new(),
     };
-    let outcome = converse(&mut connection, &mut console, &mut keyboard, stdin.as_fd(), context);
+    let mut screen = match (arguments.raw, io::stdout().is_terminal()) {
+        (true, _) => Screen::Raw,
+        (false, true) => Screen::terminal(),
+        (false, false) => Screen::text(),
+    };
+    let outcome = converse(&mut connection, &mut console, &mut keyboard, &mut screen, stdin.as_fd(), context);
+    context.output.write(&screen.finish())?;
     drop(terminal);
     if keyboard.escapes {
         context.output.begin_line();
@@ -121,6 +135,7 @@ fn converse(
     connection: &mut Connection,
     console: &mut Console,
     keyboard: &mut Keyboard,
+    screen: &mut Screen,
     stdin: BorrowedFd<'_>,
     context: &mut Context<'_>,
 ) -> Result<Exit, Problem> {
@@ -132,7 +147,7 @@ fn converse(
                     if lost > 0 {
                         context.output.note(&format!("{lost} bytes of the guest's output are lost here"));
                     }
-                    context.output.write(&data)?;
+                    context.output.write(&screen.show(&data))?;
                 }
                 Received::End(None) => return Ok(Exit::Ok),
                 Received::End(Some(why)) => return Err(Problem::from(&why)),
