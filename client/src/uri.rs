@@ -258,7 +258,9 @@ impl UriError {
     pub fn hint(&self) -> String {
         match self {
             Self::Empty | Self::NoScheme | Self::NoSlashes | Self::Driver(_) => {
-                "use qemu:///system, qemu:///session or test:///default".to_owned()
+                "use qemu:///system, qemu:///session or test:///default; for another socket \
+                 qemu+unix:///system?socket=PATH"
+                    .to_owned()
             }
             Self::Character(_) => "write it as %XX, the hexadecimal of its UTF-8 bytes".to_owned(),
             Self::TransportNotYet(_) | Self::Host(_) => {
@@ -292,11 +294,11 @@ impl fmt::Display for UriError {
             Self::NoSlashes => f.write_str("the connection URI has no // behind its scheme"),
             Self::Driver(driver) => write!(f, "there is no driver {driver:?}"),
             Self::TransportNotYet(transport) => {
-                write!(f, "the transport {transport} is not there yet: this version has only unix")
+                write!(f, "the transport {transport} is not there yet")
             }
             Self::Transport(transport) => write!(f, "there is no transport {transport:?}"),
             Self::Host(host) => {
-                write!(f, "the connection URI names the host {host:?}, and this version has only unix")
+                write!(f, "the connection URI names the host {host:?}")
             }
             Self::NoPath(_) => f.write_str("the connection URI has no path, so it does not say whose daemon"),
             Self::Path { driver: Driver::Qemu, path } => write!(f, "qemu has no daemon {path:?}"),

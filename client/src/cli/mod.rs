@@ -21,13 +21,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod usage;
 mod version;
 mod vm;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
@@ -170,7 +170,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
         .and_then(|matches| Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command())));
     let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return not_parsed(&error, asks_for_json(&arguments), output),
+        Err(error) => return usage::tell(&error, &arguments, output),
     };
     output.set(parsed.output, !parsed.no_header);
     let mut context = Context { output, connect: parsed.connect, timeout: parsed.timeout };
@@ -196,48 +196,4 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
             problem.exit
         }
     }
-}
-
-fn not_parsed(error: &clap::Error, json: bool, output: &mut Output) -> Exit {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output.write(error.to_string().as_bytes()) {
-            Ok(()) => Exit::Ok,
-            Err(error) => Problem::from(error).exit,
-        },
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
-            output.help(&error.to_string());
-            Exit::Usage
-        }
-        _ => {
-            output.set(if json { Format::Json } else { Format::Table }, true);
-            let text = error.to_string();
-            let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
-            let message = message.trim_start_matches("error: ").trim_end();
-            let rest = rest.trim().trim_start_matches("tip: ").replace("\n\n", "\n");
-            let hint = match with_its_noun(error) {
-                Some(meant) => format!("did you mean {meant}?\n{rest}"),
-                None => rest,
-            };
-            output.problem(&Problem::usage(message).hint(hint));
-            Exit::Usage
-        }
-    }
-}
-
-/// What is meant by a verb without its noun, as in `vmwire start`: every `NOUN VERB` that ends in it.
-fn with_its_noun(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let command = command();
-    let meant: Vec<String> = command
-        .get_subcommands()
-        .filter(|noun| noun.get_subcommands().any(|verb| verb.get_name() == word))
-        .map(|noun| format!("{PROGRAM} {} {word}", noun.get_name()))
-        .collect();
-    (!meant.is_empty()).then(|| meant.join(" or "))
-}
-
-/// Whether JSON was asked for by a command line that could not be parsed, so that this error is in JSON too.
-fn asks_for_json(arguments: &[OsString]) -> bool {
-    arguments.iter().any(|argument| argument == "-ojson" || argument == "-o=json" || argument == "--output=json")
-        || arguments.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json")
 }

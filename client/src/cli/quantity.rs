@@ -139,9 +139,9 @@ impl fmt::Display for QuantityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoNumber(text) => write!(f, "{text:?} does not begin with a whole number"),
-            Self::Unit { text, units } => write!(f, "{text:?} has no unit of {units}"),
+            Self::Unit { text, units } => write!(f, "{text:?} has no unit that is known; there are {units}"),
             Self::TooLarge(text) => write!(f, "{text:?} is too large to count"),
-            Self::Zero => f.write_str("a duration of zero leaves no time for an answer"),
+            Self::Zero => f.write_str("a duration of zero leaves no time"),
         }
     }
 }

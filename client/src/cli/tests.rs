@@ -369,15 +369,6 @@ fn the_help_has_the_exit_codes() {
     assert!(help.contains("7  what was waited for can never come true"), "{help}");
 }
 
-#[test]
-fn json_is_heard_even_where_the_rest_is_not_understood() {
-    let asks = |words: &[&str]| asks_for_json(&words.iter().map(OsString::from).collect::<Vec<_>>());
-    assert!(asks(&["vmwire", "-o", "json", "nonsense"]));
-    assert!(asks(&["vmwire", "nonsense", "--output=json"]));
-    assert!(asks(&["vmwire", "-ojson"]));
-    assert!(!asks(&["vmwire", "json", "-o", "table"]));
-}
-
 /// The paths of all keys in a value: `a`, and `a.b` for what is in it. What is in an array counts as in its key.
 fn paths(value: &Value, above: &str, found: &mut BTreeSet<String>) {
     match value {

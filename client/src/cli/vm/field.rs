@@ -136,7 +136,12 @@ pub(crate) fn read_filter(text: &str) -> Result<VmFilter, String> {
         filter_comparison::AT_LEAST | filter_comparison::AT_MOST
             if !matches!(field.sort, Sort::Number | Sort::Bytes | Sort::Time) =>
         {
-            return Err(format!("the field {name} has no order; compare it with = or !="));
+            let signs = match field.sort {
+                Sort::Text => "=, != or ~",
+                Sort::Items => "~",
+                _ => "= or !=",
+            };
+            return Err(format!("the field {name} has no order; compare it with {signs}"));
         }
         filter_comparison::MATCHES if numeric => {
             return Err(format!("the field {name} is no text; compare it with = or !="));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use vmwire_protocol::message::{VmCall, VmDoneAnswer, VmShutdownCall, VmStartCall, shutdown_then};
 use vmwire_protocol::xdr::Text;
 
-use super::super::named::state;
+use super::super::named::{state, unless_zero};
 use super::super::output::{Align, Format, Table};
 use super::super::problem::{Problem, object};
 use super::super::quantity::read_duration;
@@ -111,7 +111,7 @@ impl Shutdown {
 struct DoneJson<'a> {
     vm: &'a str,
     state: String,
-    operation: u64,
+    operation: Option<u64>,
 }
 
 /// Asks the same of each, all at once.
@@ -132,7 +132,7 @@ fn each<R: Request<Answer = VmDoneAnswer>>(
             problem.object.get_or_insert_with(|| object("vm", name));
             problem
         })?;
-        Ok(DoneJson { vm: name, state: state(answer.state), operation: answer.operation })
+        Ok(DoneJson { vm: name, state: state(answer.state), operation: unless_zero(answer.operation) })
     });
     let (done, exit) = tell(context.output, outcomes);
     if done.is_empty() && context.output.format() == Format::Table {
@@ -141,7 +141,8 @@ fn each<R: Request<Answer = VmDoneAnswer>>(
     context.output.listing(&done, |done| {
         let mut table = Table::new([("vm", Align::Left), ("state", Align::Left), ("operation", Align::Right)]);
         for done in done {
-            table.row([done.vm, &done.state, &done.operation.to_string()]);
+            let operation = done.operation.map(|id| id.to_string()).unwrap_or_default();
+            table.row([done.vm, &done.state, &operation]);
         }
         table
     })?;
