@@ -18,6 +18,7 @@ pub(crate) const NOW: u64 = 1_780_272_000;
 /// ring makes no RSA keys, so that this one was made before; nothing but these tests uses it.
 const RSA_KEY: &str = include_str!("rsa.key.pem");
 
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Rsa,
     Ecdsa,

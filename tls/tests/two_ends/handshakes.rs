@@ -70,10 +70,10 @@ fn talk(client: &ClientContext, server: &ServerContext) -> Pair<vmwire_tls::stre
 
 #[test]
 fn both_ends_know_each_other_whatever_the_keys() {
-    for kind in [|| Kind::Rsa, || Kind::Ecdsa, || Kind::Ed25519] {
-        let authority = Authority::with_key("CA", kind());
-        let theirs = authority.issue(Wish { kind: kind(), ..Wish::client() });
-        let ours = authority.issue(Wish { kind: kind(), ..Wish::server() });
+    for kind in [Kind::Rsa, Kind::Ecdsa, Kind::Ed25519] {
+        let authority = Authority::with_key("CA", kind);
+        let theirs = authority.issue(Wish { kind, ..Wish::client() });
+        let ours = authority.issue(Wish { kind, ..Wish::server() });
         let pair = talk(&client(&theirs, &authority.pem), &server(&ours, &authority.pem));
         assert_eq!(pair.server.stream.phase(), Phase::Open);
         assert_eq!(pair.server.stream.protocol(), Some(Protocol::Vmwire));
@@ -86,10 +86,10 @@ fn both_ends_know_each_other_whatever_the_keys() {
 #[test]
 fn both_versions_are_served_with_any_key() {
     for version in [&TLS12, &TLS13] {
-        for kind in [|| Kind::Rsa, || Kind::Ecdsa, || Kind::Ed25519] {
+        for kind in [Kind::Rsa, Kind::Ecdsa, Kind::Ed25519] {
             let authority = Authority::new("CA");
-            let theirs = authority.issue(Wish { kind: kind(), ..Wish::client() });
-            let ours = authority.issue(Wish { kind: kind(), ..Wish::server() });
+            let theirs = authority.issue(Wish { kind, ..Wish::client() });
+            let ours = authority.issue(Wish { kind, ..Wish::server() });
             let config = bare_client(version, &theirs, &authority.pem, &["vmwire"]);
             let mut bare = ClientConnection::new(config, "vm1.example".try_into().unwrap()).unwrap();
             let mut end = Reached::new(ServerTls::new(server(&ours, &authority.pem)));

@@ -1,10 +1,13 @@
 //! Both ends of a TLS connection in memory: who gets in, who does not and in which words, and what stays of the bytes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod certificates;
 mod cutting;
 mod handshakes;
 mod identities;
 mod material;
+mod memory;
 mod refusals;
 mod revocation;
 mod strangers;

@@ -22,7 +22,7 @@ fn words(client: &vmwire_tls::config::ClientContext, server: &vmwire_tls::config
 }
 
 #[track_caller]
-fn expect(found: (String, String), server: &str, client: &str) {
+fn expect(found: &(String, String), server: &str, client: &str) {
     assert_eq!(found.0, server, "what the server says");
     assert_eq!(found.1, client, "what the client says");
 }
@@ -35,7 +35,7 @@ fn dated(years: (i32, i32), wish: Wish) -> Wish {
 fn a_client_without_a_certificate() {
     let authority = Authority::new("CA");
     expect(
-        words(&client_at(NOW, None, &authority.pem), &server(&authority.server(), &authority.pem)),
+        &words(&client_at(NOW, None, &authority.pem), &server(&authority.server(), &authority.pem)),
         "the client sent no certificate: it gets one with \"vmwire enroll\" or \"vmwire pki issue\"",
         "the server refused: it wants a certificate and got none (alert certificate required): get one with \
          \"vmwire enroll\", or name it in the client's configuration",
@@ -46,7 +46,7 @@ fn a_client_without_a_certificate() {
 fn a_client_of_another_authority() {
     let (authority, other) = (Authority::new("CA"), Authority::new("another CA"));
     expect(
-        words(&client(&other.client(), &authority.pem), &server(&authority.server(), &authority.pem)),
+        &words(&client(&other.client(), &authority.pem), &server(&authority.server(), &authority.pem)),
         "the client's certificate (CN=anna) was issued by an authority that is not trusted here (CN=another CA): \
          compare with \"vmwire pki show\" of the CA certificate",
         "the server refused: it does not trust the authority that issued your certificate (alert unknown ca): \
@@ -58,7 +58,7 @@ fn a_client_of_another_authority() {
 fn a_server_of_another_authority() {
     let (authority, other) = (Authority::new("CA"), Authority::new("another CA"));
     expect(
-        words(&client(&authority.client(), &authority.pem), &server(&other.server(), &authority.pem)),
+        &words(&client(&authority.client(), &authority.pem), &server(&other.server(), &authority.pem)),
         "the client refused: it does not trust the authority that issued the certificate of this daemon \
          (alert unknown ca): is it the CA of this daemon?",
         "the server's certificate (CN=vm1) was issued by an authority that is not trusted here (CN=another CA): \
@@ -70,7 +70,7 @@ fn a_server_of_another_authority() {
 fn an_authority_made_anew_under_its_old_name() {
     let (old, new) = (Authority::new("CA"), Authority::new("CA"));
     expect(
-        words(&client(&old.client(), &new.pem), &server(&new.server(), &new.pem)),
+        &words(&client(&old.client(), &new.pem), &server(&new.server(), &new.pem)),
         "the client's certificate (CN=anna) is not signed with the key of the authority trusted here: \
          was the authority made anew under its old name?",
         "the server refused: a signature did not fit (alert decrypt error): was the authority of your certificate \
@@ -83,7 +83,7 @@ fn a_client_that_has_expired() {
     let authority = Authority::new("CA");
     let old = authority.issue(dated((2024, 2025), Wish::client()));
     expect(
-        words(&client(&old, &authority.pem), &server(&authority.server(), &authority.pem)),
+        &words(&client(&old, &authority.pem), &server(&authority.server(), &authority.pem)),
         "the client's certificate (CN=anna) expired on 2025-01-01 00:00:00 UTC, and this clock says \
          2026-06-01 00:00:00 UTC: renew it with \"vmwire pki renew\"",
         "the server refused: your certificate has expired or is not valid yet by its clock (alert certificate \
@@ -96,7 +96,7 @@ fn a_server_that_has_expired() {
     let authority = Authority::new("CA");
     let old = authority.issue(dated((2024, 2025), Wish::server()));
     expect(
-        words(&client(&authority.client(), &authority.pem), &server(&old, &authority.pem)),
+        &words(&client(&authority.client(), &authority.pem), &server(&old, &authority.pem)),
         "the client refused: the certificate of this daemon has expired or is not valid yet by its clock \
          (alert certificate expired): compare its dates with both clocks",
         "the server's certificate (CN=vm1) expired on 2025-01-01 00:00:00 UTC, and this clock says \
@@ -109,7 +109,7 @@ fn a_client_that_is_not_valid_yet() {
     let authority = Authority::new("CA");
     let early = authority.issue(dated((2030, 2031), Wish::client()));
     expect(
-        words(&client(&early, &authority.pem), &server(&authority.server(), &authority.pem)),
+        &words(&client(&early, &authority.pem), &server(&authority.server(), &authority.pem)),
         "the client's certificate (CN=anna) is valid from 2030-01-01 00:00:00 UTC on, and this clock says \
          2026-06-01 00:00:00 UTC: is the clock right?",
         "the server refused: your certificate has expired or is not valid yet by its clock (alert certificate \
@@ -121,14 +121,14 @@ fn a_client_that_is_not_valid_yet() {
 fn a_clock_at_1970() {
     let authority = Authority::new("CA");
     expect(
-        words(&client_at(0, Some(&authority.client()), &authority.pem), &server(&authority.server(), &authority.pem)),
+        &words(&client_at(0, Some(&authority.client()), &authority.pem), &server(&authority.server(), &authority.pem)),
         "the client refused: the certificate of this daemon has expired or is not valid yet by its clock \
          (alert certificate expired): compare its dates with both clocks",
         "the server's certificate (CN=vm1) is valid from 2026-01-01 00:00:00 UTC on, and this clock says \
          1970-01-01 00:00:00 UTC: is the clock right?",
     );
     expect(
-        words(&client(&authority.client(), &authority.pem), &server_at(0, &authority.server(), &authority.pem, &[])),
+        &words(&client(&authority.client(), &authority.pem), &server_at(0, &authority.server(), &authority.pem, &[])),
         "the client's certificate (CN=anna) is valid from 2026-01-01 00:00:00 UTC on, and this clock says \
          1970-01-01 00:00:00 UTC: is the clock right?",
         "the server refused: your certificate has expired or is not valid yet by its clock (alert certificate \
@@ -143,7 +143,7 @@ fn a_server_with_another_name() {
     for (host, wanted) in [("vm2.example", "vm2.example"), ("192.0.2.8", "192.0.2.8")] {
         let mut pair = Pair::to(host, &client(&authority.client(), &authority.pem), &ours);
         expect(
-            pair.words(),
+            &pair.words(),
             "the client refused: the certificate of this daemon is not taken (alert bad certificate): \
              its own log says why",
             &format!(
@@ -154,7 +154,7 @@ fn a_server_with_another_name() {
     }
     let nobody = authority.issue(Wish { names: Vec::new(), ..Wish::server() });
     expect(
-        words(&client(&authority.client(), &authority.pem), &server(&nobody, &authority.pem)),
+        &words(&client(&authority.client(), &authority.pem), &server(&nobody, &authority.pem)),
         "the client refused: the certificate of this daemon is not taken (alert bad certificate): its own log says why",
         "the server's certificate is not for vm1.example, but for no host at all: connect to a name it is for, \
          or have it issued for this one",
@@ -166,7 +166,7 @@ fn a_server_s_certificate_in_the_hands_of_a_client() {
     let authority = Authority::new("CA");
     let wrong = authority.issue(Wish { usage: ExtendedKeyUsagePurpose::ServerAuth, ..Wish::client() });
     expect(
-        words(&client(&wrong, &authority.pem), &server(&authority.server(), &authority.pem)),
+        &words(&client(&wrong, &authority.pem), &server(&authority.server(), &authority.pem)),
         "the client's certificate (CN=anna) was not issued for a client: it needs a client's one",
         "the server refused: your certificate was not issued for this use (alert unsupported certificate)",
     );
@@ -183,7 +183,7 @@ fn a_chain_that_is_too_long() {
     let certificates: Vec<&str> = chain.iter().rev().map(|authority| authority.pem.as_str()).collect();
     let long = chain[11].client().followed_by(&certificates);
     expect(
-        words(&client(&long, &root.pem), &server(&root.server(), &root.pem)),
+        &words(&client(&long, &root.pem), &server(&root.server(), &root.pem)),
         "the client's certificate chain is longer than is followed: at most 6 authorities in a row",
         "the server refused: your certificate is not taken (alert certificate unknown): its own log says why",
     );
@@ -194,7 +194,7 @@ fn a_chain_of_which_a_link_is_missing() {
     let root = Authority::new("root");
     let below = root.below("clients");
     expect(
-        words(&client(&below.client(), &root.pem), &server(&root.server(), &root.pem)),
+        &words(&client(&below.client(), &root.pem), &server(&root.server(), &root.pem)),
         "the client's certificate (CN=anna) was issued by an authority that is not trusted here (CN=clients): \
          compare with \"vmwire pki show\" of the CA certificate",
         "the server refused: it does not trust the authority that issued your certificate (alert unknown ca): \
