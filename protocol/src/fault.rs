@@ -41,7 +41,7 @@ mod planted {
             return false;
         }
         COUNT.set(COUNT.get() + 1);
-        COUNT.get() % 40 == 0
+        COUNT.get().is_multiple_of(40)
     }
 
     /// Whether the fault is planted.
