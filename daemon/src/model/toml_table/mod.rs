@@ -1,7 +1,7 @@
 //! TOML that people write by hand, read key by key: hands out values of the wanted type, refuses keys that nobody
 //! knows, and says of every fault where it stands. Definitions and the daemon's configuration are read with it.
 //!
-//! A [`Keys`] lists what may be written. A key is named with its table, as in `disk.path`, in every call and every
+//! A `Keys` lists what may be written. A key is named with its table, as in `disk.path`, in every call and every
 //! fault; the table may be one (`[cpu]`) or a list of them (`[[disk]]`).
 
 mod error;
