@@ -14,6 +14,7 @@ mod exits;
 mod guest_adoption;
 mod guest_faults;
 mod guest_keys;
+mod guest_kvm;
 mod guest_life;
 mod harness;
 mod life;

@@ -2,7 +2,8 @@
 //!
 //! Pure rooms decide: `argv` what QEMU is called with, `monitor` what its lines mean, `lifecycle` what follows from
 //! them. Thin rooms touch the system: `guest` owns one guest's sockets, `process` its process, `launch` starts the
-//! launcher. `adopt` judges the run records that a former daemon left, `probe` finds out what this host can do.
+//! launcher. `adopt` judges the run records that a former daemon left, `probe` finds out what this host can do, `proof`
+//! keeps what was found of KVM.
 
 mod adopt;
 pub(crate) mod argv;
@@ -12,6 +13,7 @@ mod lifecycle;
 mod monitor;
 mod probe;
 mod process;
+mod proof;
 pub(crate) mod record;
 mod socket;
 
@@ -116,7 +118,7 @@ impl QemuDriver {
             this.guests.insert(vm, guest);
             this.with_guest(now, host, vm, Guest::look_at_everything);
         }
-        this.probe.start(now.monotonic, host, &this.config);
+        this.probe.start(now.monotonic, host, &this.config, &this.boot_id);
         this.after_probe(now, host);
         this
     }
@@ -333,11 +335,13 @@ impl Driver for QemuDriver {
     }
 
     fn handle_file(&mut self, now: Now, host: &mut dyn Host, ticket: FileTicket, answer: FileAnswer) {
-        if let Some(vm) = self.tickets.remove(&ticket) {
-            self.with_guest(now, host, vm, |guest, around| {
+        match (self.tickets.remove(&ticket), answer) {
+            (Some(vm), answer) => self.with_guest(now, host, vm, |guest, around| {
                 guest.handle_file(around, ticket, answer);
                 false
-            });
+            }),
+            (None, FileAnswer::Failed(why)) => log::warn!("what was found of KVM is not kept: {why}"),
+            (None, _) => {}
         }
     }
 

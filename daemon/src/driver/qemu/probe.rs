@@ -2,7 +2,7 @@
 //!
 //! One is a QEMU without a machine, which tells its version, machines, processor models and accelerators over its
 //! monitor. The other is `vmwired --probe-kvm`, which proves KVM usable or says which step refused: `/dev/kvm` can be
-//! there, and a guest under it be a thousand times too slow.
+//! there, and a guest under it be a thousand times too slow. What it finds is kept for this boot of the host (`proof`).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::launch::{self, Launched, Request};
 use super::monitor::{Message, Monitor};
 use super::process::Watched;
+use super::proof::Circumstances;
 use super::socket::{Reading, Socket};
 use super::{Config, argv};
 use crate::driver::{Accelerator, Capabilities, Host};
@@ -73,6 +74,8 @@ pub(super) struct Probe {
     /// Whether QEMU can use it and emulation; `None` while not known.
     qemu_kvm: Option<Result<(), String>>,
     qemu_tcg: Result<(), String>,
+    /// Under what the proof of KVM is being led; what it finds is kept with that.
+    under: Option<Circumstances>,
 }
 
 impl Probe {
@@ -85,16 +88,23 @@ impl Probe {
             host_kvm,
             qemu_kvm: None,
             qemu_tcg: Err(NOT_YET.to_owned()),
+            under: None,
         };
         this.tell();
         this
     }
 
-    /// Starts the children.
-    pub(super) fn start(&mut self, now: Instant, host: &mut dyn Host, config: &Config) {
+    /// Starts the children; no proof where one was found that still holds.
+    pub(super) fn start(&mut self, now: Instant, host: &mut dyn Host, config: &Config, boot_id: &str) {
         match ask_qemu(now, host, config) {
             Ok(asked) => self.qemu = Some(asked),
             Err(error) => self.qemu_answered(Err(error.to_string())),
+        }
+        if self.host_kvm.is_none() {
+            // Looked at before the proof begins: what changes meanwhile makes the next daemon prove anew.
+            let under = Circumstances::present(boot_id, config);
+            self.host_kvm = under.recall(&config.runtime_dir);
+            self.under = Some(under);
         }
         if self.host_kvm.is_none() {
             let child = launch::probe_kvm(&config.program).and_then(|launched| Watched::child(host, launched));
@@ -150,7 +160,9 @@ impl Probe {
         {
             child.kill();
             *deadline = now + KVM_PATIENCE;
-            // A process that the kernel does not let go of is not waited for.
+            // A process that the kernel does not let go of is not waited for. That it was slow is not kept: a host may be
+            // busy once.
+            self.under = None;
             self.host_kvm = Some(Err("the proof took more than a second".to_owned()));
             self.tell();
         }
@@ -178,8 +190,15 @@ impl Probe {
             let exit = child.exit();
             child.unwatch(host);
             let outcome = serde_json::from_slice::<Outcome>(child.written());
+            let under = self.under.take();
             self.host_kvm.get_or_insert(match outcome {
-                Ok(outcome) => outcome.why_not.map_or(Ok(()), Err),
+                Ok(outcome) => {
+                    let found = outcome.why_not.map_or(Ok(()), Err);
+                    if let Some(request) = under.and_then(|under| under.keep(&config.runtime_dir, &found)) {
+                        host.file(request);
+                    }
+                    found
+                }
                 Err(_) => Err(format!("the probe gave no answer (status {:?}, signal {:?})", exit.status, exit.signal)),
             });
             self.tell();
