@@ -124,7 +124,11 @@ fn a_body_that_cannot_be_decoded_is_malformed_and_the_connection_lives_on() {
         ("longer than the packet", show, word(0xffff_ffff)),
         ("cut off", show, word(8)),
         ("nothing at all", show, Vec::new()),
-        ("a bad discriminant", 0x105, [word(0), word(1), word(1), word(1), word(9), word(0), word(0)].concat()),
+        (
+            "a bad discriminant",
+            number::VM_LIST,
+            [word(0), word(1), word(1), word(1), word(9), word(0), word(0)].concat(),
+        ),
         ("a list longer than its bound", number::SUBSCRIBE, [word(0), word(0), word(65)].concat()),
         ("HELLO again, cut off", number::CANCEL, Vec::new()),
     ];
@@ -166,7 +170,7 @@ fn unknown_procedures_and_newer_ones_are_told_apart() {
         assert_eq!(failure.code, code::UNKNOWN_PROCEDURE, "{procedure:#x}: {failure:?}");
         assert_eq!(failure.fact("procedure"), Some(procedure.to_string().as_str()));
     }
-    let serial = raw.send_next(0, 0x105, b"");
+    let serial = raw.send_next(0, number::VM_LIST, b"");
     let failure = raw.failure(serial);
     assert_eq!((failure.code, failure.fact("minor")), (code::UNSUPPORTED, Some("1")), "{failure:?}");
     raw.ping();
@@ -201,7 +205,7 @@ fn however_the_bytes_are_cut_the_answers_are_the_same() {
     let daemon = Setup::test().start();
     let mut bytes = Vec::new();
     for serial in 1..=20 {
-        let call = if serial % 2 == 0 { (number::PING, Vec::new()) } else { (0x101, string(b"none")) };
+        let call = if serial % 2 == 0 { (number::PING, Vec::new()) } else { (number::VM_SHOW, string(b"none")) };
         bytes.extend(packet(serial, 0, call.0, &call.1));
     }
     for cut in [1, 3, 7, 20, 21, bytes.len()] {
@@ -238,7 +242,7 @@ fn a_definition_that_is_too_large_is_refused_at_both_ends() {
     let head = "name = \"web\"\nmemory = \"64 MiB\"\n#";
     let fits = format!("{head}{}", "x".repeat(49_152 - head.len()));
     let mut raw = daemon.raw();
-    let serial = raw.send_next(0, 0x103, &[string(format!("{fits}x").as_bytes()), vec![0; 4]].concat());
+    let serial = raw.send_next(0, number::VM_DEFINE, &[string(format!("{fits}x").as_bytes()), vec![0; 4]].concat());
     let failure = raw.failure(serial);
     assert_eq!(failure.code, code::MALFORMED, "{failure:?}");
     raw.ping();

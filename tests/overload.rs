@@ -45,7 +45,7 @@ fn a_flood_without_reading_costs_a_bounded_amount_and_every_call_of_it_is_answer
     let calls = 20_000;
     let bytes: Vec<u8> = (1..=calls)
         .flat_map(|serial| match serial % 4 {
-            0 => packet(serial, 0, 0x100, &names[4..]),
+            0 => packet(serial, 0, number::VM_NAMES, &names[4..]),
             _ => packet(serial, 0, number::PING, b""),
         })
         .collect();

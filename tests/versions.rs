@@ -5,7 +5,7 @@ use vmwire_client::connection::{Connection, Options};
 use vmwire_client::request;
 use vmwire_client::transport::Environment;
 use vmwire_client::uri::Uri;
-use vmwire_protocol::message::{ListCall, VmCell, VmFilter, VmListCall, code, filter_comparison, vm_field};
+use vmwire_protocol::message::{ListCall, VmCell, VmFilter, VmListCall, code, filter_comparison, number, vm_field};
 use vmwire_protocol::xdr::{List, Text};
 
 use crate::harness::{Daemon, Setup};
@@ -117,6 +117,6 @@ fn a_new_client_falls_back_before_an_old_daemon() {
     assert_eq!(new.json(&["vm", "list", "--fields", fields, "--filter", "state=running"]), old);
     // To a daemon of 1.0 the number is unknown altogether.
     let mut raw = daemon.raw();
-    let serial = raw.send_next(0, 0x105, b"");
+    let serial = raw.send_next(0, number::VM_LIST, b"");
     assert_eq!(raw.failure(serial).code, code::UNKNOWN_PROCEDURE);
 }

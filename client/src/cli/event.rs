@@ -274,7 +274,7 @@ impl From<&Notice> for NoticeJson {
 
 #[cfg(test)]
 mod tests {
-    use vmwire_protocol::message::{Failure, VmRef, code};
+    use vmwire_protocol::message::{Failure, VmRef, code, number};
     use vmwire_protocol::xdr::{Opaque, Text, Wire};
 
     use super::*;
@@ -323,7 +323,8 @@ mod tests {
         assert_eq!(value, expected);
 
         let failure = Some(Failure::new(code::DRIVER, "no luck"));
-        let operation = EventOperation { procedure: 0x110, state: 4, identity: Text::clipped("uid 0"), failure };
+        let operation =
+            EventOperation { procedure: number::VM_START, state: 4, identity: Text::clipped("uid 0"), failure };
         let value = serde_json::to_value(NoticeJson::from(&event(event_kind::OPERATION, &operation))).unwrap();
         assert_eq!(value["detail"]["procedure"], "vm-start");
         assert_eq!(value["detail"]["failure"]["code"], "DRIVER");

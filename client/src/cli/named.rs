@@ -113,6 +113,8 @@ pub(crate) fn yes(value: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use vmwire_protocol::message::number;
+
     use super::*;
 
     #[test]
@@ -128,7 +130,7 @@ mod tests {
     fn what_this_version_does_not_know_is_shown_by_its_number() {
         assert_eq!(state(3), "running");
         assert_eq!(state(99), "#99");
-        assert_eq!(procedure(0x110), "vm-start");
+        assert_eq!(procedure(number::VM_START), "vm-start");
         assert_eq!(procedure(0x999), "#2457");
         assert_eq!(failure_code(11), "NOT_FOUND");
         assert_eq!(failure_code(99), "INTERNAL");

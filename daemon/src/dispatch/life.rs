@@ -15,8 +15,8 @@ use std::time::Duration;
 use log::info;
 use uuid::Uuid;
 use vmwire_protocol::message::{
-    ClientData, EventOperation, Failure, Procedure, Progress, ServerData, VmCall, VmDefineAnswer, VmDoneAnswer,
-    VmShutdownCall, event_kind, shutdown_then,
+    EventOperation, Failure, Procedure, Progress, ServerData, VmDefineAnswer, VmDoneAnswer, VmShutdownCall, event_kind,
+    number, shutdown_then,
 };
 use vmwire_protocol::xdr::Text;
 
@@ -103,17 +103,16 @@ impl Task {
 
     /// The number of the call that asks for it.
     fn procedure(&self) -> u32 {
-        let vm = || VmCall { vm: Text::default() };
         match self {
-            Self::Define(_) | Self::Redefine(_) => 0x103,
-            Self::Undefine => ClientData::VmUndefine(vm()).number(),
-            Self::Start { .. } => 0x110,
-            Self::Shutdown { .. } => 0x111,
-            Self::Stop => ClientData::VmStop(vm()).number(),
-            Self::Reboot => ClientData::VmReboot(vm()).number(),
-            Self::Reset => ClientData::VmReset(vm()).number(),
-            Self::Pause => ClientData::VmPause(vm()).number(),
-            Self::Resume => ClientData::VmResume(vm()).number(),
+            Self::Define(_) | Self::Redefine(_) => number::VM_DEFINE,
+            Self::Undefine => number::VM_UNDEFINE,
+            Self::Start { .. } => number::VM_START,
+            Self::Shutdown { .. } => number::VM_SHUTDOWN,
+            Self::Stop => number::VM_STOP,
+            Self::Reboot => number::VM_REBOOT,
+            Self::Reset => number::VM_RESET,
+            Self::Pause => number::VM_PAUSE,
+            Self::Resume => number::VM_RESUME,
         }
     }
 }
@@ -497,7 +496,7 @@ impl Dispatch {
         let operation = self.operations.get(id).filter(|operation| operation.state.is_over())?;
         Some(match &operation.failure {
             Some(failure) => Err(failure.clone()),
-            None if operation.procedure == 0x103 => {
+            None if operation.procedure == number::VM_DEFINE => {
                 let vm = self.vms.get(operation.vm.0);
                 let name = vm.map_or(operation.vm.1.as_str(), |vm| vm.name().as_str());
                 let vm = convert::vm_ref(operation.vm.0, name);
@@ -584,13 +583,13 @@ fn brief(failure: &Failure) -> Failure {
 fn done(procedure: u32, operation: u64, state: VmState) -> ServerData {
     let answer = VmDoneAnswer { operation, state: state as u32 };
     match procedure {
-        0x104 => ServerData::VmUndefine(answer),
-        0x110 => ServerData::VmStart(answer),
-        0x111 => ServerData::VmShutdown(answer),
-        0x113 => ServerData::VmReboot(answer),
-        0x114 => ServerData::VmReset(answer),
-        0x115 => ServerData::VmPause(answer),
-        0x116 => ServerData::VmResume(answer),
+        number::VM_UNDEFINE => ServerData::VmUndefine(answer),
+        number::VM_START => ServerData::VmStart(answer),
+        number::VM_SHUTDOWN => ServerData::VmShutdown(answer),
+        number::VM_REBOOT => ServerData::VmReboot(answer),
+        number::VM_RESET => ServerData::VmReset(answer),
+        number::VM_PAUSE => ServerData::VmPause(answer),
+        number::VM_RESUME => ServerData::VmResume(answer),
         _ => ServerData::VmStop(answer),
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
-    Event, EventOperation, EventVmDefined, EventVmState, ServerData, event_kind, operation_state, vm_state,
+    Event, EventOperation, EventVmDefined, EventVmState, ServerData, event_kind, number, operation_state, vm_state,
 };
 use vmwire_protocol::xdr;
 
@@ -225,7 +225,7 @@ impl Truth {
     pub(crate) fn settled(&self) -> Result<(), String> {
         let lags = |operation: &Operation| {
             let down = operation.vm.and_then(|vm| self.state(vm)) == Some(vm_state::STOPPED);
-            operation.procedure == 0x111 && operation.state == operation_state::RUNNING && down
+            operation.procedure == number::VM_SHUTDOWN && operation.state == operation_state::RUNNING && down
         };
         match self.operations.iter().find(|(_, operation)| lags(operation)) {
             None => Ok(()),

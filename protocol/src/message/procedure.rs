@@ -7,36 +7,6 @@ use super::hello::role;
 use super::rights::{Over, Right};
 use crate::limits::{DEADLINE_MAX, WAIT_DEADLINE_MAX};
 
-/// Numbers that are used outside the unions.
-pub mod number {
-    /// A call has no answer.
-    pub const FAILURE: u32 = 0;
-    /// Agree on a version.
-    pub const HELLO: u32 = 1;
-    /// Are you there?
-    pub const PING: u32 = 2;
-    /// Give up a call.
-    pub const CANCEL: u32 = 3;
-    /// Ask for events.
-    pub const SUBSCRIBE: u32 = 4;
-    /// No more events.
-    pub const UNSUBSCRIBE: u32 = 5;
-    /// From here on, packets are never answered.
-    pub const UNANSWERED: u32 = 0x1000;
-    /// How far a call has come.
-    pub const PROGRESS: u32 = 0x1000;
-    /// Something happened.
-    pub const EVENT: u32 = 0x1001;
-    /// Events were lost.
-    pub const GAP: u32 = 0x1002;
-    /// A piece of a stream.
-    pub const STREAM_DATA: u32 = 0x1010;
-    /// Leave to send more of a stream.
-    pub const STREAM_CREDIT: u32 = 0x1011;
-    /// The end of a stream.
-    pub const STREAM_END: u32 = 0x1012;
-}
-
 /// What is fixed about a procedure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Procedure {
@@ -54,17 +24,14 @@ pub struct Procedure {
     pub deadline_max: Duration,
 }
 
-const READ: Duration = Duration::from_secs(10);
-const CHANGE: Duration = Duration::from_secs(60);
+/// The deadline of a call that names none, and the longest.
+type Deadlines = (Duration, Duration);
 
-const fn call(number: u32, name: &'static str, minor: u32, deadline_default: Duration) -> Procedure {
-    Procedure { number, name, minor, right: right(number), deadline_default, deadline_max: DEADLINE_MAX }
-}
-
-const fn wait(number: u32, name: &'static str, minor: u32) -> Procedure {
-    let right = right(number);
-    Procedure { number, name, minor, right, deadline_default: WAIT_DEADLINE_MAX, deadline_max: WAIT_DEADLINE_MAX }
-}
+const READ: Deadlines = (Duration::from_secs(10), DEADLINE_MAX);
+const CHANGE: Deadlines = (Duration::from_secs(60), DEADLINE_MAX);
+/// The guest has a say in when it is done.
+const GUEST: Deadlines = (DEADLINE_MAX, DEADLINE_MAX);
+const WAIT: Deadlines = (WAIT_DEADLINE_MAX, WAIT_DEADLINE_MAX);
 
 /// What a number needs. A test holds that every row is an arm of the union.
 const fn right(number: u32) -> Right {
@@ -74,37 +41,107 @@ const fn right(number: u32) -> Right {
     }
 }
 
-/// Every call, ascending by number.
-pub const PROCEDURES: &[Procedure] = &[
-    call(number::HELLO, "hello", 0, READ),
-    call(number::PING, "ping", 0, READ),
-    call(number::CANCEL, "cancel", 0, READ),
-    call(number::SUBSCRIBE, "subscribe", 0, READ),
-    call(number::UNSUBSCRIBE, "unsubscribe", 0, READ),
-    call(0x0010, "host-info", 0, READ),
-    call(0x0011, "host-capabilities", 0, READ),
-    call(0x0012, "daemon-info", 0, READ),
-    call(0x0020, "connection-list", 0, READ),
-    call(0x0021, "connection-kick", 0, READ),
-    call(0x0030, "operation-list", 0, READ),
-    call(0x0031, "operation-show", 0, READ),
-    wait(0x0032, "operation-wait", 0),
-    call(0x0100, "vm-names", 0, READ),
-    call(0x0101, "vm-show", 0, READ),
-    call(0x0102, "vm-definition", 0, READ),
-    call(0x0103, "vm-define", 0, CHANGE),
-    call(0x0104, "vm-undefine", 0, CHANGE),
-    call(0x0105, "vm-list", 1, READ),
-    call(0x0110, "vm-start", 0, CHANGE),
-    call(0x0111, "vm-shutdown", 0, DEADLINE_MAX),
-    call(0x0112, "vm-stop", 0, CHANGE),
-    call(0x0113, "vm-reboot", 0, DEADLINE_MAX),
-    call(0x0114, "vm-reset", 0, CHANGE),
-    call(0x0115, "vm-pause", 0, CHANGE),
-    call(0x0116, "vm-resume", 0, CHANGE),
-    wait(0x0117, "vm-wait", 0),
-    call(0x0120, "console-open", 0, READ),
-];
+/// Makes the constants of the numbers and the table of the procedures, out of one row each; `besides` go among the numbers.
+macro_rules! procedures {
+    (
+        besides { $($other:item)+ }
+        $($(#[$doc:meta])* $NAME:ident = $number:literal => $text:literal, minor $minor:literal, $deadlines:ident;)+
+    ) => {
+        /// Numbers of the two unions.
+        pub mod number {
+            $($(#[$doc])* pub const $NAME: u32 = $number;)+
+            $($other)+
+        }
+
+        /// Every call, ascending by number.
+        pub const PROCEDURES: &[Procedure] = &[$(Procedure {
+            number: $number,
+            name: $text,
+            minor: $minor,
+            right: right($number),
+            deadline_default: $deadlines.0,
+            deadline_max: $deadlines.1,
+        }),+];
+    };
+}
+
+procedures! {
+    besides {
+        /// A call has no answer.
+        pub const FAILURE: u32 = 0;
+        /// From here on, packets are never answered.
+        pub const UNANSWERED: u32 = 0x1000;
+        /// How far a call has come.
+        pub const PROGRESS: u32 = 0x1000;
+        /// Something happened.
+        pub const EVENT: u32 = 0x1001;
+        /// Events were lost.
+        pub const GAP: u32 = 0x1002;
+        /// A piece of a stream.
+        pub const STREAM_DATA: u32 = 0x1010;
+        /// Leave to send more of a stream.
+        pub const STREAM_CREDIT: u32 = 0x1011;
+        /// The end of a stream.
+        pub const STREAM_END: u32 = 0x1012;
+    }
+
+    /// Agree on a version.
+    HELLO = 0x0001 => "hello", minor 0, READ;
+    /// Are you there?
+    PING = 0x0002 => "ping", minor 0, READ;
+    /// Give up a call.
+    CANCEL = 0x0003 => "cancel", minor 0, READ;
+    /// Ask for events.
+    SUBSCRIBE = 0x0004 => "subscribe", minor 0, READ;
+    /// No more events.
+    UNSUBSCRIBE = 0x0005 => "unsubscribe", minor 0, READ;
+    /// What the host is.
+    HOST_INFO = 0x0010 => "host-info", minor 0, READ;
+    /// What a definition may ask for.
+    HOST_CAPABILITIES = 0x0011 => "host-capabilities", minor 0, READ;
+    /// What the daemon is.
+    DAEMON_INFO = 0x0012 => "daemon-info", minor 0, READ;
+    /// Who is connected.
+    CONNECTION_LIST = 0x0020 => "connection-list", minor 0, READ;
+    /// Close a connection.
+    CONNECTION_KICK = 0x0021 => "connection-kick", minor 0, READ;
+    /// What was asked for.
+    OPERATION_LIST = 0x0030 => "operation-list", minor 0, READ;
+    /// What became of one operation.
+    OPERATION_SHOW = 0x0031 => "operation-show", minor 0, READ;
+    /// Wait for the end of one operation.
+    OPERATION_WAIT = 0x0032 => "operation-wait", minor 0, WAIT;
+    /// Names of virtual machines.
+    VM_NAMES = 0x0100 => "vm-names", minor 0, READ;
+    /// All of one virtual machine.
+    VM_SHOW = 0x0101 => "vm-show", minor 0, READ;
+    /// Its definition.
+    VM_DEFINITION = 0x0102 => "vm-definition", minor 0, READ;
+    /// Define one.
+    VM_DEFINE = 0x0103 => "vm-define", minor 0, CHANGE;
+    /// Forget one.
+    VM_UNDEFINE = 0x0104 => "vm-undefine", minor 0, CHANGE;
+    /// Chosen fields of chosen ones.
+    VM_LIST = 0x0105 => "vm-list", minor 1, READ;
+    /// Bring the guest up.
+    VM_START = 0x0110 => "vm-start", minor 0, CHANGE;
+    /// Ask the guest to go down.
+    VM_SHUTDOWN = 0x0111 => "vm-shutdown", minor 0, GUEST;
+    /// End the guest now.
+    VM_STOP = 0x0112 => "vm-stop", minor 0, CHANGE;
+    /// Ask the guest to go down and come up again.
+    VM_REBOOT = 0x0113 => "vm-reboot", minor 0, GUEST;
+    /// Press the reset button.
+    VM_RESET = 0x0114 => "vm-reset", minor 0, CHANGE;
+    /// Let the processors stand still.
+    VM_PAUSE = 0x0115 => "vm-pause", minor 0, CHANGE;
+    /// Let the processors run.
+    VM_RESUME = 0x0116 => "vm-resume", minor 0, CHANGE;
+    /// Wait for a state.
+    VM_WAIT = 0x0117 => "vm-wait", minor 0, WAIT;
+    /// Open the console.
+    CONSOLE_OPEN = 0x0120 => "console-open", minor 0, READ;
+}
 
 impl Procedure {
     /// The procedure of a number, of any minor.
@@ -140,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_deadline_beyond_the_ceiling_is_the_ceiling() {
-        let (ping, wait) = (Procedure::of(number::PING).unwrap(), Procedure::of(0x117).unwrap());
+        let (ping, wait) = (Procedure::of(number::PING).unwrap(), Procedure::of(number::VM_WAIT).unwrap());
         assert_eq!(ping.deadline(0), Duration::from_secs(10));
         assert_eq!(ping.deadline(u32::MAX), Duration::from_secs(600));
         assert_eq!(ping.deadline(1), Duration::from_millis(1));
