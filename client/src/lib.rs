@@ -19,6 +19,7 @@
 pub mod cli;
 pub mod connection;
 pub mod error;
+mod pages;
 pub mod request;
 pub mod transport;
 pub mod uri;

@@ -3,13 +3,13 @@
 use clap::Subcommand;
 use serde::Serialize;
 use vmwire_protocol::message::{ConnectionInfo, ConnectionKickCall, ListCall, role};
-use vmwire_protocol::xdr::Text;
 
 use super::named::{name_of, yes};
 use super::output::{Align, Table};
 use super::problem::Problem;
 use super::quantity::{show_bytes, show_time};
 use super::{Context, Exit};
+use crate::pages::Order;
 use crate::request;
 
 #[derive(Debug, Subcommand)]
@@ -32,16 +32,12 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     match verb {
         Verb::List => {
             let mut rows = Vec::new();
-            let mut after = Text::default();
-            loop {
-                let answer =
-                    connection.call(request::ConnectionList(ListCall { after, rows_max: 0 }), context.timeout)?;
+            Order::Number.each_page(|after| {
+                let call = request::ConnectionList(ListCall { after, rows_max: 0 });
+                let answer = connection.call(call, context.timeout)?;
                 rows.extend(answer.rows.into_vec().into_iter().map(ConnectionJson::from));
-                if answer.next.is_empty() {
-                    break;
-                }
-                after = answer.next;
-            }
+                Ok(((), answer.next))
+            })?;
             context.output.listing(&rows, table)?;
             Ok(Exit::Ok)
         }

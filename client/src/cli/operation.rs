@@ -12,6 +12,7 @@ use super::output::{Align, Table};
 use super::problem::Problem;
 use super::quantity::{show_duration, show_time};
 use super::{Context, Exit};
+use crate::pages::Order;
 use crate::request;
 
 #[derive(Debug, Subcommand)]
@@ -46,16 +47,12 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
         Verb::List { vm } => {
             let vm: Text<128> = text("name", vm.as_deref().unwrap_or_default())?;
             let mut rows = Vec::new();
-            let mut after = Text::default();
-            loop {
+            Order::Number.each_page(|after| {
                 let call = OperationListCall { vm: vm.clone(), after, rows_max: 0 };
                 let answer = connection.call(request::OperationList(call), context.timeout)?;
                 rows.extend(answer.rows.iter().map(OperationJson::from));
-                if answer.next.is_empty() {
-                    break;
-                }
-                after = answer.next;
-            }
+                Ok(((), answer.next))
+            })?;
             context.output.listing(&rows, table)?;
             Ok(Exit::Ok)
         }

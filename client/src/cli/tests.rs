@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use vmwire_protocol::message::{
-    ClientData, Cursor, Event, EventVmReset, Failure, Gap, OperationInfo, ServerData, VmCell, VmDoneAnswer,
-    VmListAnswer, VmRow, code, event_kind, filter_comparison, operation_state, vm_field,
+    ClientData, ConnectionListAnswer, Cursor, Event, EventVmReset, Failure, Gap, OperationInfo, OperationListAnswer,
+    ServerData, VmCell, VmDoneAnswer, VmListAnswer, VmRow, code, event_kind, filter_comparison, number,
+    operation_state, vm_field,
 };
 use vmwire_protocol::session::Ticket;
 use vmwire_protocol::xdr::{self, List, Opaque, Sampler, Text};
@@ -257,7 +258,7 @@ fn waiting_for_an_operation_that_fails_fails() {
         let (ticket, _) = daemon.call();
         let operation = OperationInfo {
             id: 5,
-            procedure: 0x110,
+            procedure: number::VM_START,
             vm: None,
             identity: Text::clipped("uid 0"),
             state: operation_state::FAILED,
@@ -411,6 +412,63 @@ fn documented(notation: &str) -> BTreeSet<String> {
     }
     path(&above, &mut key);
     found
+}
+
+#[test]
+fn a_daemon_that_sends_a_list_round_and_round_is_left() {
+    let (after, next) = (|text: &Text<128>| text.to_string(), || Text::clipped("7"));
+    for noun in ["vm", "op", "connection"] {
+        let (say, said) = std::sync::mpsc::channel();
+        let mut pages = 0..9;
+        let run = vmwire(&[noun, "list"], move |mut daemon| {
+            // It could go on for ever; a client that does not notice is left after a while.
+            while let Some(Came::Call(call)) = daemon.next().filter(|_| pages.next().is_some()) {
+                let (behind, answer) = match &call.data {
+                    ClientData::VmList(call) => {
+                        let cursor = Cursor { epoch: EPOCH, sequence: 1 };
+                        let answer = VmListAnswer { cursor, rows: List::default(), next: next() };
+                        (after(&call.after), ServerData::VmList(answer))
+                    }
+                    ClientData::OperationList(call) => {
+                        let answer = OperationListAnswer { rows: List::default(), next: next() };
+                        (after(&call.after), ServerData::OperationList(answer))
+                    }
+                    ClientData::ConnectionList(call) => {
+                        let answer = ConnectionListAnswer { rows: List::default(), next: next() };
+                        (after(&call.after), ServerData::ConnectionList(answer))
+                    }
+                    other => panic!("not expected: {other:?}"),
+                };
+                say.send(behind).unwrap();
+                daemon.answer(call.ticket, &answer);
+            }
+        });
+        assert_eq!(said.iter().collect::<Vec<_>>(), ["", "7"], "{noun}");
+        assert!(run.err.contains("a list goes on before"), "{noun}: {}", run.err);
+        assert_eq!((run.exit, run.out.as_str()), (Exit::NoConnection, ""), "{noun}");
+    }
+}
+
+#[test]
+fn a_page_without_rows_does_not_end_a_list() {
+    let run = vmwire(&["vm", "list", "--fields", "name", "-o", "json"], |mut daemon| {
+        let pages: [(&str, &[&str], &str); 4] =
+            [("", &[], "c"), ("c", &["d"], "d"), ("d", &[], "f"), ("f", &["g"], "")];
+        for (after, names, next) in pages {
+            let (ticket, data) = daemon.call();
+            let ClientData::VmList(call) = data else { panic!("{data:?}") };
+            assert_eq!(call.after, after);
+            let row = |name: &&str| VmRow { cells: List::clipped([VmCell::Text(Text::clipped(name))]) };
+            let answer = VmListAnswer {
+                cursor: Cursor { epoch: EPOCH, sequence: 1 },
+                rows: List::clipped(names.iter().map(row)),
+                next: Text::clipped(next),
+            };
+            daemon.answer(ticket, &ServerData::VmList(answer));
+        }
+        daemon.until_gone();
+    });
+    assert_eq!((run.exit, run.json()), (Exit::Ok, json!([{"name": "d"}, {"name": "g"}])));
 }
 
 #[test]
