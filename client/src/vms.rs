@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use vmwire_protocol::message::{Cursor, ListCall, VmCall, VmCell, VmFilter, VmInfo, VmListCall, code, vm_field};
+use vmwire_protocol::message::{
+    Cursor, ListCall, VmCall, VmCell, VmCondition, VmFilter, VmInfo, VmListCall, code, vm_field,
+};
 use vmwire_protocol::xdr::{List, Text};
 
 use crate::connection::Connection;
@@ -38,9 +40,8 @@ impl Connection {
         deadline: Option<Duration>,
     ) -> Result<Listing, Error> {
         // Whichever end filters, the same filters are refused.
-        for filter in filters {
-            filter.check().map_err(|why| Error::Request(why.to_string()))?;
-        }
+        let conditions = filters.iter().map(VmFilter::condition).collect::<Result<Vec<_>, _>>();
+        let conditions = conditions.map_err(|why| Error::Request(why.to_string()))?;
         if self.minor() >= 1 {
             match self.list_rows(fields, filters, deadline) {
                 // The daemon that answers after a reconnection may be an older one.
@@ -48,7 +49,7 @@ impl Connection {
                 done => return done,
             }
         }
-        self.list_one_by_one(fields, filters, deadline)
+        self.list_one_by_one(fields, &conditions, deadline)
     }
 
     fn list_rows(
@@ -73,7 +74,7 @@ impl Connection {
     fn list_one_by_one(
         &mut self,
         fields: &[u32],
-        filters: &[VmFilter],
+        conditions: &[VmCondition<'_>],
         deadline: Option<Duration>,
     ) -> Result<Listing, Error> {
         let (cursor, names) = self.vm_names(deadline)?;
@@ -90,7 +91,9 @@ impl Connection {
                 return Ok(Listing { cursor, rows });
             };
             match self.wait(next) {
-                Ok(answer) if filters.iter().all(|filter| filter.holds(&cell(&answer.vm, filter.field))) => {
+                Ok(answer)
+                    if conditions.iter().all(|condition| condition.holds(&cell(&answer.vm, condition.field()))) =>
+                {
                     rows.push(fields.iter().map(|&field| cell(&answer.vm, field)).collect());
                 }
                 Ok(_) => {}

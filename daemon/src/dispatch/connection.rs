@@ -8,7 +8,7 @@ use vmwire_protocol::xdr::{Text, Wire};
 
 use super::client::{Arrival, ConnectionId, Refusal};
 use super::convert::count;
-use super::page;
+use super::page::{self, Page};
 use super::{Dispatch, Outcome, Reply, Turn};
 
 /// When somebody who found no room may try again, in milliseconds.
@@ -134,8 +134,9 @@ impl Dispatch {
     pub(super) fn connection_list(&self, own: ConnectionId, call: &ListCall) -> Result<ConnectionListAnswer, Failure> {
         let after = page::number_after(&call.after)?;
         let ids = self.clients.ids().into_iter().filter(|id| id.number > after);
-        let rows = ids.filter_map(|id| self.connection_info(own, id));
-        let (rows, next) = page::rows(rows, call.rows_max, |row| row.id.to_string(), |_| ConnectionInfo::BYTES_MAX);
+        let candidates = ids.map(|id| (id.number, id));
+        let look = |id, _: &mut usize| self.connection_info(own, id);
+        let Page { rows, next, .. } = Page::of(candidates, call.rows_max, look, |_| ConnectionInfo::BYTES_MAX);
         Ok(ConnectionListAnswer { rows, next })
     }
 

@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use log::{debug, error};
 use mio::Token;
-use vmwire_protocol::message::{ClientData, Failure, ServerData, VmCell, VmFilter, code};
+use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
 use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
 
 pub use census::{Census, ConnectionCensus};
@@ -76,9 +76,9 @@ pub enum Flow {
     Closing,
 }
 
-/// The work, in rows looked at, after which a connection's further calls wait for the next turn. A list may be asked for
-/// in few bytes, so bytes do not bound it.
-const WORK_A_TURN_MAX: usize = 8192;
+/// The work after which a connection's further calls wait for the next turn: that of one list. A list may be asked for in
+/// few bytes, so bytes do not bound it.
+const WORK_A_TURN_MAX: usize = page::WORK_MAX;
 
 /// What a daemon is made of.
 pub struct Parts {
@@ -129,6 +129,8 @@ pub struct Dispatch {
     /// Half packets that have to become whole.
     halves: Timers<ConnectionId>,
     calls_taken: u64,
+    /// The work done so far for the connection whose turn it is.
+    worked: usize,
     leaving: bool,
 }
 
@@ -174,6 +176,7 @@ impl Dispatch {
             graces: Timers::new(),
             halves: Timers::new(),
             calls_taken: 0,
+            worked: 0,
             leaving: false,
         }
     }
@@ -189,9 +192,9 @@ impl Dispatch {
     /// Shows bytes that a connection received. With none, asks it to go on with those that were kept.
     pub fn input(&mut self, turn: &mut Turn<'_>, id: ConnectionId, bytes: &[u8]) -> Flow {
         let mut input = bytes;
-        let mut work = 0;
+        self.worked = 0;
         let flow = loop {
-            if work >= WORK_A_TURN_MAX {
+            if self.worked >= WORK_A_TURN_MAX {
                 let Some(client) = self.clients.get_mut(id) else { return Flow::Closing };
                 if !client.session.is_closed() {
                     client.session.put_off(turn.now.monotonic, &mut input);
@@ -203,7 +206,7 @@ impl Dispatch {
             match session.step(turn.now.monotonic, &mut input) {
                 Step::Handled => {}
                 Step::Call(call) => {
-                    work += self.work(&call.data);
+                    self.worked += self.work(&call.data);
                     self.call(turn, id, call);
                 }
                 Step::Cancelled(serial) => self.cancelled(turn, CallKey { connection: id, serial }),
@@ -227,21 +230,15 @@ impl Dispatch {
         flow
     }
 
-    /// How many rows a call makes us look at, those that are compared with a pattern counting for as many as it is long.
+    /// What a call makes us do, as far as it is known before. A page of chosen rows is counted when it was made.
     fn work(&self, call: &ClientData) -> usize {
-        match call {
-            ClientData::VmList(call) => {
-                let weight = |filter: &VmFilter| match &filter.value {
-                    VmCell::Text(pattern) => 1 + pattern.len(),
-                    _ => 1,
-                };
-                self.vms.len() * (1 + call.filters.iter().map(weight).sum::<usize>())
-            }
+        let rows = match call {
             ClientData::VmNames(_) => self.vms.len(),
             ClientData::OperationList(_) => self.operations.len(),
             ClientData::ConnectionList(_) | ClientData::ConnectionKick(_) => self.clients.len(),
             _ => 1,
-        }
+        };
+        rows * page::ROW_WORK
     }
 
     /// Carries out a call.
@@ -285,7 +282,11 @@ impl Dispatch {
             ClientData::VmDefinition(call) => now(ServerData::VmDefinition(self.vm_definition(&call.vm)?)),
             ClientData::VmDefine(call) => self.vm_define(key, call),
             ClientData::VmUndefine(call) => self.wish(turn, key, &call.vm, Task::Undefine),
-            ClientData::VmList(call) => now(ServerData::VmList(self.vm_list(&call)?)),
+            ClientData::VmList(call) => {
+                let (answer, work) = self.vm_list(&call)?;
+                self.worked += work;
+                now(ServerData::VmList(answer))
+            }
             ClientData::VmStart(call) => self.wish(turn, key, &call.vm, Task::Start { paused: call.paused }),
             ClientData::VmShutdown(call) => {
                 // That it is there is said before what is wrong with the rest.

@@ -6,7 +6,7 @@ use vmwire_protocol::xdr::{self, Wire};
 
 use super::calls::Subject;
 use super::convert;
-use super::page;
+use super::page::{self, Page};
 use super::refusal::no_operation;
 use super::{Dispatch, Outcome, Reply};
 use crate::model::OperationId;
@@ -26,8 +26,9 @@ impl Dispatch {
             debug_assert!(encoded.is_ok(), "{encoded:?}");
             OperationInfo::BYTES_MAX - Failure::BYTES_MAX + failure.len()
         };
-        let rows = chosen.map(convert::operation);
-        let (rows, next) = page::rows(rows, call.rows_max, |row| row.id.to_string(), bytes);
+        let candidates = chosen.map(|operation| (operation.id, operation));
+        let Page { rows, next, .. } =
+            Page::of(candidates, call.rows_max, |operation, _| Some(convert::operation(operation)), bytes);
         Ok(OperationListAnswer { rows, next })
     }
 

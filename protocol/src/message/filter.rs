@@ -3,9 +3,7 @@
 use std::fmt;
 
 use super::list::{VmCell, VmFilter, filter_comparison};
-
-/// The longest pattern, in bytes: matching takes time in proportion to it, for each row.
-pub const PATTERN_BYTES_MAX: usize = 128;
+use super::pattern::{PATTERN_BYTES_MAX, Pattern};
 
 /// Why a filter makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,34 +18,57 @@ pub enum FilterError {
     NoNumber,
 }
 
+/// A filter that makes sense, made ready once to be held against many cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmCondition<'a> {
+    field: u32,
+    test: Test<'a>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Test<'a> {
+    Equal(&'a VmCell),
+    NotEqual(&'a VmCell),
+    Matches(Pattern),
+    AtLeast(u64),
+    AtMost(u64),
+}
+
 impl VmFilter {
-    /// Whether the comparison is known and takes the value.
+    /// What it asks of a row, if the comparison is known and takes the value.
     ///
     /// # Errors
     /// Says why not.
-    pub fn check(&self) -> Result<(), FilterError> {
-        match (self.comparison, &self.value) {
-            (filter_comparison::EQUAL | filter_comparison::NOT_EQUAL, _)
-            | (filter_comparison::AT_LEAST | filter_comparison::AT_MOST, VmCell::Number(_)) => Ok(()),
-            (filter_comparison::AT_LEAST | filter_comparison::AT_MOST, _) => Err(FilterError::NoNumber),
-            (filter_comparison::MATCHES, VmCell::Text(pattern)) if pattern.len() <= PATTERN_BYTES_MAX => Ok(()),
-            (filter_comparison::MATCHES, VmCell::Text(_)) => Err(FilterError::LongPattern),
-            (filter_comparison::MATCHES, _) => Err(FilterError::NoPattern),
-            (unknown, _) => Err(FilterError::Comparison(unknown)),
-        }
+    pub fn condition(&self) -> Result<VmCondition<'_>, FilterError> {
+        let test = match (self.comparison, &self.value) {
+            (filter_comparison::EQUAL, value) => Test::Equal(value),
+            (filter_comparison::NOT_EQUAL, value) => Test::NotEqual(value),
+            (filter_comparison::MATCHES, VmCell::Text(pattern)) => Test::Matches(Pattern::new(pattern)?),
+            (filter_comparison::MATCHES, _) => return Err(FilterError::NoPattern),
+            (filter_comparison::AT_LEAST, VmCell::Number(least)) => Test::AtLeast(*least),
+            (filter_comparison::AT_MOST, VmCell::Number(most)) => Test::AtMost(*most),
+            (filter_comparison::AT_LEAST | filter_comparison::AT_MOST, _) => return Err(FilterError::NoNumber),
+            (unknown, _) => return Err(FilterError::Comparison(unknown)),
+        };
+        Ok(VmCondition { field: self.field, test })
+    }
+}
+
+impl VmCondition<'_> {
+    /// The field whose cell it is about.
+    pub fn field(&self) -> u32 {
+        self.field
     }
 
-    /// Whether a cell satisfies the condition. Where it is absent or of another sort than the value, only `NOT_EQUAL` holds.
+    /// Whether a cell satisfies it. Where the cell is absent or of another sort than the value, only `NOT_EQUAL` holds.
     pub fn holds(&self, cell: &VmCell) -> bool {
-        match (self.comparison, cell, &self.value) {
-            (filter_comparison::EQUAL, cell, value) => cell == value,
-            (filter_comparison::NOT_EQUAL, cell, value) => cell != value,
-            (filter_comparison::MATCHES, VmCell::Text(text), VmCell::Text(pattern)) => matches(pattern, text),
-            (filter_comparison::MATCHES, VmCell::Items(items), VmCell::Text(pattern)) => {
-                items.iter().any(|item| matches(pattern, item))
-            }
-            (filter_comparison::AT_LEAST, VmCell::Number(number), VmCell::Number(least)) => number >= least,
-            (filter_comparison::AT_MOST, VmCell::Number(number), VmCell::Number(most)) => number <= most,
+        match (&self.test, cell) {
+            (Test::Equal(value), cell) => cell == *value,
+            (Test::NotEqual(value), cell) => cell != *value,
+            (Test::Matches(pattern), VmCell::Text(text)) => pattern.matches(text),
+            (Test::Matches(pattern), VmCell::Items(items)) => items.iter().any(|item| pattern.matches(item)),
+            (Test::AtLeast(least), VmCell::Number(number)) => number >= least,
+            (Test::AtMost(most), VmCell::Number(number)) => number <= most,
             _ => false,
         }
     }
@@ -66,86 +87,16 @@ impl fmt::Display for FilterError {
 
 impl std::error::Error for FilterError {}
 
-/// Whether `text` matches a pattern in which `*` stands for any text and `?` for one character. In linear memory and at
-/// most quadratic time, whatever the pattern.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    // Where the last star stands, and how far its text reaches at present.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || Some(c) == text.get(t) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, reach)) => {
-                    star = Some((at, reach + 1));
-                    p = at + 1;
-                    t = reach + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).unwrap_or_default().iter().all(|c| *c == '*')
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::xdr::Text;
-
-    #[test]
-    fn patterns_stand_for_what_a_shell_user_expects() {
-        let rows = [
-            ("", "", true),
-            ("", "a", false),
-            ("*", "", true),
-            ("web*", "web-1", true),
-            ("web*", "db", false),
-            ("*-1", "web-1", true),
-            ("w?b", "web", true),
-            ("w?b", "wb", false),
-            ("*a*b*c*", "xxaxxbxxcxx", true),
-            ("*a*b*c", "xxaxxbxxcxx", false),
-            ("?", "ä", true),
-        ];
-        for (pattern, text, expected) in rows {
-            assert_eq!(matches(pattern, text), expected, "{pattern:?} {text:?}");
-        }
-    }
-
-    fn model(pattern: &[char], text: &[char]) -> bool {
-        match (pattern.split_first(), text.split_first()) {
-            (None, None) => true,
-            (Some(('*', rest)), None) => model(rest, text),
-            (Some(('*', rest)), Some((_, tail))) => model(rest, text) || model(pattern, tail),
-            (Some((p, rest)), Some((t, tail))) => (*p == '?' || p == t) && model(rest, tail),
-            _ => false,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn matches_as_the_obvious_definition_does(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
-            let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-            prop_assert_eq!(matches(&pattern, &text), model(&p, &t));
-        }
-    }
+    use crate::xdr::{List, Text};
 
     #[test]
     fn an_absent_cell_differs_from_everything_and_compares_with_nothing() {
         let filter = |comparison, value| VmFilter { field: 1, comparison, value };
         let text = |text: &str| VmCell::Text(Text::clipped(text));
-        let hold = |comparison, value, cell: &VmCell| filter(comparison, value).holds(cell);
+        let hold = |comparison, value, cell: &VmCell| filter(comparison, value).condition().unwrap().holds(cell);
         assert!(hold(filter_comparison::NOT_EQUAL, VmCell::Number(1), &VmCell::Absent));
         assert!(!hold(filter_comparison::AT_LEAST, VmCell::Number(0), &VmCell::Absent));
         assert!(!hold(filter_comparison::MATCHES, text("*"), &VmCell::Absent));
@@ -154,11 +105,14 @@ mod tests {
         assert!(hold(filter_comparison::AT_MOST, VmCell::Number(5), &VmCell::Number(5)));
         assert!(!hold(filter_comparison::MATCHES, text("5"), &VmCell::Number(5)));
         assert!(hold(filter_comparison::EQUAL, text("t"), &text("t")));
+        let items = VmCell::Items(List::clipped([Text::clipped("a"), Text::clipped("web")]));
+        assert!(hold(filter_comparison::MATCHES, text("w*"), &items));
+        assert!(!hold(filter_comparison::MATCHES, text("x*"), &items));
     }
 
     #[test]
     fn a_filter_that_makes_no_sense_says_why() {
-        let check = |comparison, value| VmFilter { field: 1, comparison, value }.check();
+        let check = |comparison, value| VmFilter { field: 1, comparison, value }.condition().map(drop);
         let text = |text: &str| VmCell::Text(Text::clipped(text));
         assert_eq!(check(9, VmCell::Absent), Err(FilterError::Comparison(9)));
         assert_eq!(check(filter_comparison::MATCHES, VmCell::Number(1)), Err(FilterError::NoPattern));

@@ -114,7 +114,7 @@ wire_struct! {
         pub cursor: Cursor,
         /// The rows.
         pub rows: List<VmRow, 4096>,
-        /// Where the list goes on; empty at its end.
+        /// The last row looked at, behind which the list goes on though this page may have no rows; empty at its end.
         pub next: Text<128>,
     }
 }

@@ -11,6 +11,7 @@ mod host;
 mod list;
 mod named;
 mod operation;
+mod pattern;
 mod procedure;
 mod rights;
 mod server;
@@ -25,11 +26,12 @@ pub use event::{
     EventVmReset, EventVmState, Gap, SubscribeAnswer, SubscribeCall, event_kind,
 };
 pub use failure::{Failure, FailureDetail, code};
-pub use filter::{FilterError, PATTERN_BYTES_MAX};
+pub use filter::{FilterError, VmCondition};
 pub use hello::{CancelAnswer, CancelCall, HelloAnswer, HelloCall, Progress, capability, role};
 pub use host::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer};
 pub use list::{VmCell, VmFilter, VmListAnswer, VmListCall, VmRow, filter_comparison, vm_field};
 pub use operation::{OperationCall, OperationInfo, OperationListAnswer, OperationListCall, operation_state};
+pub use pattern::PATTERN_BYTES_MAX;
 pub use procedure::{PROCEDURES, Procedure, number};
 pub use rights::{Over, Right};
 pub use server::ServerData;

@@ -1,8 +1,11 @@
 //! Whether an answer is right: held against what was asked and what really happened.
 
+use std::collections::BTreeMap;
+
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
-    ClientData, Failure, Procedure, ServerData, code, console_mode, operation_state, vm_state,
+    ClientData, Failure, Procedure, ServerData, VmCell, VmListAnswer, VmListCall, VmRow, code, console_mode,
+    operation_state, vm_field, vm_state,
 };
 use vmwire_protocol::xdr::Text;
 
@@ -10,6 +13,46 @@ use super::{Asked, Connection, Tally, vm_of};
 use crate::events::Subscription;
 use crate::streams::Stream;
 use crate::truth::Truth;
+
+/// Holds a page of rows against who there was: it tells of all that were looked at and meant, and of nobody else.
+fn wrong_rows(call: &VmListCall, answer: &VmListAnswer, truth: &Truth) -> Option<String> {
+    let sequence = answer.cursor.sequence;
+    let after: BTreeMap<String, VmId> = truth.names_as_of(sequence).into_iter().map(|(id, name)| (name, id)).collect();
+    let known = |name: &Text<128>| after.contains_key(name.as_str()) && *name > call.after;
+    if !answer.next.is_empty() && !known(&answer.next) {
+        return Some(format!("it goes on behind {}, who was not looked at", answer.next));
+    }
+    if call.rows_max != 0 && answer.rows.len() > usize::try_from(call.rows_max).unwrap() {
+        return Some("more rows than were asked for".to_owned());
+    }
+    let looked_at = after
+        .into_iter()
+        .filter(|(name, _)| name.as_str() > call.after.as_str())
+        .filter(|(name, _)| answer.next.is_empty() || name.as_str() <= answer.next.as_str());
+    let cells = looked_at.map(|(name, id)| (name, truth.state_as_of(id, sequence).map(u64::from)));
+    // Whoever the filter is about, it asks for the state alone.
+    let meant = cells.filter(|(_, state)| {
+        let cell = state.map_or(VmCell::Absent, VmCell::Number);
+        call.filters.iter().all(|filter| filter.condition().unwrap().holds(&cell))
+    });
+    let expected: Vec<Vec<Option<VmCell>>> = meant
+        .map(|(name, state)| {
+            let cell = |field: &u32| match *field {
+                vm_field::NAME => Some(VmCell::Text(Text::clipped(&name))),
+                vm_field::STATE => state.map(VmCell::Number),
+                _ => None,
+            };
+            call.fields.iter().map(cell).collect()
+        })
+        .collect();
+    let fits = |row: &VmRow, expected: &[Option<VmCell>]| {
+        row.cells.len() == expected.len()
+            && row.cells.iter().zip(expected).all(|(cell, expected)| expected.as_ref().is_none_or(|it| it == cell))
+    };
+    let same = answer.rows.len() == expected.len()
+        && answer.rows.iter().zip(&expected).all(|(row, expected)| fits(row, expected));
+    (!same).then(|| format!("the rows as of the cursor are {expected:?}"))
+}
 
 impl Connection {
     pub(super) fn answered(
@@ -131,6 +174,7 @@ impl Connection {
                 let same = answer.names.iter().map(Text::as_str).eq(names.iter().map(String::as_str));
                 (!same).then(|| format!("the names as of the cursor are {names:?}"))
             }
+            (ClientData::VmList(call), ServerData::VmList(answer)) => wrong_rows(call, answer, truth),
             (ClientData::VmDefine(call), ServerData::VmDefine(answer)) => {
                 let replaced = truth.operations.get(&answer.operation).is_some_and(|operation| operation.replaced);
                 let unasked = replaced && !call.replace;
