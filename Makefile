@@ -48,7 +48,7 @@ release: setup
 # Under sudo nothing is built, so that root owns nothing in the build directory: run `make release` first.
 install: $(if $(SUDO_USER),,release)
 	@test -x $(built)/vmwired -a -x $(built)/vmwire || { echo 'install: run `make release` first' >&2; exit 1; }
-	install -d $(bindir) $(unitdir) $(datadir)/man/man1 $(datadir)/doc/vmwire \
+	install -d $(bindir) $(unitdir) $(datadir)/man/man1 $(datadir)/man/man8 $(datadir)/doc/vmwire \
 		$(datadir)/bash-completion/completions $(datadir)/zsh/site-functions $(datadir)/fish/vendor_completions.d
 	install -m 0755 $(built)/vmwired $(built)/vmwire $(bindir)
 	umask 022; sed 's|@PREFIX@|$(PREFIX)|' contrib/vmwired.service >$(unitdir)/vmwired.service
@@ -58,3 +58,4 @@ install: $(if $(SUDO_USER),,release)
 	umask 022; $(built)/vmwire completion zsh >$(datadir)/zsh/site-functions/_vmwire
 	umask 022; $(built)/vmwire completion fish >$(datadir)/fish/vendor_completions.d/vmwire.fish
 	umask 022; $(built)/vmwire man $(datadir)/man/man1
+	umask 022; $(built)/vmwired --man >$(datadir)/man/man8/vmwired.8

@@ -1,14 +1,16 @@
 //! The command line of `vmwired`.
 
+use std::io;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_mangen::roff::{Roff, roman};
 
 use crate::config::DriverKind;
 
 /// Supervises QEMU guests and serves the vmwire protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Parser)]
-#[command(name = "vmwired", version, after_help = DEFAULTS, max_term_width = 100)]
+#[command(name = "vmwired", version, after_help = after_help(), max_term_width = 100)]
 pub struct Arguments {
     /// Read this configuration instead of the default one
     #[arg(long, value_name = "FILE")]
@@ -41,11 +43,50 @@ pub struct Arguments {
     /// Say whether the configuration is right, and end
     #[arg(long)]
     pub check_config: bool,
+
+    /// Print the manual page
+    #[arg(long, hide = true)]
+    pub man: bool,
+}
+
+/// The manual page, out of the definition of the command line.
+///
+/// # Errors
+/// None that happens: it is written to memory.
+pub fn manual_page() -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let release = concat!("vmwire ", env!("CARGO_PKG_VERSION"));
+    let man = clap_mangen::Man::new(Arguments::command()).section("8").source(release);
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut roff = Roff::new();
+    for (title, body) in [
+        ("FILES", DEFAULTS),
+        ("ENVIRONMENT", ENVIRONMENT),
+        ("SIGNALS", SIGNALS),
+        ("EXIT STATUS", EXIT_CODES),
+        ("EXAMPLES", EXAMPLES),
+        ("SEE ALSO", "vmwire(1)"),
+    ] {
+        roff.control("SH", [title]).control("nf", []);
+        for line in body.lines() {
+            roff.text([roman(line)]);
+        }
+        roff.control("fi", []);
+    }
+    page.extend(roff.render().into_bytes());
+    Ok(page)
+}
+
+fn after_help() -> String {
+    format!("Defaults:\n{DEFAULTS}\n\n{ENVIRONMENT}\n{SIGNALS}\n\nExit codes: {EXIT_CODES}")
 }
 
 const DEFAULTS: &str = "\
-Defaults:
-                   as root                          as anyone else
+\x20                  as root                          as anyone else
   --config         /etc/vmwire/vmwired.toml         $XDG_CONFIG_HOME/vmwire/vmwired.toml
   --driver         qemu                             qemu
   --listen         unix:/run/vmwire/vmwired.sock    unix:$XDG_RUNTIME_DIR/vmwire/vmwired.sock
@@ -53,19 +94,32 @@ Defaults:
   --runtime-dir    /run/vmwire                      $XDG_STATE_HOME/vmwire/run
 
 With --driver test each of these directories has a further part, test, so that both daemons can run side by side.
-Without XDG_RUNTIME_DIR the socket lies in the runtime directory, as it does when --runtime-dir is given.
+Without XDG_RUNTIME_DIR the socket lies in the runtime directory, as it does when --runtime-dir is given.";
 
-The log goes to standard error. VMWIRE_LOG sets its level: off, error, warn, info, debug, trace.
+const ENVIRONMENT: &str =
+    "The log goes to standard error. VMWIRE_LOG sets its level: off, error, warn, info, debug, trace.";
+
+const SIGNALS: &str = "\
 SIGTERM, SIGINT and SIGHUP end the daemon; guests run on, and the next daemon takes them up. Those of the test driver
-are kept in memory, and go with it.
+are kept in memory, and go with it.";
 
-Exit codes: 0 ended as asked, 1 failed, 2 wrong usage or configuration.";
+const EXIT_CODES: &str = "0 ended as asked, 1 failed, 2 wrong usage or configuration.";
+
+const EXAMPLES: &str = "\
+vmwired --check-config
+vmwired --driver test --listen unix:/tmp/vmwired.sock";
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn the_manual_page_has_the_sections_that_people_look_for() {
+        let page = String::from_utf8(manual_page().unwrap()).unwrap();
+        for section in ["NAME", "OPTIONS", "FILES", "ENVIRONMENT", "\"EXIT STATUS\"", "EXAMPLES", "\"SEE ALSO\""] {
+            assert!(page.contains(&format!(".SH {section}\n")), "{section}: {page}");
+        }
+    }
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {

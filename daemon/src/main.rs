@@ -3,10 +3,11 @@
 //! The same binary is its own helper: a first argument that only the daemon gives says which. Those children come
 //! before everything else, so that they stay small.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vmwire_daemon::arguments::Arguments;
+use vmwire_daemon::arguments::{Arguments, manual_page};
 use vmwire_daemon::config::{Config, Environment};
 use vmwire_daemon::logging::escape;
 use vmwire_daemon::{files, launch, probe_kvm, server};
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
+    if arguments.man {
+        return exit_code(manual_page().and_then(|page| std::io::stdout().write_all(&page)));
+    }
     let config = match Config::load(&arguments, &Environment::of_process()) {
         Ok(config) => config,
         Err(error) => {

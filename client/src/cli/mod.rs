@@ -44,6 +44,13 @@ use quantity::read_duration;
 /// The variable that says which daemon is meant where the command line does not.
 const URI_VARIABLE: &str = "VMWIRE_URI";
 
+/// What the program heeds of its surroundings.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    (URI_VARIABLE, "which daemon, where -c does not say it"),
+    ("VMWIRE_DAEMON", "the vmwired to start for qemu:///session and test:///default"),
+    ("VMWIRE_LOG", "what to log on standard error, as in debug"),
+];
+
 /// Above the options that every verb has.
 const EVERYWHERE: &str = "Options of every verb";
 
@@ -116,10 +123,9 @@ enum Noun {
 /// The definition of the whole command line: parsing, help, completion and manual pages come from it.
 fn command() -> clap::Command {
     Arguments::command().after_help(format!(
-        "{}\nEnvironment:\n  {URI_VARIABLE}     which daemon, where -c does not say it\n  \
-         VMWIRE_DAEMON  the vmwired to start for qemu:///session and test:///default\n  \
-         VMWIRE_LOG     what to log on standard error, as in debug\n",
-        Exit::help()
+        "{}\nEnvironment:\n{}",
+        Exit::help(),
+        ENVIRONMENT.map(|(name, meaning)| format!("  {name:<13}  {meaning}\n")).concat()
     ))
 }
 
