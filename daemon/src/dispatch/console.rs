@@ -164,6 +164,11 @@ impl Dispatch {
             open.position = position + u64::try_from(data.len()).unwrap_or(0);
         }
         if open.position.max(vm.console.start()) >= end {
+            // What was lost at the very end has nothing behind it whose offset would tell; these are no bytes, and cost no
+            // credit.
+            if open.position < end {
+                let _over_already = session.stream_send(stream, 0, end, b"");
+            }
             session.stream_end(stream, None);
             self.console_close(id, stream);
         }

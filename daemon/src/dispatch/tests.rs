@@ -1,6 +1,7 @@
 //! The core with the test hypervisor, driven in memory on a virtual clock.
 
 mod adopting;
+mod console;
 mod shutdown;
 
 use std::sync::Arc;
@@ -45,6 +46,9 @@ struct Visitor {
     events: Vec<Event>,
     gaps: Vec<Gap>,
     console: Vec<u8>,
+    /// Where the last data of a console ended, and how many times it jumped to get there.
+    console_at: u64,
+    console_jumps: usize,
     over: Vec<(u32, Option<Failure>)>,
     closed: Option<Closing>,
 }
@@ -85,6 +89,8 @@ impl World {
             events: Vec::new(),
             gaps: Vec::new(),
             console: Vec::new(),
+            console_at: 0,
+            console_jumps: 0,
             over: Vec::new(),
             closed: None,
         }
@@ -151,8 +157,10 @@ impl Visitor {
                 ClientStep::Answer { serial, result } => self.answers.push((serial, result)),
                 ClientStep::Event(event) => self.events.push(event),
                 ClientStep::Gap(gap) => self.gaps.push(gap),
-                ClientStep::StreamData { stream, data, .. } => {
+                ClientStep::StreamData { stream, offset, data, .. } => {
                     let taken = data.len();
+                    self.console_jumps += usize::from(offset != self.console_at);
+                    self.console_at = offset + u64::try_from(taken).unwrap();
                     self.console.extend_from_slice(data);
                     self.session.stream_taken(stream, taken);
                 }
