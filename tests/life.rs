@@ -144,8 +144,8 @@ fn host_and_daemon_tell_who_they_are() {
     assert_eq!(info["pid"], daemon.pid());
     assert_eq!(info["sockets"], json!([daemon.socket()]));
     let versions = daemon.json(&["version"]);
-    assert_eq!(versions["daemon"]["protocol_agreed"], "1.1");
-    assert_eq!(versions["client"]["protocol"], "1.1");
+    assert_eq!(versions["daemon"]["protocol_agreed"], "1.2");
+    assert_eq!(versions["client"]["protocol"], "1.2");
     let pinged = daemon.json(&["ping", "-n", "3"]);
     assert_eq!(pinged["rtts_ns"].as_array().unwrap().len(), 3);
     let capabilities: Value = daemon.json(&["host", "capabilities"]);

@@ -99,7 +99,7 @@ fn a_new_client_falls_back_before_an_old_daemon() {
     let versions = daemon.json(&["version"]);
     assert_eq!(
         (&versions["daemon"]["protocol_newest"], &versions["client"]["protocol"]),
-        (&"1.0".into(), &"1.1".into())
+        (&"1.0".into(), &"1.2".into())
     );
     assert_eq!(versions["daemon"]["protocol_agreed"], "1.0");
     let fields = "name,state,memory,cpus,disks,forwards";

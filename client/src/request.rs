@@ -6,11 +6,12 @@
 //! [`Connection::call`]: crate::connection::Connection::call
 
 use vmwire_protocol::message::{
-    CancelAnswer, CancelCall, ClientData, ConnectionKickCall, ConnectionListAnswer, ConsoleOpenAnswer, ConsoleOpenCall,
-    DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer, ListCall, OperationCall, OperationInfo,
-    OperationListAnswer, OperationListCall, ServerData, SubscribeAnswer, SubscribeCall, VmCall, VmDefineAnswer,
-    VmDefineCall, VmDefinitionAnswer, VmDoneAnswer, VmListAnswer, VmListCall, VmNamesAnswer, VmShowAnswer,
-    VmShutdownCall, VmStartCall, VmWaitAnswer, VmWaitCall,
+    CancelAnswer, CancelCall, ClientAddCall, ClientCall, ClientData, ClientInfo, ClientInviteAnswer, ClientInviteCall,
+    ClientListAnswer, ClientSetRoleCall, ConnectionKickCall, ConnectionListAnswer, ConsoleOpenAnswer, ConsoleOpenCall,
+    DaemonInfoAnswer, EnrollAnswer, EnrollCall, HostCapabilitiesAnswer, HostCertificatesAnswer, HostInfoAnswer,
+    ListCall, OperationCall, OperationInfo, OperationListAnswer, OperationListCall, ServerData, SubscribeAnswer,
+    SubscribeCall, VmCall, VmDefineAnswer, VmDefineCall, VmDefinitionAnswer, VmDoneAnswer, VmListAnswer, VmListCall,
+    VmNamesAnswer, VmShowAnswer, VmShutdownCall, VmStartCall, VmWaitAnswer, VmWaitCall,
 };
 
 /// A call that the daemon answers exactly once.
@@ -74,6 +75,8 @@ requests! {
     read HostCapabilities => HostCapabilitiesAnswer;
     /// The daemon itself.
     read DaemonInfo => DaemonInfoAnswer;
+    /// What the daemon proves itself with; minor 2.
+    read HostCertificates => HostCertificatesAnswer;
     /// Who is connected.
     read ConnectionList(ListCall) => ConnectionListAnswer;
     /// Ends somebody's connection.
@@ -84,6 +87,18 @@ requests! {
     read OperationShow(OperationCall) => OperationInfo;
     /// One operation, when it has ended.
     read OperationWait(OperationCall) => OperationInfo;
+    /// Which clients the daemon knows; minor 2.
+    read ClientList(ListCall) => ClientListAnswer;
+    /// Makes a token for a client; minor 2.
+    change ClientInvite(ClientInviteCall) => ClientInviteAnswer;
+    /// Makes a client known by its key; minor 2.
+    change ClientAdd(ClientAddCall) => ClientInfo;
+    /// Gives a client another role; minor 2.
+    change ClientSetRole(ClientSetRoleCall) => ClientInfo;
+    /// Has a client known no more; minor 2.
+    change ClientRemove(ClientCall) => ();
+    /// Spends a token; minor 2.
+    change Enroll(EnrollCall) => EnrollAnswer;
     /// The names of the virtual machines.
     read VmNames(ListCall) => VmNamesAnswer;
     /// Chosen fields of chosen virtual machines; minor 1.

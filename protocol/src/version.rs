@@ -8,4 +8,4 @@
 /// The major spoken.
 pub const MAJOR: u32 = 1;
 /// The newest minor spoken. What a session speaks at most is its configuration, so that tests run real older peers.
-pub const NEWEST_MINOR: u32 = 1;
+pub const NEWEST_MINOR: u32 = 2;

@@ -9,8 +9,9 @@ use clap::Subcommand;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vmwire_protocol::message::{
-    Cursor, Event, EventConsoleWriter, EventDaemonStarted, EventOperation, EventVmDefined, EventVmMonitor,
-    EventVmReset, EventVmState, Gap, event_kind, state_reason,
+    Cursor, Event, EventCertificate, EventClientChanged, EventConsoleWriter, EventDaemonStarted, EventOperation,
+    EventVmDefined, EventVmMonitor, EventVmReset, EventVmState, Gap, certificate_change, client_change, event_kind,
+    role, state_reason,
 };
 use vmwire_protocol::xdr::{self, Fixed, List};
 
@@ -174,6 +175,25 @@ fn what(event: &Event) -> Option<String> {
             operation_state(detail.state),
             because(detail.failure.as_ref().map_or("", |failure| &failure.message))
         ),
+        Detail::ClientChanged(detail) => format!(
+            "{} ({}) {}",
+            detail.name,
+            name_of(detail.role, role::name),
+            match detail.change {
+                client_change::ROLE => "has this role from now on".to_owned(),
+                change => name_of(change, client_change::name),
+            }
+        ),
+        Detail::Certificate(detail) => format!(
+            "{} {}{}",
+            detail.purpose,
+            match detail.change {
+                certificate_change::TAKEN_UP => "taken up".to_owned(),
+                certificate_change::EXPIRES => format!("expires in {} days", detail.days),
+                change => name_of(change, certificate_change::name),
+            },
+            because(&detail.message)
+        ),
     })
 }
 
@@ -186,6 +206,8 @@ enum Detail {
     VmMonitor(EventVmMonitor),
     ConsoleWriter(EventConsoleWriter),
     Operation(Box<EventOperation>),
+    ClientChanged(EventClientChanged),
+    Certificate(EventCertificate),
 }
 
 fn decode(event: &Event) -> Option<Detail> {
@@ -198,6 +220,8 @@ fn decode(event: &Event) -> Option<Detail> {
         event_kind::VM_MONITOR => xdr::decode(bytes).ok().map(Detail::VmMonitor),
         event_kind::CONSOLE_WRITER => xdr::decode(bytes).ok().map(Detail::ConsoleWriter),
         event_kind::OPERATION => xdr::decode(bytes).ok().map(|detail| Detail::Operation(Box::new(detail))),
+        event_kind::CLIENT_CHANGED => xdr::decode(bytes).ok().map(Detail::ClientChanged),
+        event_kind::CERTIFICATE => xdr::decode(bytes).ok().map(Detail::Certificate),
         _ => None,
     }
 }
@@ -221,6 +245,17 @@ fn detail_json(event: &Event) -> Value {
             "state": operation_state(detail.state),
             "identity": detail.identity.as_str(),
             "failure": detail.failure.as_ref().map(FailureJson::from),
+        }),
+        Some(Detail::ClientChanged(detail)) => json!({
+            "name": detail.name.as_str(),
+            "role": name_of(detail.role, role::name),
+            "change": name_of(detail.change, client_change::name),
+        }),
+        Some(Detail::Certificate(detail)) => json!({
+            "purpose": detail.purpose.as_str(),
+            "change": name_of(detail.change, certificate_change::name),
+            "days": (detail.change == certificate_change::EXPIRES).then_some(detail.days),
+            "message": unless_empty(&detail.message),
         }),
     }
 }
@@ -291,6 +326,35 @@ mod tests {
             kind,
             detail: Opaque::new(bytes).unwrap(),
         })
+    }
+
+    #[test]
+    fn what_became_of_clients_and_certificates_is_told_in_words_and_in_json() {
+        let changed = |change| EventClientChanged { name: Text::clipped("alice"), role: 2, change };
+        let Notice::Event(told) = event(event_kind::CLIENT_CHANGED, &changed(client_change::ROLE)) else { panic!() };
+        assert_eq!(what(&told).unwrap(), "alice (operator) has this role from now on");
+        assert_eq!(detail_json(&told), json!({"name": "alice", "role": "operator", "change": "role"}));
+        let Notice::Event(told) = event(event_kind::CLIENT_CHANGED, &changed(client_change::INVITED)) else { panic!() };
+        assert_eq!(what(&told).unwrap(), "alice (operator) invited");
+        let expires = EventCertificate {
+            purpose: Text::clipped("server"),
+            change: certificate_change::EXPIRES,
+            days: 7,
+            message: Text::default(),
+        };
+        let Notice::Event(told) = event(event_kind::CERTIFICATE, &expires) else { panic!() };
+        assert_eq!(what(&told).unwrap(), "server expires in 7 days");
+        let json = json!({"purpose": "server", "change": "expires", "days": 7, "message": null});
+        assert_eq!(detail_json(&told), json);
+        let refused = EventCertificate {
+            change: certificate_change::REFUSED,
+            days: 0,
+            message: Text::clipped("the key is another's"),
+            ..expires
+        };
+        let Notice::Event(told) = event(event_kind::CERTIFICATE, &refused) else { panic!() };
+        assert_eq!(what(&told).unwrap(), "server refused: the key is another's");
+        assert_eq!(detail_json(&told)["days"], Value::Null);
     }
 
     fn started() -> Notice {

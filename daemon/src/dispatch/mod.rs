@@ -41,7 +41,7 @@ use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
 
 pub use census::{Census, ConnectionCensus};
 pub use client::{Arrival, ConnectionId, Refusal};
-pub use host::{DaemonFacts, HostFacts};
+pub use host::{CertificateFacts, DaemonFacts, HostFacts};
 pub use store::{MemoryStore, Restored, Store};
 
 use self::calls::{CallKey, Calls, Subject};
@@ -105,6 +105,7 @@ pub struct Dispatch {
     store: Box<dyn Store>,
     host: HostFacts,
     daemon: DaemonFacts,
+    certificates: Vec<CertificateFacts>,
     vms: Vms,
     operations: Operations<Failure>,
     /// What the operations that have not ended are about to do.
@@ -160,6 +161,7 @@ impl Dispatch {
             store,
             host,
             daemon,
+            certificates: Vec::new(),
             vms,
             operations: Operations::new(),
             tasks: HashMap::new(),
@@ -270,6 +272,7 @@ impl Dispatch {
             ClientData::HostInfo => now(ServerData::HostInfo(self.host_info())),
             ClientData::HostCapabilities => Ok(self.host_capabilities(key)),
             ClientData::DaemonInfo => now(ServerData::DaemonInfo(self.daemon_info())),
+            ClientData::HostCertificates => now(ServerData::HostCertificates(self.host_certificates())),
             ClientData::ConnectionList(call) => {
                 now(ServerData::ConnectionList(self.connection_list(key.connection, &call)?))
             }
@@ -277,6 +280,17 @@ impl Dispatch {
             ClientData::OperationList(call) => now(ServerData::OperationList(self.operation_list(&call)?)),
             ClientData::OperationShow(call) => now(ServerData::OperationShow(self.operation_show(call.id)?)),
             ClientData::OperationWait(call) => self.operation_wait(call.id),
+            ClientData::ClientList(_)
+            | ClientData::ClientInvite(_)
+            | ClientData::ClientAdd(_)
+            | ClientData::ClientSetRole(_)
+            | ClientData::ClientRemove(_) => {
+                Err(Failure::new(code::INVALID, "this daemon keeps no registry of clients"))
+            }
+            ClientData::Enroll(_) => {
+                Err(Failure::new(code::DENIED, "a token is spent on a connection of its own kind")
+                    .hint("TLS with the protocol name vmwire-enroll, as vmwire enroll makes it"))
+            }
             ClientData::VmNames(call) => now(ServerData::VmNames(self.vm_names(&call))),
             ClientData::VmShow(call) => self.vm_show(&call.vm),
             ClientData::VmDefinition(call) => now(ServerData::VmDefinition(self.vm_definition(&call.vm)?)),

@@ -74,7 +74,8 @@ fn operation(random: &mut Random, around: &Surroundings) -> OperationCall {
 pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
     let named = |random: &mut Random| VmCall { vm: vm(random, around) };
     match random.below(100) {
-        0..=2 => ClientData::HostInfo,
+        0..=1 => ClientData::HostInfo,
+        2 => ClientData::HostCertificates,
         3..=4 => ClientData::HostCapabilities,
         5..=7 => ClientData::DaemonInfo,
         8..=9 => ClientData::ConnectionList(ListCall { after: Text::default(), rows_max: random.word(4) }),

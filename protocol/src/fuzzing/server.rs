@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::script::{Script, framed};
 use crate::message::{ClientData, Failure, HelloCall, ServerData, VmDefinitionAnswer, code, number, role};
 use crate::session::{Peer, ServerConfig, ServerSession, Step, Ticket};
+use crate::version::NEWEST_MINOR;
 use crate::xdr::{Fixed, List, Text};
 
 /// However the bytes of a client are cut, the session does the same; each packet is answered as it may be and at most
@@ -40,10 +41,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(data: &'a [u8], now: Instant, piece: usize) -> Self {
         let mut script = Script::new(data);
-        let first = script.byte();
-        let newest_minor = u32::from(first & 1);
+        let newest_minor = u32::from(script.byte()) % (NEWEST_MINOR + 1);
         let config = ServerConfig { newest_minor, server: Text::default(), epoch: Fixed::default() };
-        let peer = peer(first >> 1);
+        let peer = peer(script.byte());
         Self {
             script,
             session: ServerSession::new(Arc::new(config), peer),

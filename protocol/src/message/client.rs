@@ -2,6 +2,7 @@
 
 use super::connection::{ConnectionKickCall, ListCall};
 use super::console::ConsoleOpenCall;
+use super::enrolment::{ClientAddCall, ClientCall, ClientInviteCall, ClientSetRoleCall, EnrollCall};
 use super::event::SubscribeCall;
 use super::hello::{CancelCall, HelloCall};
 use super::list::VmListCall;
@@ -29,6 +30,8 @@ wire_packets! {
         0x0011 => HostCapabilities,
         /// What the daemon is.
         0x0012 => DaemonInfo,
+        /// What the daemon proves itself with; minor 2.
+        0x0013 => HostCertificates,
         /// Who is connected.
         0x0020 => ConnectionList(ListCall),
         /// Close a connection.
@@ -39,6 +42,18 @@ wire_packets! {
         0x0031 => OperationShow(OperationCall),
         /// Wait for the end of one operation.
         0x0032 => OperationWait(OperationCall),
+        /// Which clients are known; minor 2.
+        0x0040 => ClientList(ListCall),
+        /// Make a token for a client; minor 2.
+        0x0041 => ClientInvite(ClientInviteCall),
+        /// Make a client known; minor 2.
+        0x0042 => ClientAdd(ClientAddCall),
+        /// Give a client another role; minor 2.
+        0x0043 => ClientSetRole(ClientSetRoleCall),
+        /// Know a client no more; minor 2.
+        0x0044 => ClientRemove(ClientCall),
+        /// Spend a token; minor 2.
+        0x0045 => Enroll(EnrollCall),
         /// Names of virtual machines.
         0x0100 => VmNames(ListCall),
         /// All of one virtual machine.

@@ -25,6 +25,23 @@ named_numbers! {
         CONSOLE_WRITER = 7 => "console-writer",
         /// An operation was queued, begun or ended; [`EventOperation`](super::EventOperation).
         OPERATION = 8 => "operation",
+        /// A client was invited, enrolled, added, given another role or removed;
+        /// [`EventClientChanged`](super::EventClientChanged).
+        CLIENT_CHANGED = 9 => "client-changed",
+        /// Certificates were taken up or refused, or one expires; [`EventCertificate`](super::EventCertificate).
+        CERTIFICATE = 10 => "certificate",
+    }
+}
+
+named_numbers! {
+    /// What happened to a certificate.
+    certificate_change {
+        /// It is in force from now on.
+        TAKEN_UP = 1 => "taken-up",
+        /// It cannot be used; the old one stays in force.
+        REFUSED = 2 => "refused",
+        /// It expires soon.
+        EXPIRES = 3 => "expires",
     }
 }
 
@@ -157,5 +174,31 @@ wire_struct! {
         pub identity: Text<256>,
         /// How it failed, if it did.
         pub failure: Option<Failure>,
+    }
+}
+
+wire_struct! {
+    /// Detail of `CLIENT_CHANGED`.
+    pub struct EventClientChanged {
+        /// Its name.
+        pub name: Text<64>,
+        /// What it is now, or was; of `role`.
+        pub role: u32,
+        /// One of `client_change`.
+        pub change: u32,
+    }
+}
+
+wire_struct! {
+    /// Detail of `CERTIFICATE`.
+    pub struct EventCertificate {
+        /// `server`, `client-ca` or `crl`.
+        pub purpose: Text<64>,
+        /// One of `certificate_change`.
+        pub change: u32,
+        /// Until it expires; 0 for other changes.
+        pub days: u32,
+        /// In words.
+        pub message: Text<1024>,
     }
 }

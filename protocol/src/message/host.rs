@@ -2,7 +2,7 @@
 
 use super::event::Cursor;
 use crate::wire_struct;
-use crate::xdr::{List, Text};
+use crate::xdr::{Fixed, List, Text};
 
 wire_struct! {
     /// What the host is.
@@ -81,5 +81,31 @@ wire_struct! {
         pub events: Cursor,
         /// Log lines that found no room.
         pub log_lines_lost: u64,
+    }
+}
+
+wire_struct! {
+    /// A file that the daemon proves itself with or judges clients by.
+    pub struct CertificateInfo {
+        /// `server`, `client-ca` or `crl`.
+        pub purpose: Text<64>,
+        /// Whose it is; of a CRL its issuer.
+        pub subject: Text<1024>,
+        /// From when it is valid, in seconds since 1970-01-01 UTC; of a CRL when it was made.
+        pub not_before_s: u64,
+        /// Until when, in the same way; of a CRL when the next is due. 0 if it does not say.
+        pub not_after_s: u64,
+        /// The SHA-256 of the certificate; zeros for a CRL.
+        pub fingerprint: Fixed<32>,
+        /// Why it cannot be used; empty if it can.
+        pub problem: Text<1024>,
+    }
+}
+
+wire_struct! {
+    /// What the daemon proves itself with and judges clients by; nothing if it does not listen with TLS.
+    pub struct HostCertificatesAnswer {
+        /// The certificates in use, each chain from its end to its root.
+        pub rows: List<CertificateInfo, 64>,
     }
 }

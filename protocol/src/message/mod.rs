@@ -3,6 +3,7 @@
 mod client;
 mod connection;
 mod console;
+mod enrolment;
 mod event;
 mod failure;
 mod filter;
@@ -21,14 +22,21 @@ mod vm;
 pub use client::{ClientData, ClientKind};
 pub use connection::{ConnectionInfo, ConnectionKickCall, ConnectionListAnswer, ListCall};
 pub use console::{ConsoleOpenAnswer, ConsoleOpenCall, console_mode};
+pub use enrolment::{
+    ClientAddCall, ClientCall, ClientInfo, ClientInviteAnswer, ClientInviteCall, ClientListAnswer, ClientSetRoleCall,
+    EnrollAnswer, EnrollCall, Token, client_change, client_state,
+};
 pub use event::{
-    Cursor, Event, EventConsoleWriter, EventDaemonStarted, EventOperation, EventVmDefined, EventVmMonitor,
-    EventVmReset, EventVmState, Gap, SubscribeAnswer, SubscribeCall, event_kind,
+    Cursor, Event, EventCertificate, EventClientChanged, EventConsoleWriter, EventDaemonStarted, EventOperation,
+    EventVmDefined, EventVmMonitor, EventVmReset, EventVmState, Gap, SubscribeAnswer, SubscribeCall,
+    certificate_change, event_kind,
 };
 pub use failure::{Failure, FailureDetail, code};
 pub use filter::{FilterError, VmCondition};
 pub use hello::{CancelAnswer, CancelCall, HelloAnswer, HelloCall, Progress, capability, role};
-pub use host::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer};
+pub use host::{
+    AcceleratorInfo, CertificateInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostCertificatesAnswer, HostInfoAnswer,
+};
 pub use list::{VmCell, VmFilter, VmListAnswer, VmListCall, VmRow, filter_comparison, vm_field};
 pub use operation::{OperationCall, OperationInfo, OperationListAnswer, OperationListCall, operation_state};
 pub use pattern::PATTERN_BYTES_MAX;

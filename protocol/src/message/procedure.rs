@@ -101,6 +101,8 @@ procedures! {
     HOST_CAPABILITIES = 0x0011 => "host-capabilities", minor 0, READ;
     /// What the daemon is.
     DAEMON_INFO = 0x0012 => "daemon-info", minor 0, READ;
+    /// What the daemon proves itself with.
+    HOST_CERTIFICATES = 0x0013 => "host-certificates", minor 2, READ;
     /// Who is connected.
     CONNECTION_LIST = 0x0020 => "connection-list", minor 0, READ;
     /// Close a connection.
@@ -111,6 +113,18 @@ procedures! {
     OPERATION_SHOW = 0x0031 => "operation-show", minor 0, READ;
     /// Wait for the end of one operation.
     OPERATION_WAIT = 0x0032 => "operation-wait", minor 0, WAIT;
+    /// Which clients are known.
+    CLIENT_LIST = 0x0040 => "client-list", minor 2, READ;
+    /// Make a token for a client.
+    CLIENT_INVITE = 0x0041 => "client-invite", minor 2, CHANGE;
+    /// Make a client known.
+    CLIENT_ADD = 0x0042 => "client-add", minor 2, CHANGE;
+    /// Give a client another role.
+    CLIENT_SET_ROLE = 0x0043 => "client-set-role", minor 2, CHANGE;
+    /// Know a client no more.
+    CLIENT_REMOVE = 0x0044 => "client-remove", minor 2, CHANGE;
+    /// Spend a token.
+    ENROLL = 0x0045 => "enroll", minor 2, READ;
     /// Names of virtual machines.
     VM_NAMES = 0x0100 => "vm-names", minor 0, READ;
     /// All of one virtual machine.

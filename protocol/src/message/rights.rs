@@ -41,7 +41,11 @@ impl Right {
                 Self::host(role::OBSERVER)
             }
             HostInfo | HostCapabilities | DaemonInfo | ConnectionList => Self::host(role::OBSERVER),
+            HostCertificates => Self::host(role::OBSERVER),
             ConnectionKick => Self::host(role::ADMIN),
+            ClientList | ClientInvite | ClientAdd | ClientSetRole | ClientRemove => Self::host(role::ADMIN),
+            // Whoever holds a token has no role yet: the token is what is judged.
+            Enroll => Self::host(role::OBSERVER),
             OperationList | OperationShow | OperationWait => Self::host(role::OBSERVER),
             VmNames | VmShow | VmDefinition | VmList | VmWait => Self::vms(role::OBSERVER),
             VmStart | VmShutdown | VmStop | VmReboot | VmReset | VmPause | VmResume => Self::vms(role::OPERATOR),

@@ -2,10 +2,11 @@
 
 use super::connection::ConnectionListAnswer;
 use super::console::ConsoleOpenAnswer;
+use super::enrolment::{ClientInfo, ClientInviteAnswer, ClientListAnswer, EnrollAnswer};
 use super::event::{Event, Gap, SubscribeAnswer};
 use super::failure::Failure;
 use super::hello::{CancelAnswer, HelloAnswer, Progress};
-use super::host::{DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer};
+use super::host::{DaemonInfoAnswer, HostCapabilitiesAnswer, HostCertificatesAnswer, HostInfoAnswer};
 use super::list::VmListAnswer;
 use super::operation::{OperationInfo, OperationListAnswer};
 use super::stream::{StreamCredit, StreamData, StreamEnd};
@@ -33,6 +34,8 @@ wire_packets! {
         0x0011 => HostCapabilities(HostCapabilitiesAnswer),
         /// What the daemon is.
         0x0012 => DaemonInfo(DaemonInfoAnswer),
+        /// What the daemon proves itself with; minor 2.
+        0x0013 => HostCertificates(HostCertificatesAnswer),
         /// Who is connected.
         0x0020 => ConnectionList(ConnectionListAnswer),
         /// The connection is being closed.
@@ -43,6 +46,18 @@ wire_packets! {
         0x0031 => OperationShow(OperationInfo),
         /// The operation has ended.
         0x0032 => OperationWait(OperationInfo),
+        /// Which clients are known; minor 2.
+        0x0040 => ClientList(ClientListAnswer),
+        /// The token; minor 2.
+        0x0041 => ClientInvite(ClientInviteAnswer),
+        /// The client is known; minor 2.
+        0x0042 => ClientAdd(ClientInfo),
+        /// The client has its role; minor 2.
+        0x0043 => ClientSetRole(ClientInfo),
+        /// The client is known no more; minor 2.
+        0x0044 => ClientRemove,
+        /// The certificate; minor 2.
+        0x0045 => Enroll(EnrollAnswer),
         /// Names of virtual machines.
         0x0100 => VmNames(VmNamesAnswer),
         /// All of one virtual machine.

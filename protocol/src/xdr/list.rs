@@ -54,6 +54,11 @@ impl<T, const MAX: usize> List<T, MAX> {
 
 impl<T: Wire, const MAX: usize> Wire for List<T, MAX> {
     const BYTES_MAX: usize = T::BYTES_MAX.saturating_mul(MAX).saturating_add(4);
+    const SECRET: bool = T::SECRET;
+
+    fn secret_fields(found: &mut Vec<(&'static str, &'static str)>) {
+        T::secret_fields(found);
+    }
 
     fn sample(sampler: &mut Sampler) -> Self {
         let count = sampler.length(MAX, 4);

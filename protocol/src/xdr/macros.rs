@@ -46,6 +46,10 @@ macro_rules! wire_struct {
             impl Wire for $name {
                 const BYTES_MAX: usize = support::sum(&[$( <$type as Wire>::BYTES_MAX ),+]);
 
+                fn secret_fields(found: &mut ::std::vec::Vec<(&'static str, &'static str)>) {
+                    $( support::secret_field::<$type>(stringify!($name), stringify!($field), found); )+
+                }
+
                 fn sample(sampler: &mut Sampler) -> Self {
                     Self { $( $field: <$type as Wire>::sample(sampler), )+ }
                 }
@@ -139,6 +143,14 @@ macro_rules! wire_union {
             impl Wire for $name {
                 const BYTES_MAX: usize =
                     support::sum(&[4, support::largest(&[$( <$crate::__wire_body!($( $type )?) as Wire>::BYTES_MAX ),+])]);
+
+                fn secret_fields(found: &mut ::std::vec::Vec<(&'static str, &'static str)>) {
+                    $( support::secret_field::<$crate::__wire_body!($( $type )?)>(
+                        stringify!($name),
+                        stringify!($arm),
+                        found,
+                    ); )+
+                }
 
                 fn sample(sampler: &mut Sampler) -> Self {
                     let arms: &[fn(&mut Sampler) -> Self] = &[$( |sampler| {
@@ -296,6 +308,17 @@ macro_rules! wire_packets {
                     ), )+
                     _ => ::core::option::Option::None,
                 }
+            }
+
+            /// The secret fields of all bodies: the name of the struct, and of the field.
+            $vis fn secret_fields() -> ::std::vec::Vec<(&'static str, &'static str)> {
+                let mut found = ::std::vec::Vec::new();
+                $( $crate::xdr::support::secret_field::<$crate::__wire_body!($( $type )?)>(
+                    stringify!($name),
+                    stringify!($arm),
+                    &mut found,
+                ); )+
+                found
             }
 
             /// Some packet of this number, for tests; `None` if the number is unknown.

@@ -6,6 +6,7 @@
 //! ```text
 //!   wire_struct!, wire_union!, wire_packets!        what messages are written with
 //!   Text, Opaque, List, Fixed                       what their fields are made of; none can hold more than its bound
+//!   Secret                                          what must not be printed
 //!   Sampler                                         values of every such type out of a seed, for tests
 //!   encode, decode, decode_prefix                   what everybody else calls
 //!     serde_backend | own_backend                   who does the work; the only place that names serde-xdr is the former
@@ -27,6 +28,7 @@ mod macros;
 mod opaque;
 pub mod own_backend;
 mod sample;
+mod secret;
 pub mod serde_backend;
 #[doc(hidden)]
 pub mod support;
@@ -39,6 +41,7 @@ pub use self::{
     list::List,
     opaque::Opaque,
     sample::Sampler,
+    secret::Secret,
     text::Text,
     wire::Wire,
 };

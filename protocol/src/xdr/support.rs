@@ -26,6 +26,15 @@ pub fn encode_packet<T: Wire>(out: &mut Vec<u8>, number: u32, body: &T) -> Resul
     super::encode(out, body).inspect_err(|_| out.truncate(before))
 }
 
+/// Adds a field if it is secret, or else those of its type.
+pub fn secret_field<T: Wire>(name: &'static str, field: &'static str, found: &mut Vec<(&'static str, &'static str)>) {
+    if T::SECRET {
+        found.push((name, field));
+    } else {
+        T::secret_fields(found);
+    }
+}
+
 /// The most bytes that parts one after the other can take.
 pub const fn sum(parts: &[usize]) -> usize {
     let mut sum: usize = 0;

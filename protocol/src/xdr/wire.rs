@@ -32,6 +32,12 @@ pub trait Wire: Serialize + DeserializeOwned {
     /// The most bytes that an encoded value can take. A recursive type has no such number, and so does not compile.
     const BYTES_MAX: usize;
 
+    /// Whether the value as a whole must not be printed; see [`Secret`](super::Secret).
+    const SECRET: bool = false;
+
+    /// Adds the secret fields of this type and of those it is made of: the name of the struct, and of the field.
+    fn secret_fields(_found: &mut Vec<(&'static str, &'static str)>) {}
+
     /// Some value, for tests; see [`Sampler`].
     fn sample(sampler: &mut Sampler) -> Self;
 }
@@ -69,6 +75,11 @@ impl Wire for () {
 
 impl<T: Wire> Wire for Option<T> {
     const BYTES_MAX: usize = T::BYTES_MAX.saturating_add(4);
+    const SECRET: bool = T::SECRET;
+
+    fn secret_fields(found: &mut Vec<(&'static str, &'static str)>) {
+        T::secret_fields(found);
+    }
 
     fn sample(sampler: &mut Sampler) -> Self {
         bool::sample(sampler).then(|| T::sample(sampler))

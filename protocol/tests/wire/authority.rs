@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vmwire_protocol::message::*;
 use vmwire_protocol::version;
+use vmwire_protocol::xdr::{Fixed, Opaque, Secret, Text, Wire as _};
 
 const AUTHORITY: &str = include_str!("../../vmwire.x");
 
@@ -49,6 +50,9 @@ fn sets_of_numbers_are_those_of_the_code() {
         ("FILTER_", filter_comparison::ALL),
         ("EVENT_", event_kind::ALL),
         ("STREAM_FLAG_", stream_flag::ALL),
+        ("CLIENT_STATE_", client_state::ALL),
+        ("CLIENT_CHANGE_", client_change::ALL),
+        ("CERTIFICATE_CHANGE_", certificate_change::ALL),
     ];
     for (prefix, all) in sets {
         assert_eq!(numbers(prefix), known(all), "{prefix}");
@@ -84,6 +88,52 @@ fn each_procedure_has_its_name_and_states_the_minor_that_brought_it() {
         let name = procedure.name.replace('-', "_").to_uppercase();
         assert_eq!(constants().get(name.as_str()), Some(&procedure.number), "{name}");
         let declared = AUTHORITY.lines().find(|line| line.starts_with(&format!("const VMWIRE_{name} = "))).unwrap();
-        assert!(declared.ends_with(&format!("/* 1.{} */", procedure.minor)), "{declared}");
+        let (_, comment) = declared.split_once("/* ").unwrap();
+        let minor = comment.split([',', ' ']).next().unwrap();
+        assert_eq!(minor, format!("1.{}", procedure.minor), "{declared}");
     }
+}
+
+/// The fields marked as secret, with their structs.
+fn marked() -> BTreeSet<(String, String)> {
+    let mut marked = BTreeSet::new();
+    let mut of = "";
+    for line in AUTHORITY.lines() {
+        if let Some(rest) = line.strip_prefix("struct ") {
+            of = rest.split(' ').next().unwrap();
+        } else if line.ends_with("/* secret */") {
+            let declaration = line.split_once(';').unwrap().0;
+            let name = declaration.split_whitespace().last().unwrap();
+            marked.insert((of.to_owned(), name.split(['[', '<']).next().unwrap().to_owned()));
+        }
+    }
+    marked
+}
+
+/// A struct's name as `vmwire.x` writes it.
+fn with_underscores(name: &str) -> String {
+    let mut written = String::new();
+    for character in name.chars() {
+        if character.is_uppercase() && !written.is_empty() {
+            written.push('_');
+        }
+        written.extend(character.to_lowercase());
+    }
+    written
+}
+
+#[test]
+fn each_field_marked_as_secret_cannot_be_printed_and_no_other_is_withheld() {
+    let mut found = [ClientData::secret_fields(), ServerData::secret_fields()].concat();
+    Token::secret_fields(&mut found);
+    let found = found.into_iter().map(|(of, field)| (with_underscores(of), field.to_owned()));
+    assert_eq!(found.collect::<BTreeSet<_>>(), marked());
+    assert!(!marked().is_empty());
+}
+
+#[test]
+fn what_is_printed_of_a_packet_does_not_tell_its_secrets() {
+    let call = EnrollCall { secret: Secret::new(Fixed([0xc5; 16])), name: Text::default(), request: Opaque::default() };
+    let printed = format!("{:?} {:#?}", ClientData::Enroll(call.clone()), call);
+    assert!(printed.contains("[secret]") && !printed.contains("c5") && !printed.contains("197"), "{printed}");
 }

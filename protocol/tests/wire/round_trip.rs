@@ -113,8 +113,9 @@ proptest! {
 fn every_arm_is_tried_with_many_values() {
     for (number, values) in CLIENT.variety().into_iter().chain(SERVER.variety()) {
         let least = match number {
-            // No body: PING, UNSUBSCRIBE, HOST_INFO, HOST_CAPABILITIES, DAEMON_INFO, CONNECTION_KICK.
-            2 | 5 | 0x10 | 0x11 | 0x12 | 0x21 => 1,
+            // No body: PING, UNSUBSCRIBE, HOST_INFO, HOST_CAPABILITIES, DAEMON_INFO, HOST_CERTIFICATES, CONNECTION_KICK,
+            // CLIENT_REMOVE.
+            2 | 5 | 0x10 | 0x11 | 0x12 | 0x13 | 0x21 | 0x44 => 1,
             // A boolean.
             3 => 2,
             _ => 50,

@@ -62,8 +62,8 @@ impl Connection {
             }
             (ClientData::Ping, _) => None,
             (_, Phase::Refused) => Some(code::VERSION_MISMATCH),
-            (ClientData::VmList(_), _) if self.newest_minor == 0 => Some(code::UNKNOWN_PROCEDURE),
-            (ClientData::VmList(_), _) if minor == 0 => Some(code::UNSUPPORTED),
+            _ if procedure.minor > self.newest_minor => Some(code::UNKNOWN_PROCEDURE),
+            _ if procedure.minor > minor => Some(code::UNSUPPORTED),
             (ClientData::Cancel(_) | ClientData::Unsubscribe, _) => None,
             _ => (procedure.right.role > self.role).then_some(code::DENIED),
         };

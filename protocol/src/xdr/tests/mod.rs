@@ -5,7 +5,7 @@ mod differential;
 mod hostile;
 mod rfc4506;
 
-use super::{DecodeError, Fixed, List, Opaque, Text, Wire, decode, encode, own_backend, serde_backend};
+use super::{DecodeError, Fixed, List, Opaque, Secret, Text, Wire, decode, encode, own_backend, serde_backend};
 
 crate::wire_struct! {
     /// A field of every kind.
@@ -44,6 +44,31 @@ crate::wire_packets! {
     enum Packet {
         0x2 => Ping,
         0x1000 => Cell(Cell),
+    }
+}
+
+crate::wire_struct! {
+    /// A field that must not be printed.
+    struct Key {
+        owner: Text<8>,
+        bytes: Secret<Fixed<4>>,
+    }
+}
+
+crate::wire_struct! {
+    /// The same within something within something.
+    struct Ring {
+        keys: Option<List<Key, 4>>,
+        words: List<Secret<Text<8>>, 4>,
+    }
+}
+
+crate::wire_union! {
+    /// Secrets in arms.
+    enum Handover {
+        1 => Ring(Ring),
+        2 => Word(Secret<Text<8>>),
+        3 => Cell(Cell),
     }
 }
 
@@ -105,6 +130,21 @@ fn packets_travel_as_number_and_body() {
     assert_eq!(Packet::decode_body(3, &[]), None);
     assert_eq!(Packet::NUMBERS, [2, 0x1000]);
     assert_eq!(Packet::BODY_BYTES_MAX, Cell::BYTES_MAX);
+}
+
+#[test]
+fn a_secret_travels_as_it_is_and_is_found_wherever_it_hides() {
+    let key = Key { owner: Text::clipped("me"), bytes: Secret::new(Fixed(*b"open")) };
+    let plain = (Text::<8>::clipped("me"), Fixed(*b"open"));
+    assert_eq!(encoded(&key), [encoded(&plain.0), encoded(&plain.1)].concat());
+    assert_eq!(decoded(&encoded(&key)), Ok(key.clone()));
+    assert_eq!(Key::BYTES_MAX, Text::<8>::BYTES_MAX + 4);
+    assert_eq!(format!("{key:?}"), "Key { owner: \"me\", bytes: [secret] }");
+    assert_eq!(key.bytes.reveal().0, *b"open");
+    let mut found = Vec::new();
+    Handover::secret_fields(&mut found);
+    assert_eq!(found, [("Key", "bytes"), ("Ring", "words"), ("Handover", "Word")]);
+    assert_eq!(Packet::secret_fields(), []);
 }
 
 #[test]

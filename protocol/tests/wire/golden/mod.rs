@@ -5,6 +5,7 @@
 
 mod v1_0;
 mod v1_1;
+mod v1_2;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -115,7 +116,7 @@ fn numbers_of_minor(numbers: &[u32], minor: u32) -> BTreeSet<u32> {
 #[test]
 fn every_minor_has_its_file() {
     assert_eq!(
-        NEWEST_MINOR, 1,
+        NEWEST_MINOR, 2,
         "freeze what the new minor brings in a file of its own, with two tests like those below"
     );
 }
@@ -131,8 +132,8 @@ fn what_servers_of_1_0_send_is_frozen() {
 }
 
 #[test]
-fn the_details_of_events_of_1_0_are_frozen() {
-    let details = v1_0::details();
+fn the_details_of_events_are_frozen() {
+    let details = [v1_0::details(), v1_2::details()].concat();
     let kinds: Vec<u32> = details.iter().map(|(kind, ..)| *kind).collect();
     assert_eq!(kinds, event_kind::ALL.iter().map(|(kind, _)| *kind).collect::<Vec<_>>());
     for (kind, bytes, rows) in details {
@@ -148,4 +149,14 @@ fn what_clients_of_1_1_send_besides_is_frozen() {
 #[test]
 fn what_servers_of_1_1_send_besides_is_frozen() {
     assert_eq!(hold(v1_1::server()), numbers_of_minor(ServerData::NUMBERS, 1));
+}
+
+#[test]
+fn what_clients_of_1_2_send_besides_is_frozen() {
+    assert_eq!(hold(v1_2::client()), numbers_of_minor(ClientData::NUMBERS, 2));
+}
+
+#[test]
+fn what_servers_of_1_2_send_besides_is_frozen() {
+    assert_eq!(hold(v1_2::server()), numbers_of_minor(ServerData::NUMBERS, 2));
 }
