@@ -12,5 +12,6 @@ pub mod limits;
 pub mod message;
 pub mod serial;
 pub mod session;
+pub mod token;
 pub mod version;
 pub mod xdr;

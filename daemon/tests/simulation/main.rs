@@ -81,7 +81,10 @@ mod honest {
 
     /// A simulation that never comes to what it is for finds nothing.
     fn went_everywhere(tally: &Tally) {
-        let answers = PROCEDURES.iter().map(|procedure| format!("{} ok", procedure.name));
+        // Clients that are known by their keys come another way than these.
+        let keyed = |number: u32| (0x40..=0x45).contains(&number);
+        let answers = PROCEDURES.iter().filter(|procedure| !keyed(procedure.number));
+        let answers = answers.map(|procedure| format!("{} ok", procedure.name));
         let more = [
             "connection-kick NOT_FOUND",
             "console-open BUSY",

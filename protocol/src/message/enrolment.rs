@@ -144,15 +144,3 @@ wire_struct! {
         pub ca: Opaque<16384>,
     }
 }
-
-wire_struct! {
-    /// What the text of a token holds.
-    pub struct Token {
-        /// Where the daemon is.
-        pub address: Text<256>,
-        /// The SHA-256 of the certificate of the root that its certificate leads to.
-        pub ca: Fixed<32>,
-        /// What shows that the client was invited.
-        pub secret: Secret<Fixed<16>>,
-    }
-}

@@ -24,7 +24,7 @@ pub use connection::{ConnectionInfo, ConnectionKickCall, ConnectionListAnswer, L
 pub use console::{ConsoleOpenAnswer, ConsoleOpenCall, console_mode};
 pub use enrolment::{
     ClientAddCall, ClientCall, ClientInfo, ClientInviteAnswer, ClientInviteCall, ClientListAnswer, ClientSetRoleCall,
-    EnrollAnswer, EnrollCall, Token, client_change, client_state,
+    EnrollAnswer, EnrollCall, client_change, client_state,
 };
 pub use event::{
     Cursor, Event, EventCertificate, EventClientChanged, EventConsoleWriter, EventDaemonStarted, EventOperation,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vmwire_protocol::message::*;
+use vmwire_protocol::token::Token;
 use vmwire_protocol::version;
 use vmwire_protocol::xdr::{Fixed, Opaque, Secret, Text, Wire as _};
 

@@ -145,6 +145,7 @@ fn a_secret_travels_as_it_is_and_is_found_wherever_it_hides() {
     Handover::secret_fields(&mut found);
     assert_eq!(found, [("Key", "bytes"), ("Ring", "words"), ("Handover", "Word")]);
     assert_eq!(Packet::secret_fields(), []);
+    assert_eq!(Handover::Cell(Cell::Absent).number(), 3);
 }
 
 #[test]
