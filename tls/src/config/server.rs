@@ -40,7 +40,8 @@ pub struct ServerMaterial<'a> {
 pub struct ServerOptions {
     /// Serve [`Protocol::Enroll`] too.
     pub enroll: bool,
-    /// Write session keys where SSLKEYLOGFILE says: whoever reads them reads the traffic.
+    /// Write session keys where SSLKEYLOGFILE says: whoever reads them reads the traffic. rustls opens that file when the
+    /// context is built and writes to it in each handshake; it is the only file that this crate touches.
     pub key_log: bool,
 }
 

@@ -121,39 +121,57 @@ impl Session {
         plaintext: &mut [u8],
         judge: impl FnOnce(&Connection) -> Option<Verdict>,
     ) -> usize {
-        if !self.opened {
-            self.first.add(bytes);
-        }
         let mut judge = Some(judge);
         let mut filled = 0;
+        if self.opened {
+            self.take(&mut bytes);
+        } else {
+            // What came along with the client's first message is in there already, so that it is processed first.
+            self.first.add(bytes);
+        }
         loop {
             let processed = self.connection.process_new_packets();
-            self.note_verdict(processed.as_ref().err());
+            if !self.opened || processed.is_err() {
+                self.note_verdict(processed.as_ref().err());
+            }
             filled += self.drain(&mut plaintext[filled..]);
-            if !self.opened && self.end.is_none() && !self.connection.is_handshaking() {
+            if !self.opened {
+                self.handshake_went_on(&mut judge);
+            }
+            if self.end.is_some() || bytes.is_empty() {
+                return if self.peer_is_refused() { 0 } else { filled };
+            }
+            self.take(&mut bytes);
+        }
+    }
+
+    fn take(&mut self, bytes: &mut &[u8]) {
+        match self.connection.read_tls(bytes) {
+            // Behind the other end's close_notify nothing counts.
+            Ok(0) => {
+                self.end.get_or_insert(End::Closed);
+            }
+            Ok(_) => {}
+            Err(error) => self.fail(Refusal::Broken { reason: error.to_string() }),
+        }
+    }
+
+    fn handshake_went_on(&mut self, judge: &mut Option<impl FnOnce(&Connection) -> Option<Verdict>>) {
+        match self.end {
+            None if self.connection.is_handshaking() => {}
+            None => {
                 self.opened = true;
-                let verdict =
-                    if self.peer.is_none() { judge.take().and_then(|judge| judge(&self.connection)) } else { None };
-                match verdict {
+                if self.peer.is_some() {
+                    return;
+                }
+                match judge.take().and_then(|judge| judge(&self.connection)) {
                     Some(Ok(identity)) => self.peer = Some(Box::new(identity)),
                     Some(Err(refusal)) => self.fail(refusal),
                     None => {}
                 }
             }
-            if self.end == Some(End::Closed) && !self.opened {
-                self.fail(Refusal::Cut { by: self.peer_side });
-            }
-            if self.end.is_some() || bytes.is_empty() {
-                return if self.peer_is_refused() { 0 } else { filled };
-            }
-            match self.connection.read_tls(&mut bytes) {
-                // Behind the other end's close_notify nothing counts.
-                Ok(0) => {
-                    self.end.get_or_insert(End::Closed);
-                }
-                Ok(_) => {}
-                Err(error) => self.fail(Refusal::Broken { reason: error.to_string() }),
-            }
+            Some(End::Closed) => self.fail(Refusal::Cut { by: self.peer_side }),
+            Some(_) => {}
         }
     }
 

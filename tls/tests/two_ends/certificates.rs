@@ -89,7 +89,12 @@ impl Authority {
 
     /// An authority below this one; `pem` is its certificate alone.
     pub(crate) fn below(&self, name: &str) -> Self {
-        let (params, key) = (authority_params(name), key(Kind::Ecdsa));
+        self.below_until(name, 2040)
+    }
+
+    pub(crate) fn below_until(&self, name: &str, year: i32) -> Self {
+        let (mut params, key) = (authority_params(name), key(Kind::Ecdsa));
+        params.not_after = date_time_ymd(year, 1, 1);
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
     }

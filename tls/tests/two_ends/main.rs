@@ -6,6 +6,7 @@ mod certificates;
 mod cutting;
 mod handshakes;
 mod identities;
+mod key_log;
 mod material;
 mod memory;
 mod refusals;

@@ -293,3 +293,16 @@ fn what_one_thread_saw_is_not_told_by_another() {
         }
     });
 }
+
+#[test]
+fn an_authority_in_the_chain_that_has_expired_is_named() {
+    let root = Authority::new("root");
+    let below = root.below_until("clients", 2026);
+    let theirs = below.client().followed_by(&[&below.pem]);
+    let (server, _) = words(&client(&theirs, &root.pem), &server(&root.server(), &root.pem));
+    assert_eq!(
+        server,
+        "the client's certificate (CN=clients) expired on 2026-01-01 00:00:00 UTC, and this clock says \
+         2026-06-01 00:00:00 UTC: renew it with \"vmwire pki renew\""
+    );
+}
