@@ -85,15 +85,27 @@ fn a_second_writer_is_told_who_writes_and_may_take_over() {
 
 #[test]
 fn a_reader_may_leave_when_it_likes() {
-    let daemon = start("console_bytes = 10000000");
+    let daemon = Setup::test().start();
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole_bytes = 10000000\n");
+    daemon.ok(&["vm", "start", "--paused", "web"]);
+    let readers = |count: u32| {
+        crate::harness::eventually("so many read", || {
+            (daemon.json(&["vm", "show", "web"])["console"]["readers"] == count).then_some(())
+        });
+    };
     let mut gone = daemon.begin(&["vm", "console", "web", "--read-only"]);
-    gone.expect("abc");
-    drop(gone);
     // A reader whose own reader goes away ends quietly and well.
     let mut command = Command::new("sh");
-    command.args(["-c", "\"$0\" vm console web --read-only | head -c 100000 | wc -c"]).arg(vmwire().get_program());
-    command.env("VMWIRE_URI", daemon.uri());
-    assert_eq!(Running::start(command).end().ok().trim(), "100000");
+    let line = "{ \"$0\" vm console web --read-only; echo \"ended with $?\" >&2; } | head -c 100000 | wc -c";
+    command.args(["-c", line]).arg(vmwire().get_program()).env("VMWIRE_URI", daemon.uri());
+    let piped = Running::start(command);
+    readers(2);
+    daemon.ok(&["vm", "resume", "web"]);
+    gone.expect("abc");
+    drop(gone);
+    let ran = piped.end();
+    assert_eq!((ran.out.trim(), ran.err.as_str()), ("100000", "ended with 0\n"), "{ran:?}");
+    readers(0);
     daemon.ok(&["vm", "stop", "web"]);
 }
 

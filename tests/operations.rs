@@ -94,8 +94,13 @@ fn a_guest_that_does_not_hear_the_power_button_runs_on_or_is_stopped_as_was_aske
 #[test]
 fn operations_of_a_client_that_has_gone_are_carried_out() {
     let daemon = Setup::test().start();
-    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 200\n");
-    drop(begin(&daemon, &["vm", "start", "web"]));
-    daemon.wait_for("web", "running");
-    assert_eq!(daemon.json(&["op", "show", "2"])["state"], "done");
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 1000\n");
+    let clients = [begin(&daemon, &["vm", "start", "web"]), begin(&daemon, &["vm", "pause", "web"])];
+    let states =
+        |wanted: [&str; 2]| operations(&daemon)[1..].iter().zip(wanted).all(|(one, state)| one["state"] == state);
+    assert!(states(["running", "queued"]), "{:?}", operations(&daemon));
+    drop(clients);
+    // The one that had begun, and the one that was waiting for it.
+    daemon.wait_for("web", "paused");
+    assert!(states(["done", "done"]), "{:?}", operations(&daemon));
 }

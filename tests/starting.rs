@@ -9,7 +9,7 @@ use serde_json::Value;
 use vmwire_protocol::message::{ClientData, SubscribeCall, code};
 use vmwire_protocol::xdr::{List, Text};
 
-use crate::harness::{Place, Ran, Running, Setup, eventually, has_qemu, vmwire};
+use crate::harness::{Place, Ran, Running, Setup, VMWIRED, eventually, has_qemu, vmwire};
 
 /// A daemon that a client started in this place; it is ended when the story is.
 struct Started<'a>(&'a Place);
@@ -67,11 +67,32 @@ fn a_client_starts_the_daemon_it_needs_and_the_next_one_finds_it() {
 fn of_two_clients_that_start_a_daemon_at_once_both_are_served_by_one() {
     let place = Place::new();
     let started = Started(&place);
-    let both: Vec<Running> =
-        (0..4).map(|_| Running::start(started.command(&["-o", "json", "daemon", "info"]))).collect();
-    let mut pids: Vec<u64> = both.into_iter().map(|one| one.end().json()["pid"].as_u64().unwrap()).collect();
+    // Each client starts one, and none of these goes on before all are there.
+    let barrier = place.write(
+        "vmwired",
+        format!(
+            "#!/bin/sh\n: > {0}/started.$$\nuntil [ $(ls {0}/started.* | wc -l) = 4 ]; do sleep 0.01; done\nexec {1} \"$@\"\n",
+            place.path().display(),
+            VMWIRED
+        ),
+    );
+    std::fs::set_permissions(&barrier, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let all: Vec<Running> = (0..4)
+        .map(|_| {
+            let mut command = started.command(&["-o", "json", "daemon", "info"]);
+            command.env("VMWIRE_DAEMON", &barrier);
+            Running::start(command)
+        })
+        .collect();
+    let mut pids: Vec<u64> = all.into_iter().map(|one| one.end().json()["pid"].as_u64().unwrap()).collect();
+    pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 1, "{pids:?}");
+    let log = || std::fs::read_to_string(place.join("state/vmwire/test/vmwired.log")).unwrap();
+    eventually("the others have seen that there is one", || {
+        (log().matches("another vmwired uses").count() == 3).then_some(())
+    });
+    assert_eq!(log().matches("listening at").count(), 1, "{}", log());
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod raw;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-pub(crate) use daemon::{Daemon, Setup};
+pub(crate) use daemon::{Daemon, Setup, VMWIRED};
 pub(crate) use guest::{Guest, Shell, has_qemu};
 pub(crate) use place::Place;
 pub(crate) use program::{Ran, Running, vmwire};
