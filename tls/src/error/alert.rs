@@ -90,3 +90,43 @@ impl From<AlertDescription> for Alert {
         Self(description.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_alert_has_its_words() {
+        let rows = [
+            (
+                41,
+                Side::Server,
+                "it wants a certificate and got none (alert certificate required): get one with \
+                 \"vmwire enroll\", or name it in the client's configuration",
+            ),
+            (43, Side::Server, "your certificate was not issued for this use (alert unsupported certificate)"),
+            (
+                44,
+                Side::Client,
+                "the certificate of this daemon was revoked (alert certificate revoked): get a new one, \
+                 with a new key",
+            ),
+            (
+                46,
+                Side::Client,
+                "the certificate of this daemon is not taken (alert certificate unknown): its own log \
+                 says why",
+            ),
+            (49, Side::Server, "it knows you and does not let you in (alert access denied)"),
+            (40, Side::Server, "no version of TLS or no cipher is common to both (alert handshake failure)"),
+            (70, Side::Server, "no version of TLS or no cipher is common to both (alert protocol version)"),
+            (80, Side::Server, "it failed inside (alert internal error): its own log says why"),
+            (112, Side::Server, "it does not know the host that was asked for (alert unrecognised name)"),
+            (20, Side::Client, "alert bad record mac"),
+            (255, Side::Server, "alert number 255"),
+        ];
+        for (number, from, words) in rows {
+            assert_eq!(Alert::from(AlertDescription::from(number)).words(from), words);
+        }
+    }
+}

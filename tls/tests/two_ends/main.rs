@@ -9,6 +9,7 @@ mod identities;
 mod key_log;
 mod material;
 mod memory;
+mod own_authority;
 mod refusals;
 mod revocation;
 mod strangers;

@@ -306,3 +306,11 @@ fn an_authority_in_the_chain_that_has_expired_is_named() {
          2026-06-01 00:00:00 UTC: renew it with \"vmwire pki renew\""
     );
 }
+
+#[test]
+fn an_authority_s_own_certificate_in_the_hands_of_a_client() {
+    let authority = Authority::new("CA");
+    let owner = Owner { certificates: authority.pem.clone(), key: authority.issuer.key().serialize_pem() };
+    let (server, _) = words(&client(&owner, &authority.pem), &server(&authority.server(), &authority.pem));
+    assert_eq!(server, "the client's certificate is not sound: CaUsedAsEndEntity");
+}
