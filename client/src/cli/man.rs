@@ -18,7 +18,7 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 /// What a newcomer does first.
-const EXAMPLES: &str = "  vmwire vm define web.toml\n  vmwire vm start web\n  vmwire vm console web\n  \
+pub(crate) const EXAMPLES: &str = "  vmwire vm define web.toml\n  vmwire vm start web\n  vmwire vm console web\n  \
                         vmwire vm list -o json\n  vmwire vm shutdown web";
 
 #[derive(Debug, clap::Args)]

@@ -364,6 +364,43 @@ fn every_verb_shows_examples() {
     visit(&command(), "");
 }
 
+/// The lines under `Examples:` of every verb, the root's manual page included.
+fn examples(command: &clap::Command, found: &mut Vec<String>) {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let (_, lines) = help.split_once("Examples:\n").unwrap_or_default();
+    let lines = lines.lines().take_while(|line| line.starts_with("  "));
+    found.extend(lines.map(|line| line.trim().to_owned()));
+    command.get_subcommands().for_each(|child| examples(child, found));
+}
+
+#[test]
+fn every_example_is_understood_as_the_shell_passes_it_on() {
+    let mut lines = Vec::new();
+    examples(&command(), &mut lines);
+    lines.extend(man::EXAMPLES.lines().map(|line| line.trim().to_owned()));
+    assert!(lines.len() > 40, "{lines:?}");
+    let home = tempfile::tempdir().unwrap();
+    for place in [".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"] {
+        std::fs::create_dir_all(home.path().join(place)).unwrap();
+    }
+    for line in lines {
+        // What is called is written down instead, a word a line; programs beside it do nothing.
+        let script = format!(
+            "vmwire() {{ printf '%s\\n' -- \"$@\" >> words; }}\njq() {{ cat; }}\nsed() {{ cat; }}\n\
+             timeout() {{ shift; \"$@\"; }}\n{line}\n"
+        );
+        let mut sh = std::process::Command::new("sh");
+        sh.args(["-ec", &script]).env("HOME", home.path()).current_dir(home.path());
+        assert!(sh.status().unwrap().success(), "{line}");
+        let words = std::fs::read_to_string(home.path().join("words")).unwrap();
+        std::fs::remove_file(home.path().join("words")).unwrap();
+        for words in words.split("--\n").skip(1) {
+            let parsed = command().try_get_matches_from(std::iter::once("vmwire").chain(words.lines()));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+}
+
 #[test]
 fn the_help_has_the_exit_codes() {
     let help = command().render_long_help().to_string();
