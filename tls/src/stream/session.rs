@@ -170,7 +170,6 @@ impl Session {
                     None => {}
                 }
             }
-            Some(End::Closed) => self.fail(Refusal::Cut { by: self.peer_side }),
             Some(_) => {}
         }
     }

@@ -75,6 +75,10 @@ fn an_end_in_the_middle_of_the_handshake_is_told() {
     assert_eq!(server_on(b"", true).0, Some(format!("the client {cut}")));
     assert_eq!(server_on(b"\x16\x03\x01\x02\x00\x01", true).0, Some(format!("the client {cut}")));
     assert_eq!(client_on(b"", true), Some(format!("the server {cut}")));
+    // An unencrypted close_notify may come from anybody, and is none.
+    let close_notify = [21, 3, 3, 0, 2, 1, 0];
+    assert_eq!(client_on(&close_notify, false), None);
+    assert_eq!(client_on(&close_notify, true), Some(format!("the server {cut}")));
     let authority = Authority::new("CA");
     let mut pair =
         Pair::new(&client(&authority.client(), &authority.pem), &server(&authority.server(), &authority.pem));
@@ -170,4 +174,19 @@ fn damage_behind_the_handshake_comes_after_what_was_sound() {
     assert_eq!(pair.server.end, Some(End::Failed));
     assert_eq!(server, "what came is no sound TLS: cannot decrypt peer's message");
     assert_eq!(client, "the server refused: alert bad record mac");
+}
+
+#[test]
+fn behind_the_end_that_was_announced_nothing_counts() {
+    let authority = Authority::new("CA");
+    let theirs = client(&authority.client(), &authority.pem);
+    let mut pair = Pair::new(&theirs, &server(&authority.server(), &authority.pem));
+    pair.settle();
+    pair.client.stream.write(&mut pair.up, b"last words").unwrap();
+    pair.client.stream.close();
+    pair.client.stream.write(&mut pair.up, b"").unwrap();
+    pair.up.write_all(&[0xff; 20_000]).unwrap();
+    pair.settle();
+    assert_eq!(pair.server.plaintext, b"last words");
+    assert_eq!((pair.server.end, pair.server.stream.refusal()), (Some(End::Closed), None));
 }
