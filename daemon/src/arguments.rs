@@ -20,8 +20,9 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     pub driver: Option<DriverKind>,
 
-    /// Listen here and nowhere else; can be given several times
-    #[arg(long, value_name = "unix:PATH")]
+    /// Listen here and nowhere else: unix: and a path, or tls: and an IP address, perhaps with a port; can be given several
+    /// times
+    #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
 
     /// Where definitions are kept

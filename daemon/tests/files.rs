@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use vmwire_daemon::driver::{FileAnswer, FileRequest, FileTicket};
+use vmwire_daemon::driver::{FileAnswer, FileRequest, FileTicket, ReadFile};
 use vmwire_daemon::event_loop::Readiness;
 use vmwire_daemon::files::{Files, PATIENCE, REQUESTS_MAX};
 
@@ -69,7 +69,15 @@ fn write(path: &Path, data: &[u8]) -> FileRequest {
 }
 
 fn read(path: &Path, bytes_max: usize) -> FileRequest {
-    FileRequest::Read { path: path.to_owned(), bytes_max }
+    FileRequest::Read { files: vec![file(path, bytes_max)] }
+}
+
+fn file(path: &Path, bytes_max: usize) -> ReadFile {
+    ReadFile { path: path.to_owned(), bytes_max, private: false, optional: false }
+}
+
+fn is_read(answer: &FileAnswer, expected: &[u8]) -> bool {
+    matches!(answer, FileAnswer::Read(files) if *files == [Some(expected.to_vec())])
 }
 
 fn remove(path: &Path) -> FileRequest {
@@ -96,7 +104,7 @@ fn what_is_written_is_read_back_replaced_and_removed() {
     assert!(matches!(asker.ask(&write(&path, b"two")), FileAnswer::Done));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(names_in(dir.path()), ["a"]);
-    assert!(matches!(asker.ask(&read(&path, 3)), FileAnswer::Data(data) if data == b"two"));
+    assert!(is_read(&asker.ask(&read(&path, 3)), b"two"));
     assert!(failure(asker.ask(&read(&path, 2))).ends_with("it has more than 2 bytes"));
     assert!(matches!(asker.ask(&remove(&path)), FileAnswer::Done));
     assert!(matches!(asker.ask(&remove(&path)), FileAnswer::Done), "a removal can be repeated");
@@ -116,7 +124,7 @@ fn requests_on_one_path_take_effect_in_their_order_and_large_ones_pass() {
             .collect();
     let answers = asker.answers();
     assert_eq!(answers.len(), 5);
-    assert!(matches!(&answers[&tickets[3]], FileAnswer::Data(data) if *data == large));
+    assert!(is_read(&answers[&tickets[3]], &large));
     assert!(matches!(&answers[&tickets[4]], FileAnswer::Failed(_)));
 }
 
@@ -137,6 +145,32 @@ fn what_the_system_refuses_is_told_with_path_and_reason_and_leaves_nothing() {
         assert!(why.contains(told), "{why}");
     }
     assert_eq!(names_in(dir.path()), ["occupied"]);
+}
+
+#[test]
+fn files_that_belong_together_are_read_all_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, missing) = (dir.path().join("key"), dir.path().join("missing"));
+    let mut asker = Asker::new(PATIENCE);
+    assert!(matches!(asker.ask(&write(&key, b"secret")), FileAnswer::Done));
+    let private = ReadFile { private: true, ..file(&key, 9) };
+    let optional = ReadFile { optional: true, ..file(&missing, 9) };
+    let both = |files: &[&ReadFile]| FileRequest::Read { files: files.iter().map(|file| (*file).clone()).collect() };
+    match asker.ask(&both(&[&optional, &private])) {
+        FileAnswer::Read(files) => assert_eq!(files, [None, Some(b"secret".to_vec())]),
+        other => panic!("{other:?}"),
+    }
+    let why = failure(asker.ask(&both(&[&private, &file(&missing, 9)])));
+    assert!(why.ends_with("missing: No such file or directory (os error 2)"), "{why}");
+    for mode in [0o640, 0o604, 0o620, 0o602] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let why = failure(asker.ask(&both(&[&private])));
+        assert!(why.contains(&format!("key: can be read or written by others (mode {mode:04o})")), "{why}");
+    }
+    // A link without an end is there, and no file.
+    std::os::unix::fs::symlink("missing/", dir.path().join("link")).unwrap();
+    let link = ReadFile { optional: true, ..file(&dir.path().join("link/x"), 9) };
+    assert!(matches!(asker.ask(&both(&[&link])), FileAnswer::Read(files) if files == [None]));
 }
 
 #[test]
@@ -166,7 +200,7 @@ fn a_helper_that_dies_fails_what_it_had_and_the_next_request_has_a_new_one() {
         let why = failure(answer);
         assert!(why.contains("the file helper has ended"), "{why}");
     }
-    assert!(matches!(asker.ask(&read(&path, 9)), FileAnswer::Data(data) if data == b"one"));
+    assert!(is_read(&asker.ask(&read(&path, 9)), b"one"));
     assert_ne!(asker.files.helper_pid(), Some(first));
 }
 

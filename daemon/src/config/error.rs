@@ -29,11 +29,6 @@ pub enum ConfigError {
         /// The option that would say it.
         option: &'static str,
     },
-    /// An address to listen at is none.
-    Listen {
-        /// The address as written.
-        address: String,
-    },
     /// A path of the command line or the surroundings cannot be used.
     Path {
         /// The option that says it, or would say another.
@@ -53,12 +48,6 @@ impl fmt::Display for ConfigError {
             }
             Self::NoHome { option } => {
                 write!(f, "HOME is not set to an absolute path; set it, or say with {option} where to go")
-            }
-            Self::Listen { address } => {
-                write!(
-                    f,
-                    "{address:?} is no address to listen at; it has to be unix: and a path, as in unix:/run/a.sock"
-                )
             }
             Self::Path { option, why } => write!(f, "{why}; choose another one with {option}"),
         }

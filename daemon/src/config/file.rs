@@ -3,17 +3,34 @@
 
 use std::path::{Path, PathBuf};
 
-use super::DriverKind;
 use super::path::{self, Purpose};
+use super::tls::TlsKeys;
+use super::{DriverKind, Listen};
 use crate::model::toml_table::{Fault, Found, Keys, Table, TomlError, nearest};
-
-/// More than anybody listens at.
-const LISTENERS_MAX: usize = 64;
 
 /// Every key there is. `contrib/vmwired.toml` has each with its default.
 pub(super) static KEYS: Keys = Keys {
-    keys: &["driver", "listen", "state_dir", "runtime_dir", "connections_max", "log", "qemu.binary", "qemu.accel"],
-    tables: &["qemu"],
+    keys: &[
+        "driver",
+        "listen",
+        "listen.path",
+        "listen.tls",
+        "listen.tcp",
+        "listen.insecure",
+        "state_dir",
+        "runtime_dir",
+        "connections_max",
+        "log",
+        "qemu.binary",
+        "qemu.accel",
+        "tls.certificate",
+        "tls.key",
+        "tls.client_ca",
+        "tls.crl",
+        "tls.ca_key",
+        "tls.key_log",
+    ],
+    tables: &["listen", "qemu", "tls"],
 };
 
 const LOG_LEVELS: &[(&str, &str)] =
@@ -23,13 +40,14 @@ const LOG_LEVELS: &[(&str, &str)] =
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) driver: Option<DriverKind>,
-    pub(super) listen: Option<Vec<PathBuf>>,
+    pub(super) listen: Option<Vec<Listen>>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) runtime_dir: Option<PathBuf>,
     pub(super) connections_max: Option<u32>,
     pub(super) log: Option<&'static str>,
     pub(super) qemu: Option<PathBuf>,
     pub(super) force_tcg: bool,
+    pub(super) tls: TlsKeys,
 }
 
 impl File {
@@ -45,13 +63,14 @@ impl File {
         let connections_max = top.integer("connections_max", 1, u64::from(u32::MAX))?;
         Ok(Self {
             driver: choice(top.string("driver")?, &[("qemu", DriverKind::Qemu), ("test", DriverKind::Test)])?,
-            listen: listen(top)?,
+            listen: Listen::of_file(top)?,
             state_dir: directory(top.string("state_dir")?, &path::STATE_DIR)?,
             runtime_dir: directory(top.string("runtime_dir")?, &path::RUNTIME_DIR)?,
             connections_max: connections_max.map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
             log: choice(top.string("log")?, LOG_LEVELS)?,
             qemu,
             force_tcg,
+            tls: top.table("tls")?.map(|table| TlsKeys::of_table(&table)).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -61,31 +80,6 @@ fn qemu(table: &Table<'_>) -> Result<(Option<PathBuf>, bool), Fault> {
     let binary = binary.map(|found| found.narrow(|text| path::check_program(text).map(|()| PathBuf::from(text))));
     let accel = choice(table.string("qemu.accel")?, &[("auto", false), ("tcg", true)])?;
     Ok((binary.transpose()?, accel.unwrap_or(false)))
-}
-
-fn listen(top: &Table<'_>) -> Result<Option<Vec<PathBuf>>, Fault> {
-    let Some(addresses) = top.strings("listen", LISTENERS_MAX)? else { return Ok(None) };
-    if addresses.is_empty() {
-        return Err(top.wrong("listen", "nobody could reach a daemon that listens nowhere"));
-    }
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for address in addresses {
-        paths.push(address.narrow(|address| {
-            let Some(path) = path::of_unix_address(address) else {
-                return Err(format!(
-                    "{address:?} is no address to listen at; write unix: and a path, as in \
-                     \"unix:/run/vmwire/vmwired.sock\""
-                ));
-            };
-            let path = Path::new(path);
-            path::SOCKET.check(path)?;
-            if paths.iter().any(|earlier| earlier == path) {
-                return Err(format!("{path:?} is to be listened at twice"));
-            }
-            Ok(path.to_owned())
-        })?);
-    }
-    Ok(Some(paths))
 }
 
 fn directory(found: Option<Found<&str>>, purpose: &Purpose) -> Result<Option<PathBuf>, Fault> {

@@ -4,7 +4,9 @@
 
 mod error;
 mod file;
+mod listen;
 mod path;
+mod tls;
 
 use std::env;
 use std::io;
@@ -15,7 +17,9 @@ use clap::ValueEnum;
 use vmwire_protocol::version::NEWEST_MINOR;
 
 pub use self::error::ConfigError;
+pub use self::listen::{Listen, TLS_PORT};
 pub use self::path::SOCKET_PATH_BYTES_MAX;
+pub use self::tls::{OptionalFile, TlsFiles};
 
 use self::file::File;
 use crate::arguments::Arguments;
@@ -35,8 +39,10 @@ const QEMU: &str = "qemu-system-x86_64";
 pub struct Config {
     /// What runs the guests.
     pub driver: DriverKind,
-    /// Paths of the unix sockets to listen at; at least one.
-    pub listen: Vec<PathBuf>,
+    /// Where to listen; at least one place.
+    pub listen: Vec<Listen>,
+    /// What TLS needs, if it is listened to anywhere.
+    pub tls: Option<TlsFiles>,
     /// Where definitions are kept.
     pub state_dir: PathBuf,
     /// Where the sockets and records of running guests are kept.
@@ -105,6 +111,11 @@ impl Environment {
         Some(config_home.join("vmwire/vmwired.toml"))
     }
 
+    /// Where `vmwire pki` keeps keys and certificates.
+    fn pki_dir(&self) -> Option<PathBuf> {
+        Some(self.config_file()?.with_file_name("pki"))
+    }
+
     fn state_dir(&self) -> Option<PathBuf> {
         if self.root {
             return Some(PathBuf::from("/var/lib/vmwire"));
@@ -171,22 +182,27 @@ impl Config {
             directory(&arguments.runtime_dir, file.runtime_dir, environment.vm_runtime_dir(), "--runtime-dir")?;
 
         let listen = if !arguments.listen.is_empty() {
-            let paths = arguments.listen.iter().map(|address| {
-                let path = path::of_unix_address(address).filter(|path| !path.is_empty());
-                let path = path.ok_or_else(|| ConfigError::Listen { address: address.clone() })?;
-                Ok(environment.current_dir.join(path))
-            });
-            paths.collect::<Result<_, _>>()?
+            Listen::of_arguments(&arguments.listen, &environment.current_dir).map_err(wrong("--listen"))?
         } else if let Some(listen) = file.listen {
             listen
         } else {
             let dir = environment.socket_dir().filter(|_| !own_runtime_dir).map(|dir| of_driver(driver, dir));
-            vec![dir.unwrap_or_else(|| runtime_dir.clone()).join("vmwired.sock")]
+            let path = dir.unwrap_or_else(|| runtime_dir.clone()).join("vmwired.sock");
+            path::SOCKET.check(&path).map_err(wrong("--listen"))?;
+            vec![Listen::Unix(path)]
+        };
+
+        let tls = if listen.iter().any(|listen| matches!(listen, Listen::Tls(_))) {
+            let dir = environment.pki_dir().ok_or(ConfigError::NoHome { option: "the keys of [tls]" })?;
+            Some(file.tls.resolve(&dir))
+        } else {
+            None
         };
 
         let config = Self {
             driver,
             listen,
+            tls,
             state_dir,
             runtime_dir,
             connections_max: file.connections_max.unwrap_or(CONNECTIONS_MAX),
@@ -202,16 +218,14 @@ impl Config {
 
     /// What came from the command line and the surroundings is held to what the file is held to.
     fn check_paths(&self) -> Result<(), ConfigError> {
-        let wrong = |option| move |why| ConfigError::Path { option, why };
-        for (index, path) in self.listen.iter().enumerate() {
-            path::SOCKET.check(path).map_err(wrong("--listen"))?;
-            if self.listen[..index].contains(path) {
-                return Err(wrong("--listen")(format!("{path:?} is to be listened at twice")));
-            }
-        }
         path::STATE_DIR.check(&self.state_dir).map_err(wrong("--state-dir"))?;
         path::RUNTIME_DIR.check(&self.runtime_dir).map_err(wrong("--runtime-dir"))
     }
+}
+
+/// What is wrong with an option.
+fn wrong(option: &'static str) -> impl Fn(String) -> ConfigError {
+    move |why| ConfigError::Path { option, why }
 }
 
 /// The two drivers must not share directories by default: their guests have nothing to do with each other.

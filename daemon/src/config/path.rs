@@ -38,6 +38,9 @@ pub(super) const RUNTIME_DIR: Purpose = Purpose {
     directory: true,
 };
 
+/// A key, a certificate, a list of what was revoked.
+pub(super) const CERTIFICATE: Purpose = Purpose { what: "for a file", bytes_max: PATH_BYTES_MAX, directory: false };
+
 /// QEMU, unless it is a name alone.
 const PROGRAM: Purpose = Purpose { what: "for a program", bytes_max: PATH_BYTES_MAX, directory: false };
 
@@ -72,11 +75,6 @@ pub(super) fn check_program(text: &str) -> Result<(), String> {
         }
         path => PROGRAM.check(Path::new(path)),
     }
-}
-
-/// The path of an address to listen at.
-pub(super) fn of_unix_address(address: &str) -> Option<&str> {
-    address.strip_prefix("unix:")
 }
 
 /// Nobody means them, and they are hard to see in whatever shows the path later.

@@ -1,6 +1,10 @@
 use super::*;
 use crate::regular_file::each_impostor;
 
+fn unix(path: &str) -> Listen {
+    Listen::Unix(PathBuf::from(path))
+}
+
 const SAMPLE: &str = include_str!("../../../contrib/vmwired.toml");
 
 fn root() -> Environment {
@@ -27,26 +31,78 @@ fn the_sample_holds_every_key_with_its_default() {
     let uncommented: String = SAMPLE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest == "[qemu]" || keys().any(|key| rest.starts_with(&format!("{key} ="))) => {
+            Some(rest)
+                if ["[qemu]", "[tls]"].contains(&rest) || keys().any(|key| rest.starts_with(&format!("{key} ="))) =>
+            {
                 format!("{rest}\n")
             }
             _ => format!("{line}\n"),
         })
         .collect();
-    for key in keys() {
-        assert!(uncommented.contains(&format!("\n{key} = ")), "the sample lacks {key}");
+    for key in file::KEYS.keys {
+        let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+        // The tables of listeners stand beside the list that is their short form, so they are shown and not written.
+        let line = if table == "listen" { format!("#     {name} = ") } else { format!("\n{name} = ") };
+        assert!(uncommented.contains(&line), "the sample lacks {key}");
     }
+    let tls = Arguments { listen: vec!["tls:127.0.0.1".to_owned()], ..Arguments::default() };
+    let files = |text| {
+        let mut files = resolve(text, &tls, &root()).unwrap().tls.unwrap();
+        (files.crl.required, files.ca_key.required) = (false, false);
+        files
+    };
+    assert_eq!(files(&uncommented), files(""));
     let arguments = Arguments::default();
     assert_eq!(resolve(&uncommented, &arguments, &root()), resolve("", &arguments, &root()));
     assert_eq!(resolve(SAMPLE, &arguments, &root()), resolve("", &arguments, &root()));
 }
 
 #[test]
+fn listeners_are_addresses_or_tables() {
+    let text = "[[listen]]\npath = \"/a\"\n[[listen]]\ntls = \"::\"\n[[listen]]\ntls = \"192.0.2.1:9\"\n\
+                [[listen]]\ntcp = \"127.0.0.1:8\"\ninsecure = true\n";
+    let tls = |address: &str| Listen::Tls(address.parse().unwrap());
+    let expected = [unix("/a"), tls("[::]:16515"), tls("192.0.2.1:9"), Listen::Tcp("127.0.0.1:8".parse().unwrap())];
+    assert_eq!(resolve(text, &Arguments::default(), &user()).unwrap().listen, expected);
+    let config = resolve("listen = [\"tls:[::1]\", \"tls:0.0.0.0:1\"]", &Arguments::default(), &user()).unwrap();
+    assert_eq!(config.listen, [tls("[::1]:16515"), tls("0.0.0.0:1")]);
+    let files = config.tls.unwrap();
+    assert_eq!(files.key, Path::new("/home/u/.config/vmwire/pki/server.key"));
+    assert_eq!(files.crl.path, Path::new("/home/u/.config/vmwire/pki/crl.pem"));
+    assert!(!files.crl.required && !files.key_log);
+    let files = "listen = [\"tls:::1\"]\n[tls]\ncrl = \"/c\"\nkey = \"/k\"\nkey_log = true\n";
+    let files = resolve(files, &Arguments::default(), &user()).unwrap().tls.unwrap();
+    assert_eq!(files.crl, OptionalFile { path: "/c".into(), required: true });
+    assert_eq!((files.key.as_path(), files.key_log), (Path::new("/k"), true));
+    assert_eq!(resolve("", &Arguments::default(), &user()).unwrap().tls, None);
+
+    for (text, told) in [
+        ("[[listen]]\ntcp = \"127.0.0.1:1\"", "line 2, column 7: anybody who can reach it would see all there is"),
+        ("[[listen]]\ntcp = \"::1:1\"\ninsecure = false", "line 2, column 7: anybody who can reach it would see"),
+        ("[[listen]]\ntcp = \"127.0.0.1\"\ninsecure = true", "line 2, column 7: \"127.0.0.1\" has no port; write one"),
+        ("[[listen]]\ntls = \"localhost\"", "line 2, column 7: \"localhost\" is no IP address; write one"),
+        ("[[listen]]\ntls = \"1.2.3.4:70000\"", "line 2, column 7: \"1.2.3.4:70000\" is no IP address"),
+        ("[[listen]]\n", "line 1, column 1: a place to listen at has one of path, tls and tcp"),
+        ("[[listen]]\npath = \"/a\"\ntls = \"::\"", "line 1, column 1: a place to listen at has one of"),
+        ("[[listen]]\npath = \"/a\"\ninsecure = true", "line 3, column 12: it is for tcp; the others are not"),
+        ("[[listen]]\ntls = \"::\"\n[[listen]]\ntls = \"[::]:16515\"", "\"tls:[::]:16515\" is to be listened at twice"),
+        ("[[listen]]\nprot = 1", "line 2, column 1: unknown key \"listen.prot\""),
+        ("listen = [\"tls:\"]", "line 1, column 11: \"\" is no IP address"),
+        ("[tls]\nkey = \"k\"", "line 2, column 7: \"k\" is not absolute"),
+        ("[tls]\nkey = \"/k/\"", "line 2, column 7: \"/k/\" is the name of a directory"),
+        ("[tls]\nkeys = \"/k\"", "line 2, column 1: unknown key \"tls.keys\"; did you mean tls.key?"),
+    ] {
+        let error = resolve(text, &Arguments::default(), &user()).unwrap_err();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+}
+
+#[test]
 fn root_uses_the_directories_of_the_system_and_others_their_own() {
     let config = resolve("", &Arguments::default(), &root()).unwrap();
-    assert_eq!(config.listen, [Path::new("/run/vmwire/vmwired.sock")]);
+    assert_eq!(config.listen, [unix("/run/vmwire/vmwired.sock")]);
     let config = resolve("", &Arguments::default(), &user()).unwrap();
-    assert_eq!(config.listen, [Path::new("/run/user/1000/vmwire/vmwired.sock")]);
+    assert_eq!(config.listen, [unix("/run/user/1000/vmwire/vmwired.sock")]);
     assert_eq!(config.state_dir, Path::new("/home/u/.local/state/vmwire"));
     assert_eq!(config.runtime_dir, Path::new("/home/u/.local/state/vmwire/run"));
     let moved = Environment { state_home: Some("/s".into()), config_home: Some("/c".into()), ..user() };
@@ -58,9 +114,9 @@ fn root_uses_the_directories_of_the_system_and_others_their_own() {
 fn without_a_session_the_socket_lies_in_the_runtime_directory() {
     let no_session = Environment { runtime_dir: None, ..user() };
     let config = resolve("", &Arguments::default(), &no_session).unwrap();
-    assert_eq!(config.listen, [Path::new("/home/u/.local/state/vmwire/run/vmwired.sock")]);
+    assert_eq!(config.listen, [unix("/home/u/.local/state/vmwire/run/vmwired.sock")]);
     let own = Arguments { runtime_dir: Some("own".into()), ..Arguments::default() };
-    assert_eq!(resolve("", &own, &user()).unwrap().listen, [Path::new("/cwd/own/vmwired.sock")]);
+    assert_eq!(resolve("", &own, &user()).unwrap().listen, [unix("/cwd/own/vmwired.sock")]);
 }
 
 #[test]
@@ -86,7 +142,7 @@ fn the_drivers_share_no_directory_by_default() {
     let arguments = Arguments { driver: Some(DriverKind::Test), ..Arguments::default() };
     let test = resolve("", &arguments, &user()).unwrap();
     let qemu = resolve("", &Arguments::default(), &user()).unwrap();
-    assert_eq!(test.listen, [Path::new("/run/user/1000/vmwire/test/vmwired.sock")]);
+    assert_eq!(test.listen, [unix("/run/user/1000/vmwire/test/vmwired.sock")]);
     assert_ne!(test.state_dir, qemu.state_dir);
     assert_ne!(test.runtime_dir, qemu.runtime_dir);
 }
@@ -96,7 +152,7 @@ fn the_command_line_wins_over_the_file() {
     let file = "connections_max = 5\ndriver = \"test\"\nlisten = [\"unix:/a\", \"unix:/b\"]\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\nlog = \"debug\"\n[qemu]\nbinary = \"/q\"\naccel = \"tcg\"\n";
     let config = resolve(file, &Arguments::default(), &user()).unwrap();
     assert_eq!((config.driver, config.log.as_str()), (DriverKind::Test, "debug"));
-    assert_eq!(config.listen, [Path::new("/a"), Path::new("/b")]);
+    assert_eq!(config.listen, [unix("/a"), unix("/b")]);
     assert_eq!(config.connections_max, 5);
     assert_eq!((config.qemu.as_path(), config.force_tcg), (Path::new("/q"), true));
     assert_eq!((config.state_dir.as_path(), config.runtime_dir.as_path()), (Path::new("/s"), Path::new("/r")));
@@ -110,7 +166,7 @@ fn the_command_line_wins_over_the_file() {
     };
     let config = resolve(file, &arguments, &user()).unwrap();
     assert_eq!(config.driver, DriverKind::Qemu);
-    assert_eq!(config.listen, [Path::new("/cwd/c")]);
+    assert_eq!(config.listen, [unix("/cwd/c")]);
     assert_eq!((config.state_dir.as_path(), config.runtime_dir.as_path()), (Path::new("/cwd/t"), Path::new("/q")));
     assert_eq!(config.idle_exit, Some(Duration::from_secs(60)));
 }
@@ -120,7 +176,10 @@ fn every_mistake_is_told_with_its_place_and_a_way_out() {
     for (text, told) in [
         ("lisen = []", "/f.toml: line 1, column 1: unknown key \"lisen\"; did you mean listen?"),
         ("listen = []", "/f.toml: line 1, column 10: nobody could reach a daemon that listens nowhere"),
-        ("listen = [\"tcp:1\"]", "/f.toml: line 1, column 11: \"tcp:1\" is no address to listen at; write unix: and"),
+        (
+            "listen = [\"tcp:1\"]",
+            "/f.toml: line 1, column 11: \"tcp:1\" would let in whoever can reach it, unencrypted; if",
+        ),
         ("listen = [\"unix:a\"]", "/f.toml: line 1, column 11: \"a\" is not absolute; begin it with a /"),
         (
             "\ndriver = \"qmeu\"",

@@ -19,6 +19,7 @@
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -27,10 +28,11 @@ use vmwire_protocol::fault::{self, Fault};
 use vmwire_protocol::limits::{LINGER_BYTES_MAX, LINGER_TIME};
 
 pub use self::stream::Stream;
+pub use self::tls::{Scratch, TlsSocket};
 use crate::dispatch::{ConnectionId, Dispatch, Flow, Turn};
 
 /// Bytes that are read at once.
-const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES: usize = 64 * 1024;
 
 /// Bytes read or written in one turn, after which others come first.
 const TURN_BYTES_MAX: usize = 512 * 1024;
@@ -241,7 +243,11 @@ impl<S: Socket> Connection<S> {
         let count = match self.socket.read(&mut buffers.read) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                // It may have read a lot of which nothing was to be shown.
+                *budget = budget.saturating_sub(READ_BYTES);
+                return Ok(true);
+            }
             Err(error) => return Err(error),
         };
         if count == 0 {
@@ -331,7 +337,7 @@ impl<S: Socket> Connection<S> {
                 Ok(0) => return Ok(Next::Gone),
                 Ok(count) => *thrown_away += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Wait),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => *thrown_away += READ_BYTES,
                 Err(error) => return Err(error),
             }
         }

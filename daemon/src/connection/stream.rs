@@ -7,7 +7,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
-use super::Socket;
+use super::{Socket, TlsSocket};
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// Of a network.
     Tcp(TcpStream),
+    /// Of a network, encrypted, by somebody who is known.
+    Tls(Box<TlsSocket>),
 }
 
 /// Does the same with whatever socket it is.
@@ -24,6 +26,7 @@ macro_rules! each {
         match $stream {
             Stream::Unix($socket) => $work,
             Stream::Tcp($socket) => $work,
+            Stream::Tls($socket) => $work,
         }
     };
 }
@@ -45,21 +48,43 @@ impl Write for Stream {
 }
 
 impl Socket for Stream {
+    fn is_emptied_by(&self, count: usize, asked: usize) -> bool {
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => count < asked,
+            Self::Tls(socket) => socket.is_emptied_by(count, asked),
+        }
+    }
+
     fn shut_down_sending(&mut self) -> io::Result<()> {
-        each!(self, socket => socket.shutdown(Shutdown::Write))
+        match self {
+            Self::Unix(socket) => socket.shutdown(Shutdown::Write),
+            Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Self::Tls(socket) => socket.shut_down_sending(),
+        }
+    }
+}
+
+impl Stream {
+    /// What is registered with the poll.
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Unix(socket) => socket,
+            Self::Tcp(socket) => socket,
+            Self::Tls(socket) => socket.socket_mut(),
+        }
     }
 }
 
 impl Source for Stream {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        each!(self, socket => socket.register(registry, token, interests))
+        self.source().register(registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        each!(self, socket => socket.reregister(registry, token, interests))
+        self.source().reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        each!(self, socket => socket.deregister(registry))
+        self.source().deregister(registry)
     }
 }

@@ -44,13 +44,24 @@ pub enum FileRequest {
         /// Whether the removal must outlive the host.
         durable: bool,
     },
-    /// Read at most `bytes_max` of `path`.
+    /// Read files that belong together.
     Read {
-        /// Absolute.
-        path: PathBuf,
-        /// A longer file is an error.
-        bytes_max: usize,
+        /// Each of them.
+        files: Vec<ReadFile>,
     },
+}
+
+/// A file to be read whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadFile {
+    /// Absolute. Symbolic links are followed.
+    pub path: PathBuf,
+    /// A longer file is an error.
+    pub bytes_max: usize,
+    /// That others than its owner can read or write it is an error.
+    pub private: bool,
+    /// That it is not there is none.
+    pub optional: bool,
 }
 
 /// What became of a file request.
@@ -58,8 +69,8 @@ pub enum FileRequest {
 pub enum FileAnswer {
     /// Written or removed.
     Done,
-    /// What was read.
-    Data(Vec<u8>),
+    /// What was read, in the order of the request; `None` for a file that need not be there, and is not.
+    Read(Vec<Option<Vec<u8>>>),
     /// What the system said, with the path.
     Failed(String),
 }

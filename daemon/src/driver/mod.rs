@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use mio::Token;
 
-pub use host::{FileAnswer, FileRequest, FileTicket, Host};
+pub use host::{FileAnswer, FileRequest, FileTicket, Host, ReadFile};
 pub use test::TestDriver;
 
 use crate::event_loop::Now;

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::packet;
-use crate::driver::{FileAnswer, FileRequest, FileTicket};
+use crate::driver::{FileAnswer, FileRequest, FileTicket, ReadFile};
 use crate::regular_file::{self, Links};
 
 /// The argument that makes `vmwired` a file helper.
@@ -92,11 +92,10 @@ impl Batch {
                 };
                 (told("remove", &path, outcome), durable, path)
             }
-            FileRequest::Read { path, bytes_max } => (
-                told("read", &path, regular_file::read(&path, bytes_max, Links::Follow).map(FileAnswer::Data)),
-                false,
-                path,
-            ),
+            FileRequest::Read { files } => {
+                let outcome = read_all(&files).map_or_else(FileAnswer::Failed, FileAnswer::Read);
+                (outcome, false, PathBuf::new())
+            }
         };
         let directory = path.parent().filter(|_| durable && matches!(outcome, FileAnswer::Done)).map(Path::to_owned);
         self.answers.push((ticket, outcome, directory));
@@ -116,6 +115,25 @@ impl Batch {
             (ticket, failure.map_or(answer, |(_, why)| FileAnswer::Failed(why.clone())))
         })
     }
+}
+
+/// Reads files that belong together: all, or none and why.
+pub(crate) fn read_all(files: &[ReadFile]) -> Result<Vec<Option<Vec<u8>>>, String> {
+    files
+        .iter()
+        .map(|file| read(file).map_err(|error| format!("cannot read {}: {error}", file.path.display())))
+        .collect()
+}
+
+fn read(file: &ReadFile) -> io::Result<Option<Vec<u8>>> {
+    let opened = match regular_file::open(&file.path, OpenOptions::new().read(true), Links::Follow) {
+        Err(error) if file.optional && error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if file.private {
+        vmwire_tls::config::key_mode_verdict(opened.metadata()?.mode()).map_err(io::Error::other)?;
+    }
+    regular_file::read_open(&opened, file.bytes_max).map(Some)
 }
 
 fn told(verb: &str, path: &Path, outcome: io::Result<FileAnswer>) -> FileAnswer {

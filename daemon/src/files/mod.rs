@@ -328,6 +328,9 @@ fn deed(request: &FileRequest) -> String {
     match request {
         FileRequest::Write { path, .. } => format!("write {}", path.display()),
         FileRequest::Remove { path, .. } => format!("remove {}", path.display()),
-        FileRequest::Read { path, .. } => format!("read {}", path.display()),
+        FileRequest::Read { files } => {
+            let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
+            format!("read {}", paths.join(", "))
+        }
     }
 }

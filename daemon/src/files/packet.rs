@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::driver::{FileAnswer, FileRequest, FileTicket};
+use crate::driver::{FileAnswer, FileRequest, FileTicket, ReadFile};
 
 const WRITE: u8 = 0;
 const WRITE_DURABLE: u8 = 1;
@@ -19,8 +19,8 @@ const DONE: u8 = 0;
 const DATA: u8 = 1;
 const FAILED: u8 = 2;
 
-/// A request as a packet: for the kinds that write, the path with its length (u32) and the data; for others, the path,
-/// and what is read at most (u64) in front of it.
+/// A request as a packet: for the kinds that write, the path with its length (u32) and the data; for those that remove, the
+/// path; for reading, for each file two booleans (u8), what is read at most (u64) and the path with its length.
 pub(super) fn request(ticket: FileTicket, request: &FileRequest) -> Vec<u8> {
     match request {
         FileRequest::Write { path, data, durable } => {
@@ -31,9 +31,15 @@ pub(super) fn request(ticket: FileTicket, request: &FileRequest) -> Vec<u8> {
         FileRequest::Remove { path, durable } => {
             packet(ticket, if *durable { REMOVE_DURABLE } else { REMOVE }, &[bytes(path)])
         }
-        FileRequest::Read { path, bytes_max } => {
-            let bytes_max = u64::try_from(*bytes_max).unwrap_or(u64::MAX).to_le_bytes();
-            packet(ticket, READ, &[&bytes_max, bytes(path)])
+        FileRequest::Read { files } => {
+            let mut body = Vec::new();
+            for file in files {
+                body.extend([u8::from(file.private), u8::from(file.optional)]);
+                body.extend(u64::try_from(file.bytes_max).unwrap_or(u64::MAX).to_le_bytes());
+                body.extend(length(bytes(&file.path)));
+                body.extend(bytes(&file.path));
+            }
+            packet(ticket, READ, &[&body])
         }
     }
 }
@@ -42,7 +48,16 @@ pub(super) fn request(ticket: FileTicket, request: &FileRequest) -> Vec<u8> {
 pub(super) fn answer(ticket: FileTicket, answer: &FileAnswer) -> Vec<u8> {
     match answer {
         FileAnswer::Done => packet(ticket, DONE, &[]),
-        FileAnswer::Data(data) => packet(ticket, DATA, &[data]),
+        FileAnswer::Read(files) => {
+            let mut body = Vec::new();
+            for file in files {
+                body.push(u8::from(file.is_some()));
+                let data = file.as_deref().unwrap_or_default();
+                body.extend(length(data));
+                body.extend(data);
+            }
+            packet(ticket, DATA, &[&body])
+        }
         FileAnswer::Failed(why) => packet(ticket, FAILED, &[why.as_bytes()]),
     }
 }
@@ -52,15 +67,23 @@ pub(super) fn take_request(received: &mut Vec<u8>) -> Result<Option<(FileTicket,
     take(received, |kind, rest| {
         Some(match kind {
             WRITE | WRITE_DURABLE => {
-                let (length, rest) = rest.split_first_chunk()?;
-                let (path, data) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+                let (path, data) = take_counted(rest)?;
                 FileRequest::Write { path: path_of(path), data: data.to_vec(), durable: kind == WRITE_DURABLE }
             }
             REMOVE | REMOVE_DURABLE => FileRequest::Remove { path: path_of(rest), durable: kind == REMOVE_DURABLE },
             READ => {
-                let (bytes_max, path) = rest.split_first_chunk()?;
-                let bytes_max = usize::try_from(u64::from_le_bytes(*bytes_max)).ok()?;
-                FileRequest::Read { path: path_of(path), bytes_max }
+                let mut rest = rest;
+                let mut files = Vec::new();
+                while !rest.is_empty() {
+                    let ([private, optional], after) = rest.split_first_chunk()?;
+                    let (bytes_max, after) = after.split_first_chunk()?;
+                    let bytes_max = usize::try_from(u64::from_le_bytes(*bytes_max)).ok()?;
+                    let (path, after) = take_counted(after)?;
+                    let (private, optional) = (*private == 1, *optional == 1);
+                    files.push(ReadFile { path: path_of(path), bytes_max, private, optional });
+                    rest = after;
+                }
+                FileRequest::Read { files }
             }
             _ => return None,
         })
@@ -72,7 +95,16 @@ pub(super) fn take_answer(received: &mut Vec<u8>) -> Result<Option<(FileTicket, 
     take(received, |kind, rest| {
         Some(match kind {
             DONE => FileAnswer::Done,
-            DATA => FileAnswer::Data(rest.to_vec()),
+            DATA => {
+                let mut rest = rest;
+                let mut files = Vec::new();
+                while let Some((there, after)) = rest.split_first() {
+                    let (data, after) = take_counted(after)?;
+                    files.push((*there == 1).then(|| data.to_vec()));
+                    rest = after;
+                }
+                FileAnswer::Read(files)
+            }
             FAILED => FileAnswer::Failed(String::from_utf8_lossy(rest).into_owned()),
             _ => return None,
         })
@@ -105,6 +137,12 @@ fn packet(ticket: FileTicket, kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     packet
 }
 
+/// Bytes with their length in front, and what is behind them.
+fn take_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+}
+
 fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
@@ -129,7 +167,12 @@ mod tests {
             FileRequest::Write { path: path.clone(), data: Vec::new(), durable: false },
             FileRequest::Remove { path: path.clone(), durable: true },
             FileRequest::Remove { path: path.clone(), durable: false },
-            FileRequest::Read { path, bytes_max: 77 },
+            FileRequest::Read {
+                files: vec![
+                    ReadFile { path: path.clone(), bytes_max: 77, private: true, optional: false },
+                    ReadFile { path, bytes_max: 0, private: false, optional: true },
+                ],
+            },
         ];
         let mut received = Vec::new();
         let mut taken = Vec::new();
@@ -143,7 +186,11 @@ mod tests {
         let expected: Vec<_> = (1..).map(FileTicket).zip(requests).collect();
         assert_eq!(taken, expected);
 
-        for sent in [FileAnswer::Done, FileAnswer::Data(vec![0, 255]), FileAnswer::Failed("why".into())] {
+        for sent in [
+            FileAnswer::Done,
+            FileAnswer::Read(vec![Some(vec![0, 255]), None, Some(Vec::new())]),
+            FileAnswer::Failed("why".into()),
+        ] {
             let mut received = answer(FileTicket(9), &sent);
             let (ticket, taken) = take_answer(&mut received).unwrap().unwrap();
             assert_eq!((ticket, format!("{taken:?}")), (FileTicket(9), format!("{sent:?}")));
@@ -156,6 +203,8 @@ mod tests {
         assert_eq!(take_request(&mut vec![4, 0, 0, 0, 1, 2, 3, 4]), Err(()));
         assert_eq!(take_request(&mut [&[9, 0, 0, 0][..], &[0; 8], &[77]].concat()), Err(()));
         assert_eq!(take_request(&mut [&[13, 0, 0, 0][..], &[0; 8], &[WRITE], &[255; 4]].concat()), Err(()));
+        assert_eq!(take_request(&mut [&[13, 0, 0, 0][..], &[0; 8], &[READ], &[1; 4]].concat()), Err(()));
         assert!(take_answer(&mut [&[9, 0, 0, 0][..], &[0; 8], &[77]].concat()).is_err());
+        assert!(take_answer(&mut [&[14, 0, 0, 0][..], &[0; 8], &[DATA], &[1, 9, 0, 0, 0]].concat()).is_err());
     }
 }

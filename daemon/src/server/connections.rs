@@ -48,6 +48,8 @@ impl Connections {
                 let former = self.places[place].replace(Watched { id, connection, token, over: false });
                 debug_assert!(former.is_none(), "the core gave a place away that was taken");
                 self.count += 1;
+                // What came with the end of a handshake lies in memory, where no event tells of it.
+                readiness.run_again(token);
             }
             Err(error) => {
                 log::warn!("connection {}: cannot be watched: {error}", id.number);

@@ -9,9 +9,11 @@
 
 mod connections;
 mod door;
+mod handshakes;
 mod notify;
 mod place;
 mod start;
+mod tls;
 
 use std::fmt;
 use std::io;
@@ -26,10 +28,13 @@ use vmwire_protocol::xdr::Text;
 
 use self::connections::Connections;
 use self::door::Door;
+use self::handshakes::Admitted;
 use self::place::Place;
 pub use self::place::PlaceError;
-use crate::config::Config;
-use crate::connection::Hints;
+use self::tls::Tls;
+pub use self::tls::TlsError;
+use crate::config::{Config, Listen};
+use crate::connection::{Hints, Stream};
 use crate::dispatch::{Arrival, ConnectionId, Dispatch, Refusal, Turn};
 use crate::event_loop::{LeaveSignals, Now, Readiness, Ready};
 use crate::files::{self, Files};
@@ -61,6 +66,7 @@ enum Who {
     Signals,
     Files,
     Listener(usize),
+    Handshake(u64),
     Driver,
     Connection(ConnectionId),
 }
@@ -72,8 +78,9 @@ impl Who {
             Self::Signals => 0,
             Self::Files => 1,
             Self::Listener(_) => 2,
-            Self::Driver => 3,
-            Self::Connection(_) => 4,
+            Self::Handshake(_) => 3,
+            Self::Driver => 4,
+            Self::Connection(_) => 5,
         }
     }
 }
@@ -87,6 +94,8 @@ pub enum ServerError {
     Store(StoreError),
     /// Its sockets.
     Bind(BindError),
+    /// Its keys and certificates.
+    Tls(TlsError),
     /// The system says no.
     System {
         /// To what.
@@ -117,6 +126,7 @@ struct Server {
     signals: LeaveSignals,
     listeners: Vec<Listening>,
     connections: Connections,
+    tls: Option<Tls>,
     idle_exit: Option<Duration>,
     idle_since: Option<Instant>,
     leaving: Option<Instant>,
@@ -126,6 +136,8 @@ struct Server {
 struct Listening {
     listener: Listener,
     token: Token,
+    /// Whoever comes here has to show a certificate first.
+    tls: bool,
     /// When it is looked at again although nothing happened.
     retry: Option<Instant>,
 }
@@ -143,13 +155,24 @@ impl Server {
         let mut door = Door { now: now.monotonic, readiness: &mut readiness, files: &mut files };
         let mut core = Dispatch::new(start::parts(config, log.clone(), now, &mut door)?, now);
         core.start(&mut Turn { now, host: &mut door });
+        let tls = config.tls.as_ref().map(Tls::start).transpose().map_err(ServerError::Tls)?;
         let mut listeners = Vec::new();
-        for path in &config.listen {
-            let mut listener = Listener::bind(path).map_err(ServerError::Bind)?;
+        for listen in &config.listen {
+            let bound = match listen {
+                Listen::Unix(path) => Listener::bind(path),
+                Listen::Tls(address) | Listen::Tcp(address) => Listener::bind_tcp(*address),
+            };
+            let mut listener = bound.map_err(ServerError::Bind)?;
             let who = Who::Listener(listeners.len());
             let token = readiness.watch(listener.source(), who).map_err(system("watching a listener"))?;
-            log::info!("listening at {}", path.display());
-            listeners.push(Listening { listener, token, retry: None });
+            match (listen, listener.local_address()) {
+                (Listen::Tcp(_), Some(address)) => {
+                    log::warn!("listening at tcp:{address}: anybody who can reach it may look, unencrypted");
+                }
+                (Listen::Tls(_), Some(address)) => log::info!("listening at tls:{address}"),
+                _ => log::info!("listening at {listen}"),
+            }
+            listeners.push(Listening { listener, token, tls: matches!(listen, Listen::Tls(_)), retry: None });
         }
         notify::notify("READY=1");
         Ok(Self {
@@ -161,6 +184,7 @@ impl Server {
             signals,
             listeners,
             connections: Connections::new(),
+            tls,
             idle_exit: config.idle_exit,
             idle_since: None,
             leaving: None,
@@ -205,6 +229,7 @@ impl Server {
             }
             Who::Files => self.files.handle_ready(&mut self.readiness),
             Who::Listener(index) => self.accept(now, index),
+            Who::Handshake(number) => self.shake_hands(now, number),
             Who::Driver => {
                 with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_ready(turn, token));
             }
@@ -227,6 +252,16 @@ impl Server {
             match listening.listener.accept() {
                 Accepted::Peer(peer) => {
                     let Peer { stream, origin, last_descriptor } = peer;
+                    let (stream, origin) = match (stream, origin, &mut self.tls) {
+                        (Stream::Tcp(socket), Origin::Network(address), Some(tls)) if listening.tls => {
+                            // Whoever took the last descriptor could not be told so before the handshake.
+                            if !last_descriptor {
+                                tls.begin(now, socket, address, &mut self.readiness);
+                            }
+                            continue;
+                        }
+                        (stream, origin, _) => (stream, origin),
+                    };
                     let (transport, peer) = admit(origin);
                     let peer = if last_descriptor { Err(Refusal::NoDescriptor) } else { peer };
                     let arrival = Arrival { transport, peer };
@@ -244,7 +279,21 @@ impl Server {
         self.readiness.run_again(listening.token);
     }
 
+    /// A handshake can go on; whoever is known at its end is shown to the core.
+    fn shake_hands(&mut self, now: Now, number: u64) {
+        let Some(tls) = &mut self.tls else { return };
+        let Some(admitted) = tls.handshakes.handle_ready(now, number, &mut self.readiness) else { return };
+        let Admitted { socket, address, certificate } = admitted;
+        let peer = Err(Refusal::Denied(format!("{address}: the key {} has no right to connect", certificate.key)));
+        let arrival = Arrival { transport: "tls", peer };
+        let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
+        self.connections.insert(id, Stream::Tls(Box::new(socket)), &mut self.readiness);
+    }
+
     fn handle_timeout(&mut self, now: Now) {
+        if let Some(tls) = &mut self.tls {
+            tls.handshakes.handle_timeout(now.monotonic, &mut self.readiness);
+        }
         if self.core.poll_timeout(now.monotonic).is_some_and(|at| at <= now.monotonic) {
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_timeout(turn));
         }
@@ -309,6 +358,9 @@ impl Server {
         for mut listening in self.listeners.drain(..) {
             self.readiness.unwatch(listening.listener.source(), listening.token);
         }
+        if let Some(tls) = &mut self.tls {
+            tls.handshakes.clear(&mut self.readiness);
+        }
         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.leave(turn));
     }
 
@@ -321,9 +373,11 @@ impl Server {
         let answers = self.files.has_answers().then_some(now);
         let idle = self.idle_since.zip(self.idle_exit).map(|(since, patience)| since + patience);
         let accept = self.listeners.iter().filter_map(|listening| listening.retry).min();
+        let handshakes = self.tls.as_ref().and_then(|tls| tls.handshakes.poll_timeout());
         let core = self.core.poll_timeout(now);
         let deadlines = [
             core,
+            handshakes,
             self.files.poll_timeout(),
             self.connections.poll_timeout(),
             self.leaving,
@@ -374,6 +428,7 @@ impl fmt::Display for ServerError {
             Self::Place(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "{what}: {error}"),
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, geteuid, getrlimit, setrlimit};
 
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::store::{Lock, LockError};
 
 /// The directories are ours alone as long as this lives.
@@ -61,8 +61,10 @@ impl Place {
         // Definitions are read by whoever may; sockets of guests are for nobody else.
         let state = lock("state", &config.state_dir, "lock", 0o755)?;
         let runtime = lock("runtime", &config.runtime_dir, "vmwired.pid-lock", 0o700)?;
-        for path in &config.listen {
-            make(path.parent().unwrap_or(Path::new("/")))?;
+        for listen in &config.listen {
+            if let Listen::Unix(path) = listen {
+                make(path.parent().unwrap_or(Path::new("/")))?;
+            }
         }
         Ok(Self { _state: state, _runtime: runtime })
     }
@@ -132,7 +134,8 @@ mod tests {
     fn config(dir: &Path) -> Config {
         Config {
             driver: DriverKind::Test,
-            listen: vec![dir.join("deep/er/a.sock")],
+            listen: vec![Listen::Unix(dir.join("deep/er/a.sock"))],
+            tls: None,
             state_dir: dir.join("state"),
             runtime_dir: dir.join("state/run"),
             connections_max: 1,

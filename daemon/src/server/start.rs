@@ -124,7 +124,7 @@ fn daemon_facts(config: &Config, now: Now) -> DaemonFacts {
         started_ns: now.utc_ns,
         state_dir: if keeps { config.state_dir.display().to_string() } else { String::new() },
         runtime_dir: config.runtime_dir.display().to_string(),
-        sockets: config.listen.iter().map(|path| path.display().to_string()).collect(),
+        sockets: config.listen.iter().map(ToString::to_string).collect(),
         connections_max: config.connections_max,
     }
 }

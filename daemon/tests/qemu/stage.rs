@@ -60,7 +60,7 @@ impl Host for Loop {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(FileAnswer::Done),
             },
-            FileRequest::Read { path, .. } => fs::read(path).map(FileAnswer::Data),
+            FileRequest::Read { .. } => unreachable!("the driver reads no files by the helper"),
         };
         self.answers.push_back((ticket, answer.unwrap_or_else(|error| FileAnswer::Failed(error.to_string()))));
         ticket

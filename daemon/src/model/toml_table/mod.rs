@@ -129,6 +129,12 @@ impl<'a> Table<'a> {
         items.iter().map(|item| self.open_value(name, EXPECTED, item)).collect()
     }
 
+    /// Whether a key that may be either holds a list of tables, and not of strings.
+    pub(crate) fn holds_tables(&self, key: &'static str) -> bool {
+        let first = self.entry(key).and_then(|value| value.get_ref().as_array()).and_then(|items| items.first());
+        first.is_some_and(|item| matches!(item.get_ref(), DeValue::Table(_)))
+    }
+
     /// What was asked for must be there.
     pub(crate) fn required<T>(&self, key: &'static str, found: Option<T>) -> Result<T, Fault> {
         found.ok_or(Fault { at: self.span.start, kind: TomlErrorKind::MissingKey { key } })
@@ -232,6 +238,8 @@ mod tests {
             assert_eq!(doors[0].string("door.path")?.unwrap().value, "x");
             assert!(doors[1].string("door.path")?.is_none());
             assert!(top.table("home")?.is_some());
+            assert!(top.holds_tables("door"));
+            assert!(!top.holds_tables("tags") && !top.holds_tables("name") && !top.holds_tables("door.path"));
             for fault in [
                 top.string("size").map(drop),
                 top.integer("on", 0, 9).map(drop),

@@ -1,0 +1,213 @@
+//! Peers of whom it is not known yet who they are: TLS handshakes under way.
+//!
+//! ```text
+//!   accepted ──▶ shaking hands ──▶ known: handed over, with what came along
+//!                     │
+//!                     ├─ refused ──▶ told by an alert, heard out ──▶ gone
+//!                     └─ too slow, or the oldest of too many ──▶ gone
+//! ```
+//! They cost memory and nobody vouches for them, so they share a pool in which the oldest makes room: whoever floods it
+//! pushes out the flood.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+use mio::Token;
+use mio::net::TcpStream;
+use vmwire_protocol::limits::LINGER_TIME;
+use vmwire_tls::config::{Protocol, ServerContext};
+use vmwire_tls::identity::PeerIdentity;
+use vmwire_tls::stream::{End, Phase, ServerTls, Stream as _};
+
+use super::Who;
+use crate::connection::{READ_BYTES, Scratch, TlsSocket};
+use crate::event_loop::{Now, Readiness};
+
+/// Peers who are not known yet.
+pub(super) const PEERS_MAX: usize = 64;
+
+/// How long a peer may take to say who it is.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Reads in one turn, after which others come first.
+const READS_MAX: usize = 16;
+
+/// Handshakes under way, by age.
+pub(super) struct Handshakes {
+    pending: BTreeMap<u64, Pending>,
+    last: u64,
+    scratch: Scratch,
+    plaintext: Box<[u8]>,
+}
+
+struct Pending {
+    socket: TcpStream,
+    tls: ServerTls,
+    address: SocketAddr,
+    token: Token,
+    until: Instant,
+    /// It was refused, and is read until its end, for otherwise the kernel might take the alert back.
+    refused: bool,
+}
+
+/// Somebody who is known now.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) socket: TlsSocket,
+    pub(super) address: SocketAddr,
+    pub(super) certificate: Arc<PeerIdentity>,
+}
+
+/// What became of a look at a handshake.
+enum Outcome {
+    Wait,
+    Again,
+    Open { early: usize, end: Option<End> },
+    Over,
+}
+
+impl Handshakes {
+    pub(super) fn new() -> Self {
+        Self {
+            pending: BTreeMap::new(),
+            last: 0,
+            scratch: Scratch::new(),
+            plaintext: vec![0; READ_BYTES].into_boxed_slice(),
+        }
+    }
+
+    /// Begins with somebody; the oldest makes room if there is none.
+    pub(super) fn begin(
+        &mut self,
+        now: Now,
+        mut socket: TcpStream,
+        address: SocketAddr,
+        context: ServerContext,
+        readiness: &mut Readiness<Who>,
+    ) {
+        if self.pending.len() >= PEERS_MAX
+            && let Some((_, mut oldest)) = self.pending.pop_first()
+        {
+            info!("tls {}: sent away, for {PEERS_MAX} others are not known yet either", oldest.address);
+            readiness.unwatch(&mut oldest.socket, oldest.token);
+        }
+        self.last += 1;
+        let token = match readiness.watch(&mut socket, Who::Handshake(self.last)) {
+            Ok(token) => token,
+            Err(error) => return log::warn!("tls {address}: cannot be watched: {error}"),
+        };
+        let until = now.monotonic + HANDSHAKE_TIME;
+        let tls = ServerTls::new(context);
+        self.pending.insert(self.last, Pending { socket, tls, address, token, until, refused: false });
+    }
+
+    /// The socket of a peer may be ready. Answers whoever is known now.
+    pub(super) fn handle_ready(&mut self, now: Now, number: u64, readiness: &mut Readiness<Who>) -> Option<Admitted> {
+        let pending = self.pending.get_mut(&number)?;
+        match pending.advance(now.monotonic, &self.scratch, &mut self.plaintext) {
+            Outcome::Wait => None,
+            Outcome::Again => {
+                readiness.run_again(pending.token);
+                None
+            }
+            Outcome::Over => {
+                self.remove(number, readiness);
+                None
+            }
+            Outcome::Open { early, end } => {
+                let early = self.plaintext[..early].to_vec();
+                let Pending { socket, tls, address, .. } = self.remove(number, readiness)?;
+                debug!("tls {address}: {}", tls.summary());
+                let certificate = Arc::new(tls.peer()?.clone());
+                let socket = TlsSocket::new(socket, tls, self.scratch.clone(), early, end);
+                Some(Admitted { socket, address, certificate })
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64, readiness: &mut Readiness<Who>) -> Option<Pending> {
+        let mut pending = self.pending.remove(&number)?;
+        readiness.unwatch(&mut pending.socket, pending.token);
+        Some(pending)
+    }
+
+    /// Sends those away whose time is over.
+    pub(super) fn handle_timeout(&mut self, now: Instant, readiness: &mut Readiness<Who>) {
+        let late: Vec<u64> =
+            self.pending.iter().filter(|(_, pending)| pending.until <= now).map(|(number, _)| *number).collect();
+        for number in late {
+            let Some(pending) = self.remove(number, readiness) else { continue };
+            if !pending.refused {
+                let seconds = HANDSHAKE_TIME.as_secs();
+                info!("tls {}: sent away, for it did not say who it is within {seconds} s", pending.address);
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.pending.values().map(|pending| pending.until).min()
+    }
+
+    /// Sends everybody away.
+    pub(super) fn clear(&mut self, readiness: &mut Readiness<Who>) {
+        for number in self.pending.keys().copied().collect::<Vec<_>>() {
+            self.remove(number, readiness);
+        }
+    }
+}
+
+impl Pending {
+    fn advance(&mut self, now: Instant, scratch: &Scratch, plaintext: &mut [u8]) -> Outcome {
+        for _ in 0..READS_MAX {
+            if self.refused {
+                return self.hear_out(plaintext);
+            }
+            let Ok(received) = scratch.read(&mut self.tls, &mut self.socket, plaintext) else { return Outcome::Over };
+            // A socket that cannot be written to shows it in reading too, where what was read before counts first.
+            let _ = self.tls.write(&mut self.socket, &[]);
+            let known = self.tls.peer().is_some() && self.tls.protocol() == Some(Protocol::Vmwire);
+            match self.tls.phase() {
+                Phase::Open | Phase::Ended if known => {
+                    return Outcome::Open { early: received.plaintext, end: received.end };
+                }
+                Phase::Ended => self.refuse(now),
+                _ if received.more => {}
+                _ => return Outcome::Wait,
+            }
+        }
+        Outcome::Again
+    }
+
+    /// Says why in the log. The peer gets its alert.
+    fn refuse(&mut self, now: Instant) {
+        let why = self.tls.refusal().map_or_else(|| "it went away".to_owned(), ToString::to_string);
+        info!("tls {}: refused: {why}", self.address);
+        self.refused = true;
+        self.until = self.until.min(now + LINGER_TIME);
+    }
+
+    /// Lets a refused peer read its alert in peace, and throws away what it still sends.
+    fn hear_out(&mut self, trash: &mut [u8]) -> Outcome {
+        match self.tls.write(&mut self.socket, &[]) {
+            Ok(sent) if sent.blocked => return Outcome::Wait,
+            Ok(_) => {}
+            Err(_) => return Outcome::Over,
+        }
+        if self.socket.shutdown(Shutdown::Write).is_err() {
+            return Outcome::Over;
+        }
+        for _ in 0..READS_MAX {
+            match self.socket.read(trash) {
+                Ok(0) => return Outcome::Over,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Wait,
+                Err(_) => return Outcome::Over,
+            }
+        }
+        Outcome::Over
+    }
+}
