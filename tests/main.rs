@@ -20,5 +20,7 @@ mod harness;
 mod life;
 mod operations;
 mod overload;
+mod pki;
+mod pki_openssl;
 mod starting;
 mod versions;

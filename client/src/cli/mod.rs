@@ -14,6 +14,7 @@ mod named;
 mod operation;
 mod output;
 mod ping;
+mod pki;
 mod problem;
 mod quantity;
 mod screen;
@@ -106,6 +107,9 @@ enum Noun {
     /// Who is connected to the daemon
     #[command(subcommand)]
     Connection(connection::Verb),
+    /// Certificates, for those who have no authority of their own
+    #[command(subcommand)]
+    Pki(pki::Verb),
     /// Measure how long the daemon takes to answer
     Ping(ping::Arguments),
     /// Say which versions this program and the daemon have
@@ -187,6 +191,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
         Noun::Event(verb) => event::run(&verb, &mut context),
         Noun::Op(verb) => operation::run(&verb, &mut context),
         Noun::Connection(verb) => connection::run(&verb, &mut context),
+        Noun::Pki(verb) => pki::run(&verb, &mut context),
         Noun::Ping(arguments) => ping::run(&arguments, &mut context),
         Noun::Version(arguments) => version::run(&arguments, &mut context),
         Noun::Completion(arguments) => complete::completion(&arguments, &mut context),

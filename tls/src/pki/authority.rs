@@ -186,23 +186,9 @@ impl Authority {
         self.issue(Wanted::again(&self.signed_here(old)?)?, now)
     }
 
-    /// The number of a certificate (DER) that this authority has signed.
-    ///
-    /// # Errors
-    /// When it has not.
-    pub fn serial_of(&self, certificate: &[u8]) -> Result<Serial, PkiError> {
-        self.signed_here(certificate).map(|certificate| Serial::of(certificate.raw_serial()))
-    }
-
     fn signed_here<'a>(&self, der: &'a [u8]) -> Result<X509Certificate<'a>, PkiError> {
-        let Ok(([], certificate)) = X509Certificate::from_der(der) else {
-            return Err(PkiError::UnreadableCertificate);
-        };
-        let Ok((_, own)) = X509Certificate::from_der(&self.der) else { return Err(PkiError::UnreadableCertificate) };
-        if certificate.verify_signature(Some(own.public_key())).is_err() {
-            return Err(PkiError::NotOurs { issuer: for_people(certificate.issuer().as_raw()) });
-        }
-        Ok(certificate)
+        describe::check_signature(der, &self.der)?;
+        X509Certificate::from_der(der).map(|(_, certificate)| certificate).map_err(|_| PkiError::UnreadableCertificate)
     }
 
     fn issue(&self, wanted: Wanted, now: Date) -> Result<(String, Issued), PkiError> {

@@ -119,3 +119,18 @@ pub(super) fn key_identifier(certificate: &X509Certificate<'_>) -> Option<Vec<u8
         _ => None,
     })
 }
+
+/// Whether the authority with the certificate `authority` has signed `certificate`, both in DER. Dates are not looked at.
+///
+/// # Errors
+/// When it has not, or one of them cannot be read.
+pub fn check_signature(certificate: &[u8], authority: &[u8]) -> Result<(), PkiError> {
+    let read = |der| match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(PkiError::UnreadableCertificate),
+    };
+    let (certificate, authority) = (read(certificate)?, read(authority)?);
+    certificate
+        .verify_signature(Some(authority.public_key()))
+        .map_err(|_| PkiError::NotOurs { issuer: for_people(certificate.issuer().as_raw()) })
+}

@@ -36,11 +36,6 @@ pub fn request(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PkiError> {
     Ok(Cow::Owned(found.to_vec()))
 }
 
-/// Whether there is a certificate request in `bytes`.
-pub fn requests_in(bytes: &[u8]) -> bool {
-    matches!(CertificateSigningRequestDer::pem_slice_iter(bytes).next(), Some(Ok(_)))
-}
-
 /// The fingerprint of the public half of the private key in `pem`, which may be in any form that rustls takes: the same
 /// as that of the certificate it belongs to.
 ///

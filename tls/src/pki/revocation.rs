@@ -55,14 +55,14 @@ pub struct RevocationList {
     pub revoked: Vec<Revoked>,
 }
 
-impl Authority {
-    /// Reads a list that this authority has signed.
+impl RevocationList {
+    /// Reads the list in `pem`, which the authority with the certificate `authority` (DER) has signed.
     ///
     /// # Errors
     /// When it cannot be read, or somebody else signed it.
-    pub fn read_revocations(&self, pem: &[u8]) -> Result<RevocationList, PkiError> {
+    pub fn read(pem: &[u8], authority: &[u8]) -> Result<Self, PkiError> {
         let der = pem::revocation_list(pem)?;
-        let Ok((_, own)) = X509Certificate::from_der(self.der()) else { return Err(PkiError::UnreadableCertificate) };
+        let Ok((_, own)) = X509Certificate::from_der(authority) else { return Err(PkiError::UnreadableCertificate) };
         let Ok(([], list)) = CertificateRevocationList::from_der(&der) else {
             return Err(PkiError::UnreadableRevocationList);
         };
@@ -75,9 +75,16 @@ impl Authority {
             since: Date(entry.revocation_date.timestamp()),
             reason: entry.reason_code().map_or(Reason::Unspecified, |(_, code)| Reason::of_code(code.0)),
         });
-        Ok(RevocationList { number: number.ok_or(PkiError::UnreadableRevocationList)?, revoked: revoked.collect() })
+        Ok(Self { number: number.ok_or(PkiError::UnreadableRevocationList)?, revoked: revoked.collect() })
     }
 
+    /// What it says of one certificate.
+    pub fn find(&self, serial: &Serial) -> Option<&Revoked> {
+        self.revoked.iter().find(|revoked| revoked.serial == *serial)
+    }
+}
+
+impl Authority {
     /// Signs the list that follows `list`: the same with `more` revoked, numbered one higher; in PEM.
     ///
     /// # Errors

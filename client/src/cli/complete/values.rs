@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use vmwire_protocol::message::{event_kind, vm_state};
+use vmwire_tls::pki::Reason;
 
 use super::super::vm::{field_names, filter_values};
 
@@ -46,7 +47,8 @@ fn offers(name: &str, current: &str, names: &dyn Fn() -> Vec<String>) -> Option<
         },
         "KIND" => all(event_kind::ALL),
         "URI" => ["qemu:///system", "qemu:///session", "test:///default"].map(str::to_owned).into(),
-        "FILE" => vec![FILES.to_owned()],
+        "REASON" => Reason::ALL.map(|(_, word)| word.to_owned()).into(),
+        "FILE" | "FILE|DIR" | "FILE|SERIAL" => vec![FILES.to_owned()],
         "DIR" => vec![DIRECTORIES.to_owned()],
         _ => return None,
     })
@@ -87,7 +89,7 @@ mod tests {
     fn whoever_adds_a_value_says_what_it_may_be() {
         let mut found = BTreeSet::new();
         value_names(&command(), &mut found);
-        let nobody_knows = ["[EPOCH:]SEQUENCE", "BYTES", "DURATION", "ID", "NUMBER", "WORD"];
+        let nobody_knows = ["[EPOCH:]SEQUENCE", "BYTES", "DURATION", "HOST", "ID", "NAME", "NUMBER", "WORD"];
         found.retain(|name| offers(name, "", &Vec::new).is_none());
         assert_eq!(found, nobody_knows.map(str::to_owned).into());
     }
