@@ -254,3 +254,97 @@ fn a_program_that_is_no_helper_is_an_answer_too() {
     asker.files = Files::new(PathBuf::from("/bin/true"), PATIENCE);
     assert!(failure(asker.ask(&read(Path::new("/a"), 1))).contains("the file helper has ended"));
 }
+
+fn append(path: &Path, lines: &str, rotate_bytes: u64) -> FileRequest {
+    FileRequest::Append { path: path.to_owned(), lines: lines.as_bytes().to_vec(), rotate_bytes, keep: 3 }
+}
+
+#[test]
+fn lines_are_added_to_a_file_that_becomes_an_old_one_when_it_is_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut asker = Asker::new(PATIENCE);
+    for line in ('1'..='9').map(|line| format!("{line}\n")) {
+        assert!(matches!(asker.ask(&append(&path, &line, 4)), FileAnswer::Done));
+    }
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let old = [read("log.1"), read("log.2"), read("log.3")];
+    assert_eq!((read("log").as_str(), old), ("9\n", ["7\n8\n", "5\n6\n", "3\n4\n"].map(str::to_owned)));
+    assert_eq!(names_in(dir.path()).len(), 4);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    assert!(matches!(asker.ask(&append(&path, "longer than it may be\n", 4)), FileAnswer::Done));
+    assert_eq!([read("log"), read("log.1")], ["longer than it may be\n", "9\n"]);
+}
+
+#[test]
+fn a_file_that_was_deleted_is_begun_anew_and_a_line_that_was_torn_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut asker = Asker::new(PATIENCE);
+    assert!(matches!(asker.ask(&append(&path, "1\n", 100)), FileAnswer::Done));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(asker.ask(&append(&path, "2\n", 100)), FileAnswer::Done));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "2\n");
+    std::fs::write(&path, "to").unwrap();
+    assert!(matches!(asker.ask(&append(&path, "3\n", 100)), FileAnswer::Done));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "to\n3\n");
+}
+
+#[test]
+fn lines_go_nowhere_but_to_a_regular_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut asker = Asker::new(PATIENCE);
+    let refused = |asker: &mut Asker| failure(asker.ask(&append(&path, "1\n", 100)));
+
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    assert!(refused(&mut asker).ends_with("not a regular file"));
+    std::fs::remove_file(&path).unwrap();
+
+    let target = dir.path().join("elsewhere");
+    std::fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink(&target, &path).unwrap();
+    assert!(refused(&mut asker).ends_with("a symbolic link, and none is followed here"));
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "");
+    std::fs::remove_file(&path).unwrap();
+
+    std::fs::create_dir(&path).unwrap();
+    assert!(refused(&mut asker).contains("Is a directory"));
+    std::fs::remove_dir(&path).unwrap();
+
+    let nowhere = dir.path().join("not/there");
+    assert!(failure(asker.ask(&append(&nowhere, "1\n", 100))).contains("No such file"));
+    assert!(matches!(asker.ask(&append(&path, "1\n", 100)), FileAnswer::Done));
+}
+
+#[test]
+fn nothing_takes_the_place_of_lines_that_could_not_be_rotated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    std::fs::create_dir(dir.path().join("log.3")).unwrap();
+    std::fs::write(dir.path().join("log.2"), "0\n").unwrap();
+    let mut asker = Asker::new(PATIENCE);
+    assert!(matches!(asker.ask(&append(&path, "1\n", 2)), FileAnswer::Done));
+    assert!(failure(asker.ask(&append(&path, "2\n", 2))).contains("rotating it: "));
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!([read("log"), read("log.2")], ["1\n", "0\n"]);
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_whole_lines_only() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file as long as it may be is as good as a full disk, and can be had without one. In blocks of 512 or 1024 bytes.
+    let program = dir.path().join("helper");
+    let script = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 1\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_vmwired"));
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut asker = Asker { files: Files::new(program, PATIENCE), readiness: Readiness::new().unwrap() };
+    let path = dir.path().join("log");
+    assert!(matches!(asker.ask(&append(&path, "1\n", 1 << 20)), FileAnswer::Done));
+    let long = format!("{}\n", "2".repeat(2000));
+    assert!(failure(asker.ask(&append(&path, &long, 1 << 20))).contains("File too large"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
+    assert!(matches!(asker.ask(&append(&path, "3\n", 1 << 20)), FileAnswer::Done));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n3\n");
+}

@@ -37,6 +37,17 @@ pub enum FileRequest {
         /// Whether it must outlive the host.
         durable: bool,
     },
+    /// Add whole lines to the end of `path`, which is made if it is not there, for its owner alone. A link is not followed.
+    Append {
+        /// Absolute.
+        path: PathBuf,
+        /// The lines, the last one with its end.
+        lines: Vec<u8>,
+        /// If it would become longer than that, it becomes `path.1` first, and that `path.2`, and so on.
+        rotate_bytes: u64,
+        /// How many old ones there may be; at least one.
+        keep: u32,
+    },
     /// Remove `path`; that it is not there is success.
     Remove {
         /// Absolute.

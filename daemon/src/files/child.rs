@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::packet;
+use super::{append, packet};
 use crate::driver::{FileAnswer, FileRequest, FileTicket, ReadFile};
 use crate::regular_file::{self, Links};
 
@@ -84,6 +84,10 @@ impl Batch {
                 self.unfinished += 1;
                 let outcome = replace(&path, &data, durable, self.unfinished).map(|()| FileAnswer::Done);
                 (told("write", &path, outcome), durable, path)
+            }
+            FileRequest::Append { path, lines, rotate_bytes, keep } => {
+                let outcome = append::append(&path, &lines, rotate_bytes, keep).map(|()| FileAnswer::Done);
+                (told("append to", &path, outcome), false, path)
             }
             FileRequest::Remove { path, durable } => {
                 let outcome = match fs::remove_file(&path) {

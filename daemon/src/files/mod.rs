@@ -6,6 +6,7 @@
 //!
 //! The first request starts the child, so a daemon that needs no files has none.
 
+mod append;
 pub mod child;
 mod packet;
 
@@ -327,6 +328,7 @@ fn gone(error: &io::Error) -> String {
 fn deed(request: &FileRequest) -> String {
     match request {
         FileRequest::Write { path, .. } => format!("write {}", path.display()),
+        FileRequest::Append { path, .. } => format!("append to {}", path.display()),
         FileRequest::Remove { path, .. } => format!("remove {}", path.display()),
         FileRequest::Read { files } => {
             let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();

@@ -14,12 +14,14 @@ const WRITE_DURABLE: u8 = 1;
 const REMOVE: u8 = 2;
 const REMOVE_DURABLE: u8 = 3;
 const READ: u8 = 4;
+const APPEND: u8 = 5;
 
 const DONE: u8 = 0;
 const DATA: u8 = 1;
 const FAILED: u8 = 2;
 
-/// A request as a packet: for the kinds that write, the path with its length (u32) and the data; for those that remove, the
+/// A request as a packet: for the kinds that write, the path with its length (u32) and the data, in front of them for the
+/// one that appends how long the file may become (u64) and how many old ones there may be (u32); for those that remove, the
 /// path; for reading, for each file two booleans (u8), what is read at most (u64) and the path with its length.
 pub(super) fn request(ticket: FileTicket, request: &FileRequest) -> Vec<u8> {
     match request {
@@ -27,6 +29,10 @@ pub(super) fn request(ticket: FileTicket, request: &FileRequest) -> Vec<u8> {
             let path = path.as_os_str().as_bytes();
             let kind = if *durable { WRITE_DURABLE } else { WRITE };
             packet(ticket, kind, &[&length(path), path, data])
+        }
+        FileRequest::Append { path, lines, rotate_bytes, keep } => {
+            let path = path.as_os_str().as_bytes();
+            packet(ticket, APPEND, &[&rotate_bytes.to_le_bytes(), &keep.to_le_bytes(), &length(path), path, lines])
         }
         FileRequest::Remove { path, durable } => {
             packet(ticket, if *durable { REMOVE_DURABLE } else { REMOVE }, &[bytes(path)])
@@ -69,6 +75,13 @@ pub(super) fn take_request(received: &mut Vec<u8>) -> Result<Option<(FileTicket,
             WRITE | WRITE_DURABLE => {
                 let (path, data) = take_counted(rest)?;
                 FileRequest::Write { path: path_of(path), data: data.to_vec(), durable: kind == WRITE_DURABLE }
+            }
+            APPEND => {
+                let (rotate_bytes, rest) = rest.split_first_chunk()?;
+                let (keep, rest) = rest.split_first_chunk()?;
+                let (path, lines) = take_counted(rest)?;
+                let (rotate_bytes, keep) = (u64::from_le_bytes(*rotate_bytes), u32::from_le_bytes(*keep));
+                FileRequest::Append { path: path_of(path), lines: lines.to_vec(), rotate_bytes, keep }
             }
             REMOVE | REMOVE_DURABLE => FileRequest::Remove { path: path_of(rest), durable: kind == REMOVE_DURABLE },
             READ => {
@@ -165,6 +178,7 @@ mod tests {
         let requests = [
             FileRequest::Write { path: path.clone(), data: b"data".to_vec(), durable: true },
             FileRequest::Write { path: path.clone(), data: Vec::new(), durable: false },
+            FileRequest::Append { path: path.clone(), lines: b"line\n".to_vec(), rotate_bytes: 1 << 40, keep: 8 },
             FileRequest::Remove { path: path.clone(), durable: true },
             FileRequest::Remove { path: path.clone(), durable: false },
             FileRequest::Read {
