@@ -17,6 +17,7 @@ const UUID: &str = "6f1d5f5c-6f0b-4a3e-9d3c-2f6f3b1d8a11";
 /// Keys that are observed elsewhere, and where.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("autostart", "guest_adoption: ... autostart_starts_with_it"),
+    ("labels", "rights: what_a_rule_gives_by_label_is_given_to_the_machines_that_have_it"),
     ("accel", "below: every guest here says tcg; kvm and auto with the driver's own tests, by query-kvm"),
     ("test.start_ms", "operations: an_operation_can_be_listed_shown_and_waited_for_by_anybody"),
     ("test.start_fails", "exits: what_was_tried_and_failed_is_1"),

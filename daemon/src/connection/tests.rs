@@ -9,13 +9,14 @@ use vmwire_protocol::header::MAGIC;
 use vmwire_protocol::limits::UNSENT_BYTES_HIGH;
 use vmwire_protocol::message::{
     ClientData, Failure, HelloCall, ServerData, VmCell, VmDefineCall, VmFilter, VmListCall, code, filter_comparison,
-    role, vm_field,
+    vm_field,
 };
-use vmwire_protocol::session::{Peer, ServerConfig};
+use vmwire_protocol::session::ServerConfig;
 use vmwire_protocol::version::NEWEST_MINOR;
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use super::*;
+use crate::access::{Access, Base, Identity};
 use crate::dispatch::{Arrival, DaemonFacts, HostFacts, MemoryStore, Parts, Restored};
 use crate::driver::{FileRequest, FileTicket, Host, TestDriver};
 use crate::event_loop::Now;
@@ -134,10 +135,11 @@ impl World {
             events: Restored { epoch: [7; 16], events: Vec::new() },
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max: 9, ..DaemonFacts::default() },
+            access: Access::default(),
         };
         let mut core = Dispatch::new(parts, now);
-        let peer = Ok(Peer::new(Text::clipped("uid 0"), role::ADMIN));
-        let arrival = Arrival { transport: "unix", peer };
+        let identity = Identity::unix(0, 0);
+        let arrival = Arrival { identity, base: Base::Owners, refusal: None };
         let id = core.accept(&mut Turn { now, host: &mut NoHost }, arrival);
         let socket = Script { room: usize::MAX, ..Script::default() };
         Self { core, now, buffers: Buffers::new(), connection: Connection::new(socket, id), serial: 0 }
@@ -448,8 +450,8 @@ fn what_a_peer_sent_before_it_vanished_is_carried_out() {
     let mut turn = Turn { now: world.now, host: &mut NoHost };
     world.core.gone(&mut turn, world.connection.id);
     world.core.collect(&mut turn);
-    let peer = Ok(Peer::new(Text::clipped("uid 0"), role::ADMIN));
-    let id = world.core.accept(&mut turn, Arrival { transport: "unix", peer });
+    let identity = Identity::unix(0, 0);
+    let id = world.core.accept(&mut turn, Arrival { identity, base: Base::Owners, refusal: None });
     world.serial = 0;
     world.connection = Connection::new(Script { room: usize::MAX, ..Script::default() }, id);
     let question = world.packet(&ClientData::HostInfo);

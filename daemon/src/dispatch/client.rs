@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use slab::Slab;
-use vmwire_protocol::session::{Peer, ServerSession};
+use vmwire_protocol::session::ServerSession;
 
 use super::event::Subscription;
+use crate::access::{Base, Grants, Identity, Role};
 use crate::model::VmId;
 
 /// Names a connection. `number` is never reused, so that what was meant for one never reaches another.
@@ -26,10 +27,12 @@ impl ConnectionId {
 /// Someone at the door.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// As in `unix`.
-    pub transport: &'static str,
-    /// Who it is and what it may do, or why it is turned away.
-    pub peer: Result<Peer, Refusal>,
+    /// Who it is.
+    pub identity: Identity,
+    /// What it has without a rule, by where it came in.
+    pub base: Base,
+    /// Why it is turned away, whoever it is.
+    pub refusal: Option<Refusal>,
 }
 
 /// Why someone is turned away at the door.
@@ -45,7 +48,9 @@ pub enum Refusal {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) session: ServerSession,
-    pub(super) transport: &'static str,
+    pub(super) identity: Identity,
+    pub(super) base: Base,
+    pub(super) grants: Grants,
     pub(super) since_ns: u64,
     pub(super) subscription: Option<Subscription>,
     pub(super) streams: Streams,
@@ -82,6 +87,11 @@ pub(super) struct ConsoleStream {
 }
 
 impl Client {
+    /// Whether it may know that somebody is connected: an admin of everybody, others of those who are as they are.
+    pub(super) fn knows_of(&self, other: &Self) -> bool {
+        self.grants.host() == Role::Admin || self.identity.is_same_as(&other.identity)
+    }
+
     /// The session, and beside it what a packet that was lent out of the session goes into.
     pub(super) fn parts(&mut self) -> (&mut ServerSession, &mut Streams) {
         (&mut self.session, &mut self.streams)
@@ -104,6 +114,10 @@ impl Streams {
 
     pub(super) fn get_mut(&mut self, stream: u32) -> Option<&mut ConsoleStream> {
         self.0.iter_mut().find(|open| open.stream == stream)
+    }
+
+    pub(super) fn get(&self, stream: u32) -> Option<&ConsoleStream> {
+        self.0.iter().find(|open| open.stream == stream)
     }
 
     pub(super) fn numbers(&self) -> Vec<u32> {
@@ -133,11 +147,19 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn insert(&mut self, session: ServerSession, transport: &'static str, since_ns: u64) -> ConnectionId {
+    /// Takes up somebody who came with `identity` where `base` holds, and may do what `grants` says.
+    pub(super) fn insert(
+        &mut self,
+        session: ServerSession,
+        (identity, base, grants): (Identity, Base, Grants),
+        since_ns: u64,
+    ) -> ConnectionId {
         self.last += 1;
         let client = Client {
             session,
-            transport,
+            identity,
+            base,
+            grants,
             since_ns,
             subscription: None,
             streams: Streams::default(),
@@ -232,10 +254,14 @@ mod tests {
     use std::sync::Arc;
 
     use vmwire_protocol::message::role;
-    use vmwire_protocol::session::ServerConfig;
+    use vmwire_protocol::session::{Peer, ServerConfig};
     use vmwire_protocol::xdr::{Fixed, Text};
 
     use super::*;
+
+    fn root() -> (Identity, Base, Grants) {
+        (Identity::unix(0, 0), Base::Owners, Grants::everywhere(Role::Admin))
+    }
 
     fn session() -> ServerSession {
         let config = ServerConfig { newest_minor: 1, server: Text::default(), epoch: Fixed::default() };
@@ -245,10 +271,10 @@ mod tests {
     #[test]
     fn an_id_of_the_past_finds_nobody_although_its_slot_is_taken_again() {
         let mut clients = Clients::default();
-        let first = clients.insert(session(), "unix", 1);
+        let first = clients.insert(session(), root(), 1);
         clients.mark_dirty(first);
         assert!(clients.remove(first).is_some());
-        let second = clients.insert(session(), "unix", 2);
+        let second = clients.insert(session(), root(), 2);
         assert_eq!((first.slot, first.number, second.number), (second.slot, 1, 2));
         assert!(clients.get(first).is_none() && clients.get(second).is_some());
         assert_eq!(clients.poll_dirty(), None);
@@ -257,7 +283,7 @@ mod tests {
     #[test]
     fn a_connection_is_dirty_once_until_it_is_taken() {
         let mut clients = Clients::default();
-        let id = clients.insert(session(), "unix", 1);
+        let id = clients.insert(session(), root(), 1);
         clients.mark_dirty(id);
         clients.mark_dirty(id);
         assert_eq!((clients.poll_dirty(), clients.poll_dirty()), (Some(id), None));

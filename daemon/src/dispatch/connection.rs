@@ -9,7 +9,9 @@ use vmwire_protocol::xdr::{Text, Wire};
 use super::client::{Arrival, ConnectionId, Refusal};
 use super::convert::count;
 use super::page::{self, Page};
+use super::refusal;
 use super::{Dispatch, Outcome, Reply, Turn};
+use crate::access::{Grants, Role};
 
 /// When somebody who found no room may try again, in milliseconds.
 const RETRY_AFTER_MS: u32 = 1000;
@@ -18,19 +20,25 @@ impl Dispatch {
     /// Takes in a connection. It is always taken in, and told if it may not stay. Admins are limited by descriptors alone:
     /// they have to get in to show others out.
     pub fn accept(&mut self, turn: &mut Turn<'_>, arrival: Arrival) -> ConnectionId {
-        let Arrival { transport, peer } = arrival;
-        let refusal = match &peer {
-            Err(Refusal::Denied(why)) => Some(Failure::new(code::DENIED, why)),
-            Err(Refusal::NoDescriptor) => Some(no_descriptor()),
-            Ok(_) if self.leaving => Some(Failure::new(code::GOING_AWAY, "the daemon is leaving")),
-            Ok(peer) if peer.role != role::ADMIN && count(self.clients.len()) >= self.daemon.connections_max => {
+        let Arrival { identity, base, refusal } = arrival;
+        let judged = self.judge(&identity, base);
+        let refusal = match (&judged, refusal) {
+            (_, Some(Refusal::Denied(why))) => Some(Failure::new(code::DENIED, &why)),
+            (_, Some(Refusal::NoDescriptor)) => Some(no_descriptor()),
+            (Err(stranger), None) => Some(refusal::stranger(stranger)),
+            (Ok(_), None) if self.leaving => Some(Failure::new(code::GOING_AWAY, "the daemon is leaving")),
+            (Ok((peer, _)), None)
+                if peer.host_role != role::ADMIN && count(self.clients.len()) >= self.daemon.connections_max =>
+            {
                 Some(self.too_many_connections())
             }
-            Ok(_) => None,
+            (Ok(_), None) => None,
         };
-        let peer = peer.unwrap_or(Peer::new(Text::default(), role::OBSERVER));
-        let session = ServerSession::new(self.session.clone(), peer);
-        let id = self.clients.insert(session, transport, turn.now.utc_ns);
+        // Who is turned away is never asked what it may do.
+        let nobody = || (Peer::new(Text::default(), role::OBSERVER), Grants::everywhere(Role::Observer));
+        let (peer, grants) = judged.unwrap_or_else(|_| nobody());
+        let (session, transport) = (ServerSession::new(self.session.clone(), peer), identity.transport());
+        let id = self.clients.insert(session, (identity, base, grants), turn.now.utc_ns);
         match refusal {
             Some(failure) => {
                 warn!("connection {}: refused: {}", id.number, failure.message);
@@ -133,7 +141,9 @@ impl Dispatch {
 
     pub(super) fn connection_list(&self, own: ConnectionId, call: &ListCall) -> Result<ConnectionListAnswer, Failure> {
         let after = page::number_after(&call.after)?;
+        let asker = self.clients.get(own);
         let ids = self.clients.ids().into_iter().filter(|id| id.number > after);
+        let ids = ids.filter(|id| asker.zip(self.clients.get(*id)).is_some_and(|(asker, other)| asker.knows_of(other)));
         let candidates = ids.map(|id| (id.number, id));
         let look = |id, _: &mut usize| self.connection_info(own, id);
         let Page { rows, next, .. } = Page::of(candidates, call.rows_max, look, |_| ConnectionInfo::BYTES_MAX);
@@ -145,7 +155,7 @@ impl Dispatch {
         let session = &client.session;
         Some(ConnectionInfo {
             id: id.number,
-            transport: Text::constant(client.transport),
+            transport: Text::constant(client.identity.transport()),
             identity: session.peer().identity.clone(),
             role: session.peer().role,
             name: Text::clipped(session.client_name()),

@@ -1,10 +1,11 @@
 //! The model as it goes on the wire. What is too long for the wire is clipped here and nowhere else.
 
 use uuid::Uuid;
-use vmwire_protocol::message::{Failure, OperationInfo, VmDisk, VmInfo, VmNic, VmRef};
+use vmwire_protocol::message::{self, Failure, OperationInfo, VmDisk, VmInfo, VmNic, VmRef};
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use super::is_up;
+use crate::access::Role;
 use crate::model::operation::Operation;
 use crate::model::{Definition, DiskBus, DiskFormat, Forward, Machine, Vm, VmId};
 
@@ -93,6 +94,15 @@ pub(super) fn operation(operation: &Operation<Failure>) -> OperationInfo {
         begun_ns: operation.begun_ns,
         ended_ns: operation.ended_ns,
         failure: operation.failure.clone(),
+    }
+}
+
+/// A role.
+pub(super) fn role(role: Role) -> u32 {
+    match role {
+        Role::Observer => message::role::OBSERVER,
+        Role::Operator => message::role::OPERATOR,
+        Role::Admin => message::role::ADMIN,
     }
 }
 

@@ -8,6 +8,7 @@ use super::calls::{CallKey, Subject};
 use super::life::Task;
 use super::refusal;
 use super::{Dispatch, Outcome, Reply, Turn};
+use crate::access::{Grants, Role};
 use crate::driver::FileAnswer;
 use crate::model::admission::Wish;
 use crate::model::{Definition, OperationId, Vm, VmId, VmState};
@@ -24,6 +25,8 @@ pub(super) struct Define {
     text: String,
     replace: bool,
     identity: String,
+    /// What whoever asked might do then.
+    grants: Grants,
 }
 
 impl Dispatch {
@@ -35,7 +38,11 @@ impl Dispatch {
             return Err(failure);
         }
         let identity = self.identity(key.connection);
-        self.defines.push_back((key, Define { text: call.definition.into_string(), replace: call.replace, identity }));
+        let Some(grants) = self.grants(key.connection).cloned() else {
+            return Err(Failure::new(code::INTERNAL, "the connection is gone"));
+        };
+        let (text, replace) = (call.definition.into_string(), call.replace);
+        self.defines.push_back((key, Define { text, replace, identity, grants }));
         Ok(Reply::Later(Subject::Definition))
     }
 
@@ -57,7 +64,7 @@ impl Dispatch {
     }
 
     fn define(&mut self, turn: &mut Turn<'_>, define: Define) -> Result<OperationId, Failure> {
-        let Define { text, replace, identity } = define;
+        let Define { text, replace, identity, grants } = define;
         let definition = Definition::parse(&text).map_err(|error| {
             let failure = Failure::new(code::INVALID, &error.to_string()).hint(error.hint());
             match error.position() {
@@ -66,6 +73,7 @@ impl Dispatch {
             }
         })?;
         let name = definition.name.to_string();
+        self.may_define(&grants, &definition)?;
         self.driver.check(&definition).map_err(|error| refusal::driver(&error, &name))?;
         let same_name = self.vms.find(&name).map(|vm| vm.id);
         let same_uuid = definition.uuid.map(VmId).and_then(|id| self.vms.get(id)).map(|vm| vm.id);
@@ -96,6 +104,19 @@ impl Dispatch {
                 Ok(operation)
             }
         }
+    }
+
+    /// Whether somebody may make this of what is there: the new one and those it would replace have to be theirs.
+    fn may_define(&self, grants: &Grants, definition: &Definition) -> Result<(), Failure> {
+        if grants.is_even() {
+            return Ok(());
+        }
+        let name = definition.name.as_str();
+        let theirs = |name: &str, labels: &[String]| grants.over(name, labels) == Some(Role::Admin);
+        let former = self.vms.find(name).into_iter();
+        let former = former.chain(definition.uuid.and_then(|uuid| self.vms.get(VmId(uuid))));
+        let mut all = former.map(|vm| (vm.name().as_str(), &vm.definition.labels)).chain([(name, &definition.labels)]);
+        if all.all(|(name, labels)| theirs(name, labels)) { Ok(()) } else { Err(refusal::denied_define(name)) }
     }
 
     fn redefine(
@@ -153,7 +174,13 @@ impl Dispatch {
             Some(Task::Redefine(definition)) => {
                 let name = definition.name.to_string();
                 info!("vm {name}: defined anew");
+                let regrouped = self.vms.get(id).is_some_and(|vm| {
+                    vm.definition.name != definition.name || vm.definition.labels != definition.labels
+                });
                 self.vms.redefine(id, *definition);
+                if regrouped {
+                    self.vm_regrouped(turn);
+                }
                 self.emit_defined(turn, id, &name, operation, true);
             }
             _ => {

@@ -1,5 +1,7 @@
 //! Events: encoded once, kept in one ring, shown to each subscriber from its own position.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use vmwire_protocol::message::{
     Cursor, Event, EventDaemonStarted, Gap, ServerData, SubscribeAnswer, SubscribeCall, event_kind,
@@ -9,8 +11,9 @@ use vmwire_protocol::xdr::{self, Fixed, Opaque, Text, Wire};
 use super::client::ConnectionId;
 use super::store::Restored;
 use super::{Dispatch, Turn, convert};
+use crate::access::Grants;
 use crate::model::ring::{Kept, Ring};
-use crate::model::{OperationId, VmId};
+use crate::model::{OperationId, VmId, Vms};
 
 /// What a connection asked to be told, and how far it has been told.
 #[derive(Debug)]
@@ -26,23 +29,23 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    fn wants(&self, event: &Kept) -> bool {
+    fn wants(&self, grants: &Grants, event: &Kept) -> bool {
         let kind = self.kinds.is_empty() || self.kinds.contains(&event.kind);
         let vm = self.vm.is_empty()
             || event.vm.as_ref().is_some_and(|(id, name)| *name == self.vm || Some(*id) == self.vm_id);
-        kind && vm
+        kind && vm && (grants.sees_all() || event.vm.as_ref().is_none_or(|(_, name)| grants.sees(name, &event.labels)))
     }
 }
 
 /// The ring out of the events that were kept from before. One that cannot be read, by a daemon that did not write it, is lost
 /// with those before it, for the ring has no holes; its number is not used again, and whoever had not seen it gets GAP.
-pub(super) fn restore(restored: Restored) -> Ring {
+pub(super) fn restore(restored: Restored, vms: &Vms) -> Ring {
     let mut ring = Ring::starting_at(restored.events.first().map_or(1, |(sequence, _)| *sequence));
     for (sequence, encoded) in restored.events {
         if sequence < ring.next() {
             continue;
         }
-        match kept(sequence, encoded) {
+        match kept(sequence, encoded, vms) {
             Some(event) if sequence == ring.next() => ring.push(event),
             Some(event) => {
                 ring = Ring::starting_at(sequence);
@@ -54,13 +57,16 @@ pub(super) fn restore(restored: Restored) -> Ring {
     ring
 }
 
-fn kept(sequence: u64, encoded: Bytes) -> Option<Kept> {
+fn kept(sequence: u64, encoded: Bytes, vms: &Vms) -> Option<Kept> {
     let (number, body) = encoded.split_first_chunk()?;
     let Some(Ok(ServerData::Event(event))) = ServerData::decode_body(u32::from_be_bytes(*number), body) else {
         return None;
     };
     let vm = event.vm.as_ref().map(|vm| (convert::vm_id(vm), vm.name.to_string()));
-    (event.sequence == sequence).then_some(Kept { vm, kind: event.kind, encoded })
+    // An event does not tell the labels of its virtual machine. Those of one that is gone are not known any more.
+    let known = vm.as_ref().and_then(|(id, _)| vms.get(*id));
+    let labels = known.map(|vm| vm.definition.labels.clone()).unwrap_or_default();
+    (event.sequence == sequence).then_some(Kept { vm, labels, kind: event.kind, encoded })
 }
 
 impl Dispatch {
@@ -97,8 +103,18 @@ impl Dispatch {
         debug_assert!(outcome.is_ok(), "{outcome:?}");
         let encoded = Bytes::from(encoded);
         self.store.append(sequence, &encoded);
-        self.ring.push(Kept { vm, kind, encoded });
+        let labels = self.labels(vm.as_ref().map(|(id, _)| *id), operation);
+        self.ring.push(Kept { vm, labels, kind, encoded });
         self.events_pending = true;
+    }
+
+    /// The labels of a virtual machine, which an operation may be about to make or has removed.
+    fn labels(&self, vm: Option<VmId>, operation: Option<OperationId>) -> Arc<[String]> {
+        match (vm.and_then(|id| self.vms.get(id)), operation.and_then(|operation| self.operations.get(operation))) {
+            (Some(vm), _) => vm.definition.labels.clone(),
+            (None, Some(operation)) => operation.labels.clone(),
+            (None, None) => Arc::default(),
+        }
     }
 
     pub(super) fn emit_daemon_started(&mut self, turn: &Turn<'_>) {
@@ -143,7 +159,7 @@ impl Dispatch {
             return true;
         }
         while let Some(event) = self.ring.at(subscription.next) {
-            if subscription.wants(event) {
+            if subscription.wants(&client.grants, event) {
                 return true;
             }
             subscription.next += 1;
@@ -176,7 +192,7 @@ impl Dispatch {
             }
             let Some(event) = self.ring.at(subscription.next) else { break };
             subscription.next += 1;
-            if subscription.wants(event) {
+            if subscription.wants(&client.grants, event) {
                 session.event(&event.encoded);
                 shown = true;
             }
@@ -215,9 +231,9 @@ mod tests {
     fn a_number_is_never_used_again_although_its_event_cannot_be_read() {
         let unreadable = (4, Bytes::from_static(b"of a daemon to come"));
         let events = vec![event(2), event(3), unreadable.clone(), event(5), event(6)];
-        let ring = restore(Restored { epoch: [0; 16], events });
+        let ring = restore(Restored { epoch: [0; 16], events }, &Vms::default());
         assert_eq!((ring.first(), ring.newest()), (5, 6));
-        let ring = restore(Restored { epoch: [0; 16], events: vec![event(3), unreadable] });
+        let ring = restore(Restored { epoch: [0; 16], events: vec![event(3), unreadable] }, &Vms::default());
         assert_eq!((ring.first(), ring.next()), (5, 5));
     }
 }

@@ -7,6 +7,7 @@ use vmwire_protocol::message::{
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use super::calls::{CallKey, Subject};
+use super::client::ConnectionId;
 use super::convert::count;
 use super::{Dispatch, Reply, Turn, is_up};
 
@@ -80,7 +81,8 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn host_info(&self) -> HostInfoAnswer {
+    pub(super) fn host_info(&self, asker: ConnectionId) -> HostInfoAnswer {
+        let seen = || self.vms.iter().filter(|vm| self.sees(asker, vm));
         HostInfoAnswer {
             hostname: Text::clipped(&self.host.hostname),
             kernel: Text::clipped(&self.host.kernel),
@@ -89,8 +91,8 @@ impl Dispatch {
             memory_bytes: self.host.memory_bytes,
             driver: Text::clipped(self.driver.name()),
             hypervisor: Text::clipped(&self.driver.capabilities().hypervisor),
-            vms_defined: count(self.vms.len()),
-            vms_running: count(self.vms.iter().filter(|vm| is_up(vm)).count()),
+            vms_defined: count(seen().count()),
+            vms_running: count(seen().filter(|vm| is_up(vm)).count()),
         }
     }
 

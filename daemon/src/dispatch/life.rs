@@ -10,6 +10,7 @@
 //! although nobody waits for it any more. While it is being found out whether a guest is ours everything waits for that.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::info;
@@ -235,6 +236,11 @@ impl Dispatch {
         identity: &str,
         task: Task,
     ) -> OperationId {
+        let labels = match (self.vms.get(vm), &task) {
+            (Some(vm), _) => vm.definition.labels.clone(),
+            (None, Task::Define(definition)) => definition.labels.clone(),
+            (None, _) => Arc::default(),
+        };
         let (id, request) = self.store.operation();
         if let Some(request) = request {
             // The numbers up to the present bound were made durable before; this prepares those behind it.
@@ -244,6 +250,7 @@ impl Dispatch {
             id,
             procedure: task.procedure(),
             vm: (vm, name.to_owned()),
+            labels,
             identity: identity.to_owned(),
             state: OperationState::Queued,
             queued_ns: turn.now.utc_ns,
@@ -481,7 +488,9 @@ impl Dispatch {
     fn answer_operation(&mut self, turn: &mut Turn<'_>, operation: OperationId) {
         for key in self.calls.of_operation(operation) {
             let outcome = match self.calls.subject(key) {
-                Some(Subject::OperationEnd(_)) => self.operation_show(operation.0).map(ServerData::OperationWait),
+                Some(Subject::OperationEnd(_)) => {
+                    self.operation_show(key.connection, operation.0).map(ServerData::OperationWait)
+                }
                 _ => match self.outcome(operation) {
                     Some(outcome) => outcome,
                     None => continue,

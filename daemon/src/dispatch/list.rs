@@ -5,31 +5,44 @@ use vmwire_protocol::message::{
 };
 use vmwire_protocol::xdr::{List, Text, Wire};
 
+use super::client::ConnectionId;
 use super::page::{Page, ROW_WORK};
 use super::refusal::invalid;
 use super::{Dispatch, convert};
-use crate::model::{Vm, Vms};
+use crate::access::Grants;
+use crate::model::Vm;
 
 /// What holding a condition against a cell costs, however short the cell is.
 const CELL_WORK: usize = 32;
 
 impl Dispatch {
-    pub(super) fn vm_names(&self, call: &ListCall) -> VmNamesAnswer {
-        let names = self.vms.after(&call.after).map(|vm| (vm.name(), vm.name()));
+    /// Those behind `after` that a connection may see. The others are no candidates of a page: where it goes on must not
+    /// name them.
+    fn seen_after(&self, asker: ConnectionId, after: &str) -> impl Iterator<Item = &Vm> {
+        let grants = self.grants(asker);
+        self.vms
+            .after(after)
+            .filter(move |vm| grants.is_some_and(|grants| grants.sees(vm.name().as_str(), &vm.definition.labels)))
+    }
+
+    pub(super) fn vm_names(&self, asker: ConnectionId, call: &ListCall) -> VmNamesAnswer {
+        let names = self.seen_after(asker, &call.after).map(|vm| (vm.name(), vm.name()));
         let Page { rows: names, next, .. } =
             Page::of(names, call.rows_max, |name, _| Some(Text::clipped(name.as_str())), |_| Text::<64>::BYTES_MAX);
         VmNamesAnswer { cursor: self.cursor(), names, next }
     }
 
     /// A page of rows, and the work that it was.
-    pub(super) fn vm_list(&self, call: &VmListCall) -> Result<(VmListAnswer, usize), Failure> {
-        let Page { rows, next, work } = chosen(&self.vms, call)?;
-        Ok((VmListAnswer { cursor: self.cursor(), rows, next }, work))
+    pub(super) fn vm_list(&self, asker: ConnectionId, call: &VmListCall) -> Result<(VmListAnswer, usize), Failure> {
+        let Page { rows, next, work } = chosen(self.seen_after(asker, &call.after), call)?;
+        // Passing over what may not be seen is work too.
+        let unseen = if self.grants(asker).is_some_and(Grants::sees_all) { 0 } else { self.vms.len() };
+        Ok((VmListAnswer { cursor: self.cursor(), rows, next }, work + unseen * ROW_WORK))
     }
 }
 
-/// The rows that a call asks for.
-fn chosen(vms: &Vms, call: &VmListCall) -> Result<Page<VmRow, 4096>, Failure> {
+/// The rows that a call asks for, out of those behind where it begins.
+fn chosen<'a>(vms: impl Iterator<Item = &'a Vm>, call: &VmListCall) -> Result<Page<VmRow, 4096>, Failure> {
     if call.fields.is_empty() {
         return Err(Failure::new(code::INVALID, "a list needs at least one field").detail("field", "fields"));
     }
@@ -45,7 +58,7 @@ fn chosen(vms: &Vms, call: &VmListCall) -> Result<Page<VmRow, 4096>, Failure> {
         });
         is_meant.then(|| row(vm, &call.fields))
     };
-    let candidates = vms.after(&call.after).map(|vm| (vm.name(), vm));
+    let candidates = vms.map(|vm| (vm.name(), vm));
     let page = Page::of(candidates, call.rows_max, look, row_bytes);
     // To make a condition ready is as much as to look at a row.
     Ok(Page { work: page.work + ROW_WORK * conditions.len(), ..page })
@@ -119,7 +132,7 @@ mod tests {
 
     use super::super::page::WORK_MAX;
     use super::*;
-    use crate::model::{Definition, VmId};
+    use crate::model::{Definition, VmId, Vms};
 
     /// A list of the names of those that have a disk which a pattern fits; seven other patterns fit disks of everybody.
     fn call(pattern: &str, after: &Text<128>) -> VmListCall {
@@ -161,7 +174,7 @@ mod tests {
             let (mut names, mut empty, mut works) = (Vec::new(), 0, Vec::new());
             let mut after = Text::default();
             loop {
-                let page = chosen(&vms, &call(&pattern, &after)).unwrap();
+                let page = chosen(vms.after(&after), &call(&pattern, &after)).unwrap();
                 assert!(page.work <= WORK_MAX + row_work + 8 * ROW_WORK, "{}", page.work);
                 works.push(page.work);
                 empty += usize::from(page.rows.is_empty());
@@ -199,7 +212,7 @@ mod tests {
         };
         let mut call = call("", &Text::default());
         call.filters = List::clipped([filter(vm_field::NAME)]);
-        let page = chosen(&vms, &call).unwrap();
+        let page = chosen(vms.after(&call.after), &call).unwrap();
         assert_eq!((page.rows.len(), page.next.as_str()), (4096, ""));
     }
 

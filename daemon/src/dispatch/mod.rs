@@ -25,6 +25,7 @@ mod operation;
 mod page;
 mod refusal;
 mod report;
+mod rights;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use self::client::Clients;
 use self::console::Consoles;
 use self::define::Define;
 use self::life::Task;
+use crate::access::Access;
 use crate::driver::{Driver, FileAnswer, FileTicket, Host};
 use crate::event_loop::{Now, Timers};
 use crate::model::operation::Operations;
@@ -96,6 +98,8 @@ pub struct Parts {
     pub host: HostFacts,
     /// What the daemon is.
     pub daemon: DaemonFacts,
+    /// Who may do what.
+    pub access: Access,
 }
 
 /// The daemon's core.
@@ -106,6 +110,7 @@ pub struct Dispatch {
     host: HostFacts,
     daemon: DaemonFacts,
     certificates: Vec<CertificateFacts>,
+    access: Access,
     vms: Vms,
     operations: Operations<Failure>,
     /// What the operations that have not ended are about to do.
@@ -150,7 +155,7 @@ type Outcome = Result<Reply, Failure>;
 impl Dispatch {
     /// The core of a daemon that starts.
     pub fn new(parts: Parts, now: Now) -> Self {
-        let Parts { session, driver, store, definitions, events, host, daemon } = parts;
+        let Parts { session, driver, store, definitions, events, host, daemon, access } = parts;
         let mut vms = Vms::default();
         for (id, definition) in definitions {
             vms.insert(Vm::new(id, definition, now.utc_ns));
@@ -162,6 +167,8 @@ impl Dispatch {
             host,
             daemon,
             certificates: Vec::new(),
+            access,
+            ring: event::restore(events, &vms),
             vms,
             operations: Operations::new(),
             tasks: HashMap::new(),
@@ -169,7 +176,6 @@ impl Dispatch {
             asking: Vec::new(),
             files: HashMap::new(),
             reservations: HashSet::new(),
-            ring: event::restore(events),
             clients: Clients::default(),
             calls: Calls::default(),
             consoles: Consoles::default(),
@@ -249,7 +255,7 @@ impl Dispatch {
         let key = CallKey { connection: id, serial: call.ticket.serial() };
         debug!("connection {}: call {} {}", id.number, key.serial, call.procedure.name);
         // Calls and answers are large, and moving them from place to place is a good part of what a call costs.
-        match self.carry_out(turn, key, call.data) {
+        match self.may(id, call.procedure, &call.data).and_then(|()| self.carry_out(turn, key, call.data)) {
             Ok(Reply::Later(subject)) => self.calls.insert(key, call.ticket, subject, call.deadline),
             Ok(Reply::Now(ref answer)) => {
                 if let Some(client) = self.clients.get_mut(id) {
@@ -269,7 +275,7 @@ impl Dispatch {
         let now = |answer| Ok(Reply::Now(answer));
         match data {
             ClientData::Subscribe(call) => now(ServerData::Subscribe(self.subscribe(key.connection, call))),
-            ClientData::HostInfo => now(ServerData::HostInfo(self.host_info())),
+            ClientData::HostInfo => now(ServerData::HostInfo(self.host_info(key.connection))),
             ClientData::HostCapabilities => Ok(self.host_capabilities(key)),
             ClientData::DaemonInfo => now(ServerData::DaemonInfo(self.daemon_info())),
             ClientData::HostCertificates => now(ServerData::HostCertificates(self.host_certificates())),
@@ -277,9 +283,13 @@ impl Dispatch {
                 now(ServerData::ConnectionList(self.connection_list(key.connection, &call)?))
             }
             ClientData::ConnectionKick(call) => self.connection_kick(turn, key.connection, call.id),
-            ClientData::OperationList(call) => now(ServerData::OperationList(self.operation_list(&call)?)),
-            ClientData::OperationShow(call) => now(ServerData::OperationShow(self.operation_show(call.id)?)),
-            ClientData::OperationWait(call) => self.operation_wait(call.id),
+            ClientData::OperationList(call) => {
+                now(ServerData::OperationList(self.operation_list(key.connection, &call)?))
+            }
+            ClientData::OperationShow(call) => {
+                now(ServerData::OperationShow(self.operation_show(key.connection, call.id)?))
+            }
+            ClientData::OperationWait(call) => self.operation_wait(key.connection, call.id),
             ClientData::ClientList(_)
             | ClientData::ClientInvite(_)
             | ClientData::ClientAdd(_)
@@ -291,13 +301,13 @@ impl Dispatch {
                 Err(Failure::new(code::DENIED, "a token is spent on a connection of its own kind")
                     .hint("TLS with the protocol name vmwire-enroll, as vmwire enroll makes it"))
             }
-            ClientData::VmNames(call) => now(ServerData::VmNames(self.vm_names(&call))),
+            ClientData::VmNames(call) => now(ServerData::VmNames(self.vm_names(key.connection, &call))),
             ClientData::VmShow(call) => self.vm_show(&call.vm),
             ClientData::VmDefinition(call) => now(ServerData::VmDefinition(self.vm_definition(&call.vm)?)),
             ClientData::VmDefine(call) => self.vm_define(key, call),
             ClientData::VmUndefine(call) => self.wish(turn, key, &call.vm, Task::Undefine),
             ClientData::VmList(call) => {
-                let (answer, work) = self.vm_list(&call)?;
+                let (answer, work) = self.vm_list(key.connection, &call)?;
                 self.worked += work;
                 now(ServerData::VmList(answer))
             }

@@ -5,19 +5,24 @@ use vmwire_protocol::message::{Failure, OperationInfo, OperationListAnswer, Oper
 use vmwire_protocol::xdr::{self, Wire};
 
 use super::calls::Subject;
+use super::client::ConnectionId;
 use super::convert;
 use super::page::{self, Page};
-use super::refusal::no_operation;
 use super::{Dispatch, Outcome, Reply};
 use crate::model::OperationId;
 
 impl Dispatch {
-    pub(super) fn operation_list(&self, call: &OperationListCall) -> Result<OperationListAnswer, Failure> {
+    pub(super) fn operation_list(
+        &self,
+        asker: ConnectionId,
+        call: &OperationListCall,
+    ) -> Result<OperationListAnswer, Failure> {
         let after = OperationId(page::number_after(&call.after)?);
         // By name as well as by identity: the list also tells of virtual machines that are gone.
         let chosen = self.operations.after(after).filter(|operation| {
             let (id, name) = &operation.vm;
-            call.vm.is_empty() || call.vm == name.as_str() || call.vm == id.to_string().as_str()
+            let meant = call.vm.is_empty() || call.vm == name.as_str() || call.vm == id.to_string().as_str();
+            meant && self.sees_operation(asker, operation)
         });
         // Only a failure is long, and few operations have one.
         let bytes = |row: &OperationInfo| {
@@ -32,12 +37,12 @@ impl Dispatch {
         Ok(OperationListAnswer { rows, next })
     }
 
-    pub(super) fn operation_show(&self, id: u64) -> Result<OperationInfo, Failure> {
-        self.operations.get(OperationId(id)).map(convert::operation).ok_or_else(|| no_operation(id))
+    pub(super) fn operation_show(&self, asker: ConnectionId, id: u64) -> Result<OperationInfo, Failure> {
+        self.operation_seen(asker, id).map(convert::operation)
     }
 
-    pub(super) fn operation_wait(&self, id: u64) -> Outcome {
-        let operation = self.operations.get(OperationId(id)).ok_or_else(|| no_operation(id))?;
+    pub(super) fn operation_wait(&self, asker: ConnectionId, id: u64) -> Outcome {
+        let operation = self.operation_seen(asker, id)?;
         Ok(if operation.state.is_over() {
             Reply::Now(ServerData::OperationWait(convert::operation(operation)))
         } else {

@@ -1,7 +1,8 @@
 //! What the core says when it cannot do what was asked. One place, so that the same refusal has the same words.
 
-use vmwire_protocol::message::{Failure, code, state_reason, vm_state};
+use vmwire_protocol::message::{Failure, code, role, state_reason, vm_state};
 
+use crate::access::{Role, Stranger};
 use crate::driver::{DriverError, DriverErrorKind};
 use crate::model::admission::{WAITING_MAX, Wish};
 use crate::model::{OperationId, Vm, VmId, VmState};
@@ -12,6 +13,33 @@ pub(super) fn no_vm(text: &str) -> Failure {
         .about("vm", text)
         .hint("vmwire vm list shows those that are defined")
 }
+
+/// The role does not reach so far over this virtual machine.
+pub(super) fn denied_over(name: &str, needed: u32, has: Role, vm: &Vm) -> Failure {
+    let (needed, has) = (role::name(needed).unwrap_or("admin"), has.name());
+    Failure::new(code::DENIED, &format!("{name} needs the role {needed} over the virtual machine; yours is {has}"))
+        .about("vm", vm.name().as_str())
+        .detail("role", has)
+        .detail("needed", needed)
+        .hint(ASK_AN_ADMIN)
+}
+
+/// A definition makes a virtual machine where the connection may not make one, or is to replace one that it may not
+/// replace. Which of both is not said: it may not even see the other one.
+pub(super) fn denied_define(name: &str) -> Failure {
+    Failure::new(code::DENIED, "vm-define needs the role admin over a virtual machine of that name and those labels")
+        .about("vm", name)
+        .detail("role", "none")
+        .detail("needed", Role::Admin.name())
+        .hint(ASK_AN_ADMIN)
+}
+
+/// Somebody has no right to be connected.
+pub(super) fn stranger(stranger: &Stranger) -> Failure {
+    Failure::new(code::DENIED, &stranger.message).hint(&stranger.hint)
+}
+
+const ASK_AN_ADMIN: &str = "who may do what is said in the daemon's configuration: ask an admin of the host";
 
 /// There is no such operation.
 pub(super) fn no_operation(id: u64) -> Failure {

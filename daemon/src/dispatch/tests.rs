@@ -2,6 +2,7 @@
 
 mod adopting;
 mod console;
+mod rights;
 mod shutdown;
 
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use std::time::Duration;
 
 use mio::event::Source;
 use vmwire_protocol::message::*;
-use vmwire_protocol::session::{ClientSession, ClientStep, Closing, Peer};
+use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
 use vmwire_protocol::version::NEWEST_MINOR;
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use super::*;
+use crate::access::{Access, Base, Identity, Rule};
 use crate::driver::TestDriver;
 
 /// Nobody's descriptors and nobody's files.
@@ -55,7 +57,10 @@ struct Visitor {
 
 impl World {
     fn new() -> Self {
-        let now = Now::read();
+        Self::with_rules(Now::read(), Vec::new())
+    }
+
+    fn with_rules(now: Now, rules: Vec<Rule>) -> Self {
         let session = ServerConfig {
             newest_minor: NEWEST_MINOR,
             server: Text::clipped("vmwired test"),
@@ -69,6 +74,7 @@ impl World {
             events: Restored { epoch: [7; 16], events: Vec::new() },
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max: 100, ..DaemonFacts::default() },
+            access: Access { own_uid: 7, rules },
         };
         let mut world = Self { dispatch: Dispatch::new(parts, now), now, host: NoHost };
         world.turn(Dispatch::start);
@@ -80,8 +86,12 @@ impl World {
     }
 
     fn visitor(&mut self) -> Visitor {
-        let peer = Ok(Peer::new(Text::clipped("uid 0"), role::ADMIN));
-        let id = self.turn(|dispatch, turn| dispatch.accept(turn, Arrival { transport: "unix", peer }));
+        self.visitor_as(Identity::unix(0, 0), Base::Owners)
+    }
+
+    fn visitor_as(&mut self, identity: Identity, base: Base) -> Visitor {
+        let arrival = Arrival { identity, base, refusal: None };
+        let id = self.turn(|dispatch, turn| dispatch.accept(turn, arrival));
         Visitor {
             id,
             session: ClientSession::new(),
@@ -477,8 +487,8 @@ fn a_subscriber_goes_on_where_it_was_or_is_told_of_the_gap() {
 #[test]
 fn those_who_may_not_connect_are_told_and_closed() {
     let mut world = World::new();
-    let peer = Err(Refusal::Denied("uid 1000 may not connect".to_owned()));
-    let id = world.turn(|dispatch, turn| dispatch.accept(turn, Arrival { transport: "unix", peer }));
+    let arrival = Arrival { identity: Identity::unix(1000, 0), base: Base::Owners, refusal: None };
+    let id = world.turn(|dispatch, turn| dispatch.accept(turn, arrival));
     let mut session = ClientSession::new();
     let bytes = world.dispatch.outbox(id).unwrap().unsent().to_vec();
     let mut input = bytes.as_slice();

@@ -1,6 +1,7 @@
 //! Operations: numbered work on a virtual machine, and the memory of what became of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::{OperationId, VmId};
 
@@ -39,6 +40,8 @@ pub struct Operation<F> {
     pub procedure: u32,
     /// Whom it is done to, with the name it had.
     pub vm: (VmId, String),
+    /// The labels that it had.
+    pub labels: Arc<[String]>,
     /// Who asked for it.
     pub identity: String,
     /// Where it is.
@@ -136,6 +139,7 @@ mod tests {
             id: OperationId(id),
             procedure: 0x110,
             vm: (VmId(Uuid::nil()), "a".to_owned()),
+            labels: Arc::default(),
             identity: "uid 0".to_owned(),
             state: OperationState::Queued,
             queued_ns: 1,

@@ -2,6 +2,7 @@
 //! anyone.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -17,6 +18,8 @@ pub const BYTES_MAX: usize = 4 * 1024 * 1024;
 pub struct Kept {
     /// The virtual machine it is about, with the name it had.
     pub vm: Option<(VmId, String)>,
+    /// The labels that it had.
+    pub labels: Arc<[String]>,
     /// Its kind, as on the wire.
     pub kind: u32,
     /// As it goes to every subscriber.
@@ -78,7 +81,7 @@ mod tests {
     use super::*;
 
     fn event(bytes: usize) -> Kept {
-        Kept { vm: None, kind: 1, encoded: Bytes::from(vec![0; bytes]) }
+        Kept { vm: None, labels: Arc::default(), kind: 1, encoded: Bytes::from(vec![0; bytes]) }
     }
 
     #[test]

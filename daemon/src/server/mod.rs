@@ -21,10 +21,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::Token;
-use rustix::process::geteuid;
-use vmwire_protocol::message::role;
-use vmwire_protocol::session;
-use vmwire_protocol::xdr::Text;
 
 use self::connections::Connections;
 use self::door::Door;
@@ -33,6 +29,7 @@ use self::place::Place;
 pub use self::place::PlaceError;
 use self::tls::Tls;
 pub use self::tls::TlsError;
+use crate::access::{Base, Identity, Role};
 use crate::config::{Config, Listen};
 use crate::connection::{Hints, Stream};
 use crate::dispatch::{Arrival, ConnectionId, Dispatch, Refusal, Turn};
@@ -262,9 +259,7 @@ impl Server {
                         }
                         (stream, origin, _) => (stream, origin),
                     };
-                    let (transport, peer) = admit(origin);
-                    let peer = if last_descriptor { Err(Refusal::NoDescriptor) } else { peer };
-                    let arrival = Arrival { transport, peer };
+                    let arrival = arrival(origin, last_descriptor);
                     let id =
                         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
                     self.connections.insert(id, stream, &mut self.readiness);
@@ -284,8 +279,8 @@ impl Server {
         let Some(tls) = &mut self.tls else { return };
         let Some(admitted) = tls.handshakes.handle_ready(now, number, &mut self.readiness) else { return };
         let Admitted { socket, address, certificate } = admitted;
-        let peer = Err(Refusal::Denied(format!("{address}: the key {} has no right to connect", certificate.key)));
-        let arrival = Arrival { transport: "tls", peer };
+        let identity = Identity::Tls { address, certificate };
+        let arrival = Arrival { identity, base: Base::Registry, refusal: None };
         let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
         self.connections.insert(id, Stream::Tls(Box::new(socket)), &mut self.readiness);
     }
@@ -400,26 +395,14 @@ fn with_turn<T>(
     call(&mut Turn { now, host: &mut Door { now: now.monotonic, readiness, files } })
 }
 
-/// Over what somebody comes, and who may do what: root and the daemon's own user everything, other users nothing. Whoever
-/// comes over a network without having shown who it is may look.
-fn admit(origin: Origin) -> (&'static str, Result<session::Peer, Refusal>) {
-    match origin {
-        Origin::Unix(credentials) => ("unix", admit_user(credentials)),
-        Origin::Network(address) => {
-            let identity = Text::clipped(&format!("tcp {address}"));
-            ("tcp", Ok(session::Peer::new(identity, role::OBSERVER)))
-        }
-    }
-}
-
-fn admit_user(credentials: Credentials) -> Result<session::Peer, Refusal> {
-    let own = geteuid().as_raw();
-    if credentials.uid != 0 && credentials.uid != own {
-        let why = format!("user {} may not connect; only root and user {own} may", credentials.uid);
-        return Err(Refusal::Denied(why));
-    }
-    let identity = Text::clipped(&format!("uid {}", credentials.uid));
-    Ok(session::Peer::new(identity, role::ADMIN))
+/// Who somebody is, as far as the way shows it, and what they have without a rule. Whoever comes over a network without
+/// having shown who it is may look.
+fn arrival(origin: Origin, last_descriptor: bool) -> Arrival {
+    let (identity, base) = match origin {
+        Origin::Unix(Credentials { uid, gid, .. }) => (Identity::unix(uid, gid), Base::Owners),
+        Origin::Network(address) => (Identity::Tcp { address }, Base::Everybody(Role::Observer)),
+    };
+    Arrival { identity, base, refusal: last_descriptor.then_some(Refusal::NoDescriptor) }
 }
 
 impl fmt::Display for ServerError {
@@ -435,21 +418,3 @@ impl fmt::Display for ServerError {
 }
 
 impl std::error::Error for ServerError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn root_and_the_daemons_own_user_are_admins_and_nobody_else_is_let_in() {
-        let own = geteuid().as_raw();
-        for uid in [0, own] {
-            let peer = admit_user(Credentials { uid, gid: 5, pid: 6 }).unwrap();
-            assert_eq!((peer.role, peer.identity.to_string()), (role::ADMIN, format!("uid {uid}")));
-        }
-        match admit_user(Credentials { uid: own + 1, gid: 0, pid: 6 }) {
-            Err(Refusal::Denied(why)) => assert!(why.starts_with(&format!("user {} may not", own + 1)), "{why}"),
-            other => panic!("{other:?}"),
-        }
-    }
-}

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::process::geteuid;
 use uuid::Uuid;
 use vmwire_protocol::session::ServerConfig;
 use vmwire_protocol::xdr::{Fixed, Text};
 
 use super::{OWN_PROGRAM, ServerError};
+use crate::access::Access;
 use crate::config::{Config, DriverKind};
 use crate::dispatch::{DaemonFacts, HostFacts, MemoryStore, Parts, Restored, Store};
 use crate::driver::{Driver, FileRequest, Host, TestDriver, qemu};
@@ -47,6 +49,7 @@ pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) ->
         events,
         host: host_facts(),
         daemon: daemon_facts(config, now),
+        access: Access { own_uid: geteuid().as_raw(), rules: Vec::new() },
     })
 }
 

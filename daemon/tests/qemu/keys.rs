@@ -26,6 +26,7 @@ const ROWS: &[(&str, Row)] = &[
     ("name", Row::Qemu(name)),
     ("uuid", Row::Qemu(uuid)),
     ("title", Row::Daemon),
+    ("labels", Row::Daemon),
     ("memory", Row::Qemu(memory)),
     ("machine", Row::Qemu(machine)),
     ("accel", Row::Qemu(accel)),

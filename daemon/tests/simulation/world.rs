@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use vmwire_daemon::access::{Access, Base, Identity, Role};
 use vmwire_daemon::dispatch::{Arrival, DaemonFacts, Dispatch, HostFacts, Parts, Refusal, Restored, Turn};
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, VmId};
 use vmwire_protocol::limits::{TOTAL_BYTES_MAX, UNSENT_BYTES_HIGH};
-use vmwire_protocol::message::{Event, ServerData, code, event_kind, operation_state, role};
-use vmwire_protocol::session::{Peer, ServerConfig};
+use vmwire_protocol::message::{Event, ServerData, code, event_kind, operation_state};
+use vmwire_protocol::session::ServerConfig;
 use vmwire_protocol::xdr::{Opaque, Text};
 
 use crate::calls::{self, BIG, Surroundings};
@@ -83,6 +84,7 @@ impl World {
             },
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max, ..DaemonFacts::default() },
+            access: Access::default(),
         };
         let mut core = Dispatch::new(parts, now);
         let mut files = Files::default();
@@ -171,19 +173,18 @@ impl World {
     fn connect(&mut self, client: usize) -> String {
         let now = self.truth.borrow().now;
         let denied = self.random.chance(4);
-        let identity = Text::clipped(&format!("client {client}"));
         // Admins are limited by descriptors alone, and here are none.
         let is_admin = client.is_multiple_of(2);
         let role = match client % 4 {
-            1 => role::OPERATOR,
-            3 if self.random.chance(50) => role::OBSERVER,
-            3 => role::OPERATOR,
-            _ => role::ADMIN,
+            1 => Role::Operator,
+            3 if self.random.chance(50) => Role::Observer,
+            3 => Role::Operator,
+            _ => Role::Admin,
         };
-        let peer = Peer::new(identity, role);
         let arrival = Arrival {
-            transport: "sim",
-            peer: if denied { Err(Refusal::Denied("not you".to_owned())) } else { Ok(peer) },
+            identity: Identity::unix(1000 + u32::try_from(client).unwrap(), 0),
+            base: Base::Everybody(role),
+            refusal: denied.then(|| Refusal::Denied("not you".to_owned())),
         };
         let full = !is_admin && u32::try_from(self.server.connections().len()).unwrap() >= self.connections_max;
         let link: SharedLink = Rc::new(RefCell::new(Link::new(&mut self.random)));

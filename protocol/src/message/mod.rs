@@ -39,7 +39,7 @@ pub use host::{
 };
 pub use list::{VmCell, VmFilter, VmListAnswer, VmListCall, VmRow, filter_comparison, vm_field};
 pub use operation::{OperationCall, OperationInfo, OperationListAnswer, OperationListCall, operation_state};
-pub use pattern::PATTERN_BYTES_MAX;
+pub use pattern::{PATTERN_BYTES_MAX, Pattern};
 pub use procedure::{PROCEDURES, Procedure, number};
 pub use rights::{Over, Right};
 pub use server::ServerData;

@@ -1,4 +1,4 @@
-//! Patterns of filters, in which `*` stands for any text and `?` for one character.
+//! Patterns of filters and of rules, in which `*` stands for any text and `?` for one character.
 //!
 //! All places of the pattern that the text may have reached are the bits of one number, so that a character of the text
 //! takes the same few instructions whatever the pattern. Trying the places one after the other would let a pattern of
@@ -16,7 +16,7 @@ const _: () = assert!(PATTERN_BYTES_MAX == 128 && Places::BITS == 128);
 
 /// A pattern, ready to be held against many texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub struct Pattern {
     /// The places that take a character, for each of the first 256.
     low: Box<[Places; 256]>,
     /// The same for those behind them that the pattern names.
@@ -32,7 +32,11 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    pub(super) fn new(text: &str) -> Result<Self, FilterError> {
+    /// Makes a pattern ready.
+    ///
+    /// # Errors
+    /// When it has more than [`PATTERN_BYTES_MAX`] bytes.
+    pub fn new(text: &str) -> Result<Self, FilterError> {
         if text.len() > PATTERN_BYTES_MAX {
             return Err(FilterError::LongPattern);
         }
@@ -64,7 +68,7 @@ impl Pattern {
     }
 
     /// Whether the whole text is as the pattern says.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         if self.last == 0 {
             return self.star_first || text.is_empty();
         }

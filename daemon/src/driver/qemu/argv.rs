@@ -374,6 +374,7 @@ mod tests {
                     name: "a".parse().unwrap(),
                     uuid: None,
                     title,
+                    labels: std::sync::Arc::default(),
                     memory_bytes,
                     cpu,
                     machine: if pc { Machine::Pc } else { Machine::Q35 },

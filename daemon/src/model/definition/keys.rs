@@ -7,6 +7,7 @@ pub(super) const KEYS: &[&str] = &[
     "name",
     "uuid",
     "title",
+    "labels",
     "memory",
     "machine",
     "accel",

@@ -12,6 +12,7 @@ mod value;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -30,6 +31,9 @@ pub struct Definition {
     pub uuid: Option<Uuid>,
     /// A line for people. May be empty.
     pub title: String,
+    /// Words that group it with others, for filters and for rules about who may do what. Shared with what is remembered of
+    /// it when it is gone.
+    pub labels: Arc<[String]>,
     /// Memory of the guest in bytes, a multiple of 1 MiB.
     pub memory_bytes: u64,
     /// Processors.

@@ -14,6 +14,7 @@ const CPUS_MAX: u64 = 255;
 const DISKS_MAX: usize = 16;
 const NICS_MAX: usize = 8;
 const CHANNELS_MAX: usize = 16;
+const LABELS_MAX: usize = 16;
 const FORWARDS_MAX: usize = 32;
 /// Linux on x86 cuts its command line at 2,048 bytes, the closing zero included.
 const CMDLINE_BYTES_MAX: usize = 2047;
@@ -50,6 +51,7 @@ fn parse(text: &str, top: &Table<'_>) -> Result<Definition, Fault> {
             .map(|t| t.narrow(|t| value::line(t, TITLE_BYTES_MAX)))
             .transpose()?
             .unwrap_or_default(),
+        labels: names(top, "labels", LABELS_MAX, value::label)?.into(),
         memory_bytes: memory.narrow(value::memory)?,
         cpu: cpu(top.table("cpu")?)?,
         machine: choice(top.string("machine")?, &[("q35", Machine::Q35), ("pc", Machine::Pc)])?.unwrap_or(Machine::Q35),
@@ -60,7 +62,7 @@ fn parse(text: &str, top: &Table<'_>) -> Result<Definition, Fault> {
         disks: top.tables("disk", DISKS_MAX)?.iter().map(disk).collect::<Result<_, _>>()?,
         nics: nics(top)?,
         console: top.boolean("console")?.unwrap_or(true),
-        channels: channels(top)?,
+        channels: names(top, "channels", CHANNELS_MAX, value::channel)?,
         rng: top.boolean("rng")?.unwrap_or(false),
         test: top.table("test")?.map(|table| test(&table)).transpose()?,
     })
@@ -167,15 +169,21 @@ fn nics(top: &Table<'_>) -> Result<Vec<Nic>, Fault> {
     Ok(nics)
 }
 
-fn channels(top: &Table<'_>) -> Result<Vec<String>, Fault> {
-    let mut channels: Vec<String> = Vec::new();
-    for found in top.strings("channels", CHANNELS_MAX)?.unwrap_or_default() {
-        channels.push(found.narrow(|text| match value::channel(text)? {
-            name if channels.contains(&name) => Err(format!("\"{name}\" is named twice")),
+/// A list of names, each once.
+fn names(
+    top: &Table<'_>,
+    key: &'static str,
+    most: usize,
+    name: impl Fn(&str) -> Result<String, String>,
+) -> Result<Vec<String>, Fault> {
+    let mut names: Vec<String> = Vec::new();
+    for found in top.strings(key, most)?.unwrap_or_default() {
+        names.push(found.narrow(|text| match name(text)? {
+            name if names.contains(&name) => Err(format!("\"{name}\" is named twice")),
             name => Ok(name),
         })?);
     }
-    Ok(channels)
+    Ok(names)
 }
 
 fn test(table: &Table<'_>) -> Result<TestScript, Fault> {

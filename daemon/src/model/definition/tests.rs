@@ -8,6 +8,7 @@ const FULL: &str = r#"# kept, byte for byte
 name = "web-1"
 uuid = "6f1d5f5c-6f0b-4a3e-9d3c-2f6f3b1d8a11"
 title = "The web, \"quoted\""
+labels = ["web", "prod.2"]
 memory = "512 MiB"
 machine = "pc"
 accel = "tcg"
@@ -100,6 +101,7 @@ fn reads_every_key_and_keeps_the_text() {
                 ],
             }],
             console: false,
+            labels: ["web".to_owned(), "prod.2".to_owned()].into(),
             channels: vec!["org.qemu.guest_agent.0".to_owned(), "com.example.0".to_owned()],
             rng: true,
             test: None,
@@ -126,7 +128,8 @@ fn what_is_not_written_has_a_default() {
     assert_eq!(definition.cpu, Cpu { count: 1, sockets: 1, cores: 1, threads: 1, model: None });
     assert_eq!((definition.machine, definition.accel, &definition.boot), (Machine::Q35, Accel::Auto, &Boot::Disk));
     assert!(definition.console && !definition.rng && !definition.autostart);
-    assert!(definition.disks.is_empty() && definition.nics.is_empty() && definition.channels.is_empty());
+    assert!(definition.disks.is_empty() && definition.nics.is_empty());
+    assert!(definition.channels.is_empty() && definition.labels.is_empty());
     assert_eq!((definition.uuid, definition.title.as_str(), definition.test), (None, "", None));
 }
 
@@ -185,6 +188,8 @@ fn wrong_types_and_values_are_refused_with_their_place() {
         ("machine = 'isa'", "line 3, column 11: `machine`: must be \"q35\" or \"pc\""),
         ("channels = 'a'", "line 3, column 12: `channels` is a list of strings, and here stands a string"),
         ("channels = ['a', 2]", "line 3, column 18: `channels` is a string, and here stands an integer"),
+        ("labels = ['a', 'a']", "line 3, column 16: `labels`: \"a\" is named twice"),
+        ("labels = ['a b']", "line 3, column 11: `labels`: a label is 1 to 64 of A-Z a-z 0-9 . _ -"),
         ("channels = ['a', 'a']", "line 3, column 18: `channels`: \"a\" is named twice"),
         ("cpu = 2", "line 3, column 7: `cpu` is a table, and here stands an integer"),
         ("[cpu]\ncount = 0", "line 4, column 9: `cpu.count`: must be from 1 to 255"),

@@ -14,6 +14,8 @@ const MEMORY_BYTES_MAX: u64 = 4 << 40;
 const PATH_BYTES_MAX: usize = 4095;
 /// The longest name that a virtio-serial port is given here.
 const CHANNEL_BYTES_MAX: usize = 64;
+/// As long as a name of a virtual machine.
+const LABEL_BYTES_MAX: usize = 64;
 
 /// `512 MiB`: a whole number and a unit of 1,024.
 pub(super) fn memory(text: &str) -> Result<u64, String> {
@@ -73,6 +75,15 @@ pub(super) fn channel(text: &str) -> Result<String, String> {
         return Err(format!(
             "a channel's name is 1 to {CHANNEL_BYTES_MAX} of A-Z a-z 0-9 . _ - and begins with no dot"
         ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A label.
+pub(super) fn label(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.is_empty() || text.len() > LABEL_BYTES_MAX || !text.chars().all(good) {
+        return Err(format!("a label is 1 to {LABEL_BYTES_MAX} of A-Z a-z 0-9 . _ -"));
     }
     Ok(text.to_owned())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use vmwire_protocol::message::{CancelCall, ClientData, Failure, HelloCall, Procedure, VmCall, code};
+use vmwire_protocol::message::{CancelCall, ClientData, Failure, HelloCall, Procedure, VmCall, code, role};
 use vmwire_protocol::xdr::{List, Text};
 
 use super::{Asked, Client, Connection, Phase, vm_of};
@@ -65,7 +65,7 @@ impl Connection {
             _ if procedure.minor > self.newest_minor => Some(code::UNKNOWN_PROCEDURE),
             _ if procedure.minor > minor => Some(code::UNSUPPORTED),
             (ClientData::Cancel(_) | ClientData::Unsubscribe, _) => None,
-            _ => (procedure.right.role > self.role).then_some(code::DENIED),
+            _ => (procedure.right.role > role::number(self.role.name()).unwrap()).then_some(code::DENIED),
         };
         let serial = self.session.call(&data, deadline_ms).unwrap();
         self.tap.asked(serial);

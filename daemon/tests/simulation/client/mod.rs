@@ -7,6 +7,7 @@ mod judge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use vmwire_daemon::access::Role;
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{ClientData, Failure, SubscribeCall, code};
 use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
@@ -40,7 +41,7 @@ pub(crate) struct Connection {
     /// The daemon's number for it.
     pub(crate) id: u64,
     /// What it may do.
-    role: u32,
+    role: Role,
     session: ClientSession,
     tap: Tap,
     phase: Phase,
@@ -89,7 +90,7 @@ impl Client {
         Self { number, connection: None, lost: None }
     }
 
-    pub(crate) fn connect(&mut self, link: SharedLink, id: u64, role: u32, now: Instant, newest_minor: u32) {
+    pub(crate) fn connect(&mut self, link: SharedLink, id: u64, role: Role, now: Instant, newest_minor: u32) {
         self.connection = Some(Connection {
             link,
             id,

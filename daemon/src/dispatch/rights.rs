@@ -1,0 +1,194 @@
+//! Who may do what to which virtual machine, asked for each call, and again for everybody when the answer may have changed.
+//!
+//! The session has compared the call with the most that its peer may do anywhere. Whoever has the same role over every
+//! virtual machine is done with that; for the others the one that the call means is looked at here, before the call is
+//! carried out. One over which they have no role at all is for them as if it did not exist, in every word.
+
+use log::info;
+use vmwire_protocol::message::{ClientData, ClientKind, Failure, Procedure, Right};
+use vmwire_protocol::session::Peer;
+use vmwire_protocol::xdr::Text;
+
+use super::calls::Subject;
+use super::client::ConnectionId;
+use super::refusal::{self, no_operation, no_vm};
+use super::{Dispatch, Turn, convert};
+use crate::access::{Access, Base, Grants, Identity, Stranger};
+use crate::model::operation::Operation;
+use crate::model::{OperationId, Vm};
+
+/// The virtual machine that a call means and that has to be there for it.
+pub(super) fn vm_of(call: &ClientData) -> Option<&str> {
+    match call {
+        ClientData::VmShow(call)
+        | ClientData::VmDefinition(call)
+        | ClientData::VmUndefine(call)
+        | ClientData::VmStop(call)
+        | ClientData::VmReboot(call)
+        | ClientData::VmReset(call)
+        | ClientData::VmPause(call)
+        | ClientData::VmResume(call) => Some(&call.vm),
+        ClientData::VmStart(call) => Some(&call.vm),
+        ClientData::VmShutdown(call) => Some(&call.vm),
+        ClientData::VmWait(call) => Some(&call.vm),
+        ClientData::ConsoleOpen(call) => Some(&call.vm),
+        // What a define means is in its text, which is read later. A filter that names what is not there finds nothing.
+        ClientData::VmDefine(_)
+        | ClientData::VmNames(_)
+        | ClientData::VmList(_)
+        | ClientData::Subscribe(_)
+        | ClientData::OperationList(_)
+        | ClientData::OperationShow(_)
+        | ClientData::OperationWait(_)
+        | ClientData::HostInfo
+        | ClientData::HostCapabilities
+        | ClientData::DaemonInfo
+        | ClientData::HostCertificates
+        | ClientData::ClientList(_)
+        | ClientData::ClientInvite(_)
+        | ClientData::ClientAdd(_)
+        | ClientData::ClientSetRole(_)
+        | ClientData::ClientRemove(_)
+        | ClientData::Enroll(_)
+        | ClientData::ConnectionList(_)
+        | ClientData::ConnectionKick(_)
+        | ClientData::Hello(_)
+        | ClientData::Ping
+        | ClientData::Cancel(_)
+        | ClientData::Unsubscribe
+        | ClientData::StreamData(_)
+        | ClientData::StreamCredit(_)
+        | ClientData::StreamEnd(_) => None,
+    }
+}
+
+impl Dispatch {
+    /// Whether a connection may make this call about the virtual machine that it means.
+    pub(super) fn may(&self, id: ConnectionId, procedure: &Procedure, call: &ClientData) -> Result<(), Failure> {
+        let Some(grants) = self.grants(id).filter(|grants| !grants.is_even()) else { return Ok(()) };
+        let Some(text) = vm_of(call) else { return Ok(()) };
+        let vm = self.vms.find(text).ok_or_else(|| no_vm(text))?;
+        match grants.over(vm.name().as_str(), &vm.definition.labels) {
+            None => Err(no_vm(text)),
+            Some(role) if convert::role(role) < procedure.right.role => {
+                Err(refusal::denied_over(procedure.name, procedure.right.role, role, vm))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// What a connection may do.
+    pub(super) fn grants(&self, id: ConnectionId) -> Option<&Grants> {
+        self.clients.get(id).map(|client| &client.grants)
+    }
+
+    /// Whether a connection may see a virtual machine.
+    pub(super) fn sees(&self, id: ConnectionId, vm: &Vm) -> bool {
+        self.grants(id).is_some_and(|grants| grants.sees(vm.name().as_str(), &vm.definition.labels))
+    }
+
+    /// Whether a connection may see an operation: as it sees the virtual machine, or would if that were still there.
+    pub(super) fn sees_operation(&self, id: ConnectionId, operation: &Operation<Failure>) -> bool {
+        let Some(grants) = self.grants(id) else { return false };
+        grants.sees_all()
+            || match self.vms.get(operation.vm.0) {
+                Some(vm) => grants.sees(vm.name().as_str(), &vm.definition.labels),
+                None => grants.sees(&operation.vm.1, &operation.labels),
+            }
+    }
+
+    /// The operation of a number, if the connection may know of it.
+    pub(super) fn operation_seen(&self, id: ConnectionId, number: u64) -> Result<&Operation<Failure>, Failure> {
+        let operation = self.operations.get(OperationId(number));
+        operation.filter(|operation| self.sees_operation(id, operation)).ok_or_else(|| no_operation(number))
+    }
+
+    /// Who somebody is to the sessions, and what they may do.
+    pub(super) fn judge(&self, identity: &Identity, base: Base) -> Result<(Peer, Grants), Stranger> {
+        let grants = self.access.judge(identity, base, None)?;
+        let peer = Peer {
+            identity: Text::clipped(&identity.text(None)),
+            role: convert::role(grants.most()),
+            host_role: convert::role(grants.host()),
+        };
+        Ok((peer, grants))
+    }
+
+    /// The rules are others from now on: everybody is judged by them again.
+    pub fn set_access(&mut self, turn: &mut Turn<'_>, access: Access) {
+        self.access = access;
+        self.rejudge(turn);
+    }
+
+    /// Judges every connection again. Those that have no right left get their last packet; those that may do less lose what
+    /// they could not open any more.
+    pub fn rejudge(&mut self, turn: &mut Turn<'_>) {
+        for id in self.clients.ids() {
+            let Some(client) = self.clients.get(id).filter(|client| !client.session.is_closed()) else { continue };
+            match self.judge(&client.identity, client.base) {
+                Err(stranger) => {
+                    info!("connection {}: closed: {}", id.number, stranger.message);
+                    self.close(turn, id, refusal::stranger(&stranger));
+                }
+                Ok((peer, grants)) if *client.session.peer() == peer && client.grants == grants => {}
+                Ok((peer, grants)) => {
+                    info!("connection {}: {} has other rights now", id.number, peer.identity);
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.session.judge(peer);
+                        client.grants = grants;
+                    }
+                    self.take_away(turn, id);
+                }
+            }
+        }
+    }
+
+    /// A virtual machine has another name or other labels: some may see it no more.
+    pub(super) fn vm_regrouped(&mut self, turn: &mut Turn<'_>) {
+        for id in self.clients.ids() {
+            if self.grants(id).is_some_and(|grants| !grants.is_even()) {
+                self.take_away(turn, id);
+            }
+        }
+    }
+
+    /// Ends what a connection has open and may have open no more.
+    fn take_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        let streams = self.clients.get(id).map(|client| client.streams.numbers()).unwrap_or_default();
+        for stream in streams {
+            if let Some(why) = self.console_denied(id, stream) {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.session.stream_end(stream, Some(why));
+                }
+                self.console_over(turn, id, stream);
+                self.clients.mark_dirty(id);
+            }
+        }
+        for key in self.calls.of_connection(id) {
+            let why = match self.calls.subject(key) {
+                Some(Subject::VmState { vm, .. }) => {
+                    self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(|vm| no_vm(vm.name().as_str()))
+                }
+                Some(Subject::OperationEnd(operation)) => self.operation_seen(id, operation.0).err(),
+                // What was asked for is done, and told: it was within the rights of its time.
+                Some(Subject::Operation(_) | Subject::Definition | Subject::Capabilities) | None => None,
+            };
+            if let Some(why) = why {
+                self.conclude(turn, key, Err(why));
+            }
+        }
+    }
+
+    /// Why a console may be open no more.
+    fn console_denied(&self, id: ConnectionId, stream: u32) -> Option<Failure> {
+        let client = self.clients.get(id)?;
+        let vm = self.vms.get(client.streams.get(stream)?.vm)?;
+        match client.grants.over(vm.name().as_str(), &vm.definition.labels) {
+            None => Some(no_vm(vm.name().as_str())),
+            Some(role) => {
+                let needed = Right::of(ClientKind::ConsoleOpen).role;
+                (convert::role(role) < needed).then(|| refusal::denied_over("console-open", needed, role, vm))
+            }
+        }
+    }
+}
