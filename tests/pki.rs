@@ -280,7 +280,7 @@ fn a_file_that_is_none_is_refused() {
     let place = with_authority();
     rustix::fs::mknodat(rustix::fs::CWD, place.join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     place.write("text", "hello");
-    place.write("long", vec![0; (8 << 20) + 1]);
+    std::fs::File::create(place.join("long")).unwrap().set_len((64 << 20) + 1).unwrap();
     place.write("cut.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n");
     let rows = [
         ("pipe", "LOCAL", "pipe is no file"),
@@ -291,7 +291,7 @@ fn a_file_that_is_none_is_refused() {
         let error = pki(&place, &["show", file]).error(1);
         assert_eq!((error["code"].as_str(), error["message"].as_str()), (Some(code), Some(message)), "{error}");
     }
-    refused(pki(&place, &["show", "long"]), 1, "LOCAL", "long has more than 8 MiB");
+    refused(pki(&place, &["show", "long"]), 1, "LOCAL", "long has more than 64 MiB");
     refused(pki(&place, &["show", "nothing"]), 5, "NOT_FOUND", "there is no nothing");
     refused(pki(&place, &["sign", "text", "--client", "a"]), 1, "PKI", "there is no certificate request in it");
     refused(pki(&place, &["sign", "nothing", "--client", "a"]), 5, "NOT_FOUND", "there is no nothing");

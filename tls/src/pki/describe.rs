@@ -120,7 +120,8 @@ pub(super) fn key_identifier(certificate: &X509Certificate<'_>) -> Option<Vec<u8
     })
 }
 
-/// Whether the authority with the certificate `authority` has signed `certificate`, both in DER. Dates are not looked at.
+/// Whether the authority with the certificate `authority` has signed `certificate`, both in DER. Dates are not looked
+/// at.
 ///
 /// # Errors
 /// When it has not, or one of them cannot be read.

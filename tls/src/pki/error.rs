@@ -141,7 +141,7 @@ impl PkiError {
             Self::RequestSignature => "it was changed or cut on the way: have it made and sent again",
             Self::RequestKey(_) => "RSA from 2048 bits, ECDSA P-256 or P-384, or Ed25519",
             Self::NoRevocationList | Self::UnreadableRevocationList => {
-                "put the file back from a copy: the daemon's host has one; without it what was revoked becomes valid again"
+                "put the file back from a copy, as on the daemon's host; without it what was revoked is valid again"
             }
             Self::TooManyRevoked => "make a new authority: vmwire pki init --dir DIR",
             Self::AlreadyRevoked { .. } => "",

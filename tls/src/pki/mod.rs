@@ -1,8 +1,8 @@
 //! A small authority of one's own: it makes and signs certificates and keeps the list of those that were revoked.
 //!
-//! Everything here turns bytes into bytes: no file is read or written, and the moment is an argument. `vmwire pki` keeps
-//! the files, the daemon signs what its enrolled clients ask for, and both come here. An authority of another make is
-//! as good for the handshake; nothing outside this room knows which one it was.
+//! Everything here turns bytes into bytes: no file is read or written, and the moment is an argument. `vmwire pki`
+//! keeps the files, the daemon signs what its enrolled clients ask for, and both come here. An authority of another
+//! make is as good for the handshake; nothing outside this room knows which one it was.
 //!
 //! ```text
 //!   Authority::create ─▶ ca.crt, ca.key

@@ -1,7 +1,7 @@
 //! Names that an authority of ours writes into certificates. They are checked here once; what comes out needs no more.
 //!
-//! Rights are given to names, and files are called by them, so both are narrow: a name that is not plain is refused, not
-//! mended.
+//! Rights are given to names, and files are called by them, so both are narrow: a name that is not plain is refused,
+//! not mended.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! Certificate requests (PKCS#10, RFC 2986): made where the key stays, read where it is signed.
 //!
-//! A request proves that who made it holds the key, and that is all that is believed of it. What the certificate says is
-//! for the authority to say: the subject and the extensions that are asked for are not looked at.
+//! A request proves that who made it holds the key, and that is all that is believed of it. What the certificate says
+//! is for the authority to say: the subject and the extensions that are asked for are not looked at.
 
 use std::fmt;
 

@@ -1,9 +1,11 @@
 //! The list of revoked certificates (CRL, RFC 5280 section 5) of an authority of ours.
 //!
-//! It is valid for as long as the authority is. A date by which the next one must have come protects those who fetch the
-//! list from somewhere against being handed an old one. Ours is a file beside the authority's certificate, and whoever
-//! could put an old one there could as well replace that certificate; but a date that is forgotten locks everybody out.
+//! It is valid for as long as the authority is. A date by which the next one must have come protects those who fetch
+//! the list from somewhere against being handed an old one. Ours is a file beside the authority's certificate, and
+//! whoever could put an old one there could as well replace that certificate; but a date that is forgotten locks
+//! everybody out.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber};
@@ -91,18 +93,17 @@ impl Authority {
     /// When one of them is revoked already, the list is full, or the authority may not sign now.
     pub fn sign_revocations(&self, list: &RevocationList, more: &[Revoked], now: Date) -> Result<String, PkiError> {
         self.validity.holds(now)?;
-        let mut all = list.revoked.clone();
-        for revoked in more {
-            if let Some(earlier) = all.iter().find(|earlier| earlier.serial == revoked.serial) {
-                let serial = earlier.serial.to_string();
-                return Err(PkiError::AlreadyRevoked { serial, since: earlier.since });
-            }
-            all.push(revoked.clone());
-        }
-        if all.len() > CRL_ENTRIES_MAX {
+        let all = || list.revoked.iter().chain(more);
+        if all().count() > CRL_ENTRIES_MAX {
             return Err(PkiError::TooManyRevoked);
         }
-        let entries = all.iter().map(|revoked| {
+        let mut known = HashMap::new();
+        for revoked in all() {
+            if let Some(since) = known.insert(&revoked.serial, revoked.since) {
+                return Err(PkiError::AlreadyRevoked { serial: revoked.serial.to_string(), since });
+            }
+        }
+        let entries = all().map(|revoked| {
             Ok(RevokedCertParams {
                 serial_number: SerialNumber::from_slice(revoked.serial.bytes()),
                 revocation_time: for_rcgen(revoked.since)?,

@@ -1,10 +1,11 @@
 //! The directory of an authority: where it is, who may change it now, and what is in it.
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use vmwire_tls::date::Date;
-use vmwire_tls::pki::{Authority, Issued, RevocationList, Revoked};
+use vmwire_tls::pki::{Authority, Issued, RevocationList, Revoked, Serial};
 
 use super::super::problem::Problem;
 use super::files::{self, PUBLIC};
@@ -164,8 +165,8 @@ impl Office {
         files::append(&path, &line)
     }
 
-    /// The list as it is. Where there is none, one with nothing on it that is younger than any there can have been: each
-    /// but the first came with at least one revocation.
+    /// The list as it is. Where there is none, one with nothing on it that is younger than any there can have been:
+    /// each but the first came with at least one revocation.
     pub(super) fn revocations(&self) -> Result<RevocationList, Problem> {
         let path = self.directory.revocation_list();
         let Some(bytes) = files::read_if_there(&path)? else {
@@ -175,27 +176,25 @@ impl Office {
         RevocationList::read(&bytes, self.authority.der()).map_err(|error| refused_file(&path, &error))
     }
 
-    /// Puts certificates on the list. They are remembered first: should the list get lost, or this run be broken off, the
-    /// next list has them all the same.
-    pub(super) fn revoke(&self, revoked: &[Revoked], now: Date) -> Result<(), Problem> {
+    /// Puts a certificate on the list, and what else was revoked and is not there. It is remembered before the list is
+    /// written: should that get lost, or this run be broken off, the next list has it all the same.
+    pub(super) fn revoke(&self, revoked: &Revoked, now: Date) -> Result<(), Problem> {
         let list = self.revocations()?;
-        let mut more: Vec<Revoked> = Vec::new();
-        for earlier in self.directory.index()?.revoked {
-            if list.find(&earlier.serial).is_none() && more.iter().all(|other| other.serial != earlier.serial) {
-                more.push(earlier);
-            }
-        }
-        for revoked in revoked {
-            if list.find(&revoked.serial).is_none() && more.iter().all(|other| other.serial != revoked.serial) {
-                self.note(&Line::of_revoked(revoked))?;
-                more.push(revoked.clone());
-            }
+        let mut known: HashSet<Serial> = list.revoked.iter().map(|revoked| revoked.serial.clone()).collect();
+        let mut more = self.directory.index()?.revoked;
+        more.retain(|earlier| known.insert(earlier.serial.clone()));
+        let new = known.insert(revoked.serial.clone());
+        if new {
+            more.push(revoked.clone());
         }
         let path = self.directory.revocation_list();
         if more.is_empty() && files::is_there(&path) {
             return Ok(());
         }
         let pem = self.authority.sign_revocations(&list, &more, now).map_err(|error| refused_file(&path, &error))?;
+        if new {
+            self.note(&Line::of_revoked(revoked))?;
+        }
         files::replace(&path, pem.as_bytes(), PUBLIC)
     }
 }

@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all, with exactly the permissions that were meant, whatever the umask is.
 //!
 //! A file is written under a name of its own beside its place, synchronised, and only then given its name, so that
-//! neither a crash nor a full disk leaves half of one. What a crash leaves under the other name is taken away by the next
-//! run.
+//! neither a crash nor a full disk leaves half of one. What a crash leaves under the other name is taken away by the
+//! next run.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -20,8 +20,8 @@ pub(super) const SECRET: u32 = 0o600;
 /// Of what anybody may read.
 pub(super) const PUBLIC: u32 = 0o644;
 
-/// The longest file that is read: a list with as many revoked certificates as there may be.
-const BYTES_MAX: u64 = 8 << 20;
+/// The longest file that is read: what is remembered of as many certificates as a list may revoke, and more.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// Reads a file that is one: not a directory, a pipe or a device, and not endless.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
@@ -95,9 +95,10 @@ impl Created {
         // Unlike a renaming, a link fails where something has that name already.
         let linked = std::fs::hard_link(&draft, path);
         let removed = std::fs::remove_file(&draft);
-        linked.and(removed).and_then(|()| synchronise_parent(path)).map_err(|error| failed("write", path, &error))?;
-        self.paths.push(path.to_owned());
-        Ok(())
+        if linked.is_ok() {
+            self.paths.push(path.to_owned());
+        }
+        linked.and(removed).and_then(|()| synchronise_parent(path)).map_err(|error| failed("write", path, &error))
     }
 
     /// They stay.

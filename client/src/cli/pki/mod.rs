@@ -1,8 +1,9 @@
-//! `vmwire pki`: certificates for those who have no authority of their own, as files in one directory. No daemon is asked.
+//! `vmwire pki`: certificates for those who have no authority of their own, as files in one directory. No daemon is
+//! asked.
 //!
-//! What is in certificates is `vmwire_tls::pki`'s matter; here they become files and files become them. A room per verb,
-//! and three below them: [`files`] writes each file whole or not at all, [`directory`] is the authority's directory with
-//! its lock, [`index`] remembers what was signed, so that it can be revoked when its file is gone.
+//! What is in certificates is `vmwire_tls::pki`'s matter; here they become files and files become them. A room per
+//! verb, and three below them: [`files`] writes each file whole or not at all, [`directory`] is the authority's
+//! directory with its lock, [`index`] remembers what was signed, so that it can be revoked when its file is gone.
 //!
 //! ```text
 //!   DIR/ca.key ca.crt crl.pem         the authority; the key may lie elsewhere (--ca-key)
@@ -75,7 +76,10 @@ enum Kind {
 }
 
 pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Problem> {
-    let now = Date::from(SystemTime::now());
+    run_at(verb, Date::from(SystemTime::now()), context)
+}
+
+fn run_at(verb: &Verb, now: Date, context: &mut Context<'_>) -> Result<Exit, Problem> {
     match verb {
         Verb::Init(arguments) => init::run(arguments, now, context),
         Verb::Issue(arguments) => issue::run(arguments, now, context),

@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, now: Date, context: &mut Context<'_>) -
     let earlier = office.revocations()?.find(&serial).cloned();
     let revoked = earlier.clone().unwrap_or(Revoked { serial, since: now, reason });
     // Also when it is on the list already: others may be missing there that a broken off run has only remembered.
-    office.revoke(std::slice::from_ref(&revoked), now)?;
+    office.revoke(&revoked, now)?;
     let json = RevokedJson {
         serial: revoked.serial.to_string(),
         name: index.find(&revoked.serial).map(|entry| entry.name.clone()),

@@ -1,11 +1,13 @@
 //! `vmwire pki show`: what files hold, for how long, and what is wrong with them. Reads, and needs no key.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmwire_tls::date::Date;
 use vmwire_tls::pki::{
-    Description, PkiError, Purpose, RevocationList, certificates, check_signature, describe, key_fingerprint,
+    Description, PkiError, Purpose, Reason, RevocationList, Serial, certificates, check_signature, describe,
+    key_fingerprint,
 };
 
 use super::super::output::{Align, Table};
@@ -18,7 +20,7 @@ use super::{Context, Exit, files, nanoseconds, refused_file};
 const SOON_DAYS: i64 = 30;
 
 /// How many entries of one directory are looked at.
-const ENTRIES_MAX: usize = 4096;
+const ENTRIES_MAX: usize = 65_536;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -67,6 +69,8 @@ struct EntryJson {
     days_left: i64,
     revoked_ns: Option<u64>,
     reason: Option<&'static str>,
+    #[serde(skip)]
+    until: String,
     #[serde(skip)]
     state: String,
 }
@@ -129,8 +133,8 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 impl Judge {
-    /// The authority whose certificate lies in `place`, else that of `directory`; and its list, from either. What cannot
-    /// be read is told where its own file is looked at.
+    /// The authority whose certificate lies in `place`, else that of `directory`; and its list, from either. What
+    /// cannot be read is told where its own file is looked at.
     fn of(place: &Directory, directory: &Directory) -> Self {
         let places = [place, directory];
         let certificate = |place: &Directory| {
@@ -333,24 +337,16 @@ fn issued(directory: &Directory, now: Date, context: &mut Context<'_>) -> Result
     }
     let index = directory.index()?;
     let list = Judge::of(directory, directory).list.unwrap_or_default();
-    let rows: Vec<EntryJson> = index
-        .issued
-        .iter()
-        .map(|entry| {
-            let remembered = index.revoked.iter().find(|revoked| revoked.serial == entry.serial);
-            EntryJson::of(
-                entry,
-                list.find(&entry.serial).or(remembered).map(|revoked| (revoked.since, revoked.reason)),
-                now,
-            )
-        })
-        .collect();
+    // What is on the list counts more than what is remembered, so it comes last.
+    let revoked = index.revoked.iter().chain(&list.revoked);
+    let revoked: HashMap<&Serial, (Date, Reason)> =
+        revoked.map(|revoked| (&revoked.serial, (revoked.since, revoked.reason))).collect();
+    let of_entry = |entry: &Entry| EntryJson::of(entry, revoked.get(&entry.serial).copied(), now);
+    let rows: Vec<EntryJson> = index.issued.iter().map(of_entry).collect();
     context.output.listing(&rows, |rows| {
         let mut table = Table::new(["name", "purpose", "serial", "until", "state"].map(|name| (name, Align::Left)));
         for row in rows {
-            let until = index.issued.iter().find(|entry| entry.serial.to_string() == row.serial);
-            let until = until.map(|entry| entry.not_after.to_string()).unwrap_or_default();
-            table.row([row.name.as_str(), &row.purpose, &row.serial, &until, &row.state]);
+            table.row([&row.name, &row.purpose, &row.serial, &row.until, &row.state].map(String::as_str));
         }
         table
     })?;
@@ -362,7 +358,7 @@ fn issued(directory: &Directory, now: Date, context: &mut Context<'_>) -> Result
 }
 
 impl EntryJson {
-    fn of(entry: &Entry, revoked: Option<(Date, vmwire_tls::pki::Reason)>, now: Date) -> Self {
+    fn of(entry: &Entry, revoked: Option<(Date, Reason)>, now: Date) -> Self {
         let state = match revoked {
             Some((since, reason)) => format!("revoked since {since} ({})", reason.word()),
             None => lifetime(entry.not_before, entry.not_after, now).unwrap_or_else(|| "valid".to_owned()),
@@ -377,6 +373,7 @@ impl EntryJson {
             days_left: entry.not_after.days_left(now),
             revoked_ns: revoked.map(|(since, _)| nanoseconds(since)),
             reason: revoked.map(|(_, reason)| reason.word()),
+            until: entry.not_after.to_string(),
             state,
         }
     }
