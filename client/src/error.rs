@@ -2,29 +2,34 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vmwire_protocol::message::Failure;
 use vmwire_protocol::session::Unsendable;
 
-use crate::transport::{LocationError, StartError};
+use crate::transport::{CredentialsError, LocationError, Place, StartError, TlsError};
 
 /// Why something could not be had from a daemon.
 #[derive(Debug, Clone)]
 pub enum Error {
     /// It cannot be said where the daemon is.
     Location(LocationError),
-    /// Nobody could be reached at the socket.
+    /// Nobody could be reached there.
     Connect {
-        /// The socket.
-        socket: PathBuf,
+        /// Where.
+        place: Place,
         /// Why.
         error: Arc<io::Error>,
     },
     /// The daemon that belongs to the URI did not run and could not be started.
     Start(StartError),
+    /// There is nothing to prove with who we are, or to judge by who the daemon is.
+    Credentials(CredentialsError),
+    /// One of the two ends will not talk to the other.
+    Tls(Box<TlsError>),
+    /// Whoever is there speaks TLS, and we do not.
+    WantsTls,
     /// The connection ended. What was asked and not answered may or may not have been done.
     Lost(Lost),
     /// The daemon said why it ends the connection, or will not have it.
@@ -44,6 +49,10 @@ pub enum Error {
 pub enum Lost {
     /// The daemon closed it.
     Closed,
+    /// It ended without the farewell that TLS has: somebody on the way may have cut it.
+    Cut,
+    /// The handshake of TLS took longer than this.
+    Handshake(Duration),
     /// The system did.
     Io(Arc<io::Error>),
     /// The daemon did not say anything for so long, not even when it was asked.
@@ -55,9 +64,10 @@ impl Error {
     #[must_use]
     pub fn ends_connection(&self) -> bool {
         match self {
-            Self::Lost(_) | Self::Refused(_) | Self::Protocol(_) => true,
+            Self::Lost(_) | Self::Refused(_) | Self::Protocol(_) | Self::Tls(_) | Self::WantsTls => true,
             Self::Location(_)
             | Self::Connect { .. }
+            | Self::Credentials(_)
             | Self::Start(_)
             | Self::Failure(_)
             | Self::Deadline(_)
@@ -85,9 +95,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Location(error) => error.fmt(f),
-            Self::Connect { socket, .. } => write!(f, "cannot connect to {}", socket.display()),
+            Self::Connect { place, .. } => write!(f, "cannot connect to {place}"),
+            Self::Credentials(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+            Self::WantsTls => f.write_str("the server speaks TLS on this port"),
             Self::Start(error) => error.fmt(f),
             Self::Lost(Lost::Closed) => f.write_str("the daemon closed the connection"),
+            Self::Lost(Lost::Cut) => f.write_str("the connection to the daemon was cut"),
+            Self::Lost(Lost::Handshake(time)) => {
+                write!(f, "whoever is there has not finished the handshake of TLS within {}", in_words(*time))
+            }
             Self::Lost(Lost::Io(_)) => f.write_str("the connection to the daemon was lost"),
             Self::Lost(Lost::Silent(time)) => write!(f, "the daemon has been silent for {}", in_words(*time)),
             Self::Refused(failure) | Self::Failure(failure) => f.write_str(&failure.message),
@@ -112,6 +129,8 @@ impl std::error::Error for Error {
         match self {
             Self::Connect { error, .. } | Self::Lost(Lost::Io(error)) => Some(error.as_ref()),
             Self::Start(error) => error.source(),
+            Self::Credentials(error) => error.source(),
+            Self::Tls(error) => error.source(),
             _ => None,
         }
     }
@@ -120,6 +139,18 @@ impl std::error::Error for Error {
 impl From<LocationError> for Error {
     fn from(error: LocationError) -> Self {
         Self::Location(error)
+    }
+}
+
+impl From<CredentialsError> for Error {
+    fn from(error: CredentialsError) -> Self {
+        Self::Credentials(error)
+    }
+}
+
+impl From<TlsError> for Error {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(Box::new(error))
     }
 }
 

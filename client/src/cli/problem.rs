@@ -12,8 +12,9 @@ use vmwire_protocol::message::Failure;
 use super::exit::Exit;
 use super::named::failure_code;
 use super::text;
-use crate::error::Error;
-use crate::transport::{SYSTEM_SOCKET, StartError};
+use crate::error::{Error, Lost};
+use crate::transport::{Place, SYSTEM_SOCKET, StartError};
+use crate::uri::HostPort;
 
 /// An error, ready to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,11 +178,13 @@ impl From<Error> for Problem {
                 Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(location.hint())
             }
             // The system says no in the daemon's place.
-            Error::Connect { error: cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+            Error::Connect { error: cause, place: Place::Unix(_) }
+                if cause.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 Self::new(Exit::Denied, "DENIED", error.to_string())
                     .hint("only the daemon's own user and root may connect; qemu:///session is a daemon of your own")
             }
-            Error::Connect { error: cause, socket } => {
+            Error::Connect { error: cause, place: Place::Unix(socket) } => {
                 Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(match cause.kind() {
                     io::ErrorKind::NotFound if socket == Path::new(SYSTEM_SOCKET) => {
                         "start the host's daemon: systemctl start vmwired; or have one of your own: -c qemu:///session"
@@ -191,7 +194,20 @@ impl From<Error> for Problem {
                     _ => "",
                 })
             }
+            Error::Connect { error: cause, place: Place::Tcp(host) | Place::Tls { host, .. } } => {
+                Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(unreached(cause.kind(), host))
+            }
+            Error::Credentials(credentials) => {
+                Self::new(Exit::NoConnection, "NO_CREDENTIALS", error.to_string()).hint(credentials.hint())
+            }
+            Error::Tls(tls) if tls.denies_us() => Self::new(Exit::Denied, "DENIED", error.to_string()).hint(tls.hint()),
+            Error::Tls(tls) => Self::new(Exit::NoConnection, "TLS", error.to_string()).hint(tls.hint()),
+            Error::WantsTls => Self::new(Exit::NoConnection, "TLS", error.to_string())
+                .hint("use qemu+tls:// in place of qemu+tcp://, with the same host and port"),
             Error::Start(start) => Self::start(start),
+            Error::Lost(Lost::Handshake(_)) => Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(
+                "is it a vmwired that listens there, and is it the port of its tls listener? It may also be overloaded",
+            ),
             Error::Lost(_) => Self::new(Exit::NoConnection, "CONNECTION_LOST", error.to_string())
                 .hint("what was asked and not answered may have been done all the same"),
             Error::Protocol(_) => {
@@ -205,6 +221,24 @@ impl From<Error> for Problem {
             Some(source) => problem.cause(source.to_string()),
             None => problem,
         }
+    }
+}
+
+/// What the person could do when a port of a host cannot be reached.
+fn unreached(kind: io::ErrorKind, host: &HostPort) -> String {
+    match kind {
+        io::ErrorKind::ConnectionRefused => format!(
+            "no daemon listens on port {}: there, vmwired needs a [[listen]] table with tls = \"0.0.0.0:{0}\"",
+            host.port()
+        ),
+        io::ErrorKind::NotFound => format!("is the host called {}? An address will do as well", host.host()),
+        io::ErrorKind::TimedOut => {
+            format!("is {} up, and does a firewall on the way let port {} through?", host.host(), host.port())
+        }
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+            format!("there is no way from here to {}: is the network up?", host.host())
+        }
+        _ => String::new(),
     }
 }
 
@@ -227,7 +261,6 @@ mod tests {
     use vmwire_protocol::message::code;
 
     use super::*;
-    use crate::error::Lost;
 
     fn problem() -> Problem {
         let mut problem = Problem::new(Exit::NotFound, "NOT_FOUND", "no virtual machine is named we\u{1b}b")
@@ -287,7 +320,7 @@ mod tests {
     #[test]
     fn a_socket_that_the_system_does_not_let_one_open_is_denied() {
         let denied = Arc::new(io::Error::from(io::ErrorKind::PermissionDenied));
-        let problem = Problem::from(Error::Connect { socket: "/s".into(), error: denied });
+        let problem = Problem::from(Error::Connect { place: Place::Unix("/s".into()), error: denied });
         assert_eq!((problem.exit, problem.code), (Exit::Denied, "DENIED"));
         assert!(problem.hint.contains("qemu:///session"), "{}", problem.hint);
     }
@@ -295,11 +328,11 @@ mod tests {
     #[test]
     fn what_never_reached_a_daemon_is_no_connection() {
         let gone = Arc::new(io::Error::from(io::ErrorKind::NotFound));
-        let problem = Problem::from(Error::Connect { socket: "/s".into(), error: gone });
+        let problem = Problem::from(Error::Connect { place: Place::Unix("/s".into()), error: gone });
         assert_eq!((problem.exit, problem.code), (Exit::NoConnection, "NO_CONNECTION"));
         assert!(!problem.causes.is_empty() && !problem.hint.is_empty());
         let gone = Arc::new(io::Error::from(io::ErrorKind::NotFound));
-        let problem = Problem::from(Error::Connect { socket: SYSTEM_SOCKET.into(), error: gone });
+        let problem = Problem::from(Error::Connect { place: Place::Unix(SYSTEM_SOCKET.into()), error: gone });
         assert!(problem.hint.contains("systemctl start vmwired"), "{}", problem.hint);
         let start = StartError::Ended { program: "d".into(), status: "1".into(), tail: vec!["on fire".into()] };
         assert_eq!(Problem::from(Error::Start(start)).causes, ["on fire"]);

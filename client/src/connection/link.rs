@@ -3,16 +3,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use vmwire_protocol::message::{ClientData, Event, Failure, Gap, Progress, ServerData};
 use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
 
 use crate::error::{Error, Lost};
+use crate::transport::{Ending, Socket};
+use crate::uri::Transport;
 
 /// How much is read at once; also bounds what one turn may bring.
 const READ_BYTES: usize = 64 * 1024;
@@ -35,7 +35,7 @@ pub(super) enum Arrival {
 /// A socket with a session.
 #[derive(Debug)]
 pub(super) struct Link {
-    socket: UnixStream,
+    socket: Socket,
     pub(super) session: ClientSession,
     buffer: Box<[u8]>,
     /// How long the daemon may be silent before it is asked, and then again before it is given up.
@@ -46,12 +46,14 @@ pub(super) struct Link {
     listened: Instant,
     /// The PING that asks whether the daemon is still there, and when it was asked.
     ping: Option<(u32, Instant)>,
+    /// Something has come.
+    begun: bool,
     /// Writing failed. What the daemon said before it went is still read.
     broken: Option<io::Error>,
 }
 
 impl Link {
-    pub(super) fn new(socket: UnixStream, keepalive: Duration) -> Self {
+    pub(super) fn new(socket: Socket, keepalive: Duration) -> Self {
         Self {
             socket,
             session: ClientSession::new(),
@@ -60,21 +62,44 @@ impl Link {
             heard: Instant::now(),
             listened: Instant::now(),
             ping: None,
+            begun: false,
             broken: None,
         }
     }
 
+    /// How the daemon is reached.
+    pub(super) fn transport(&self) -> Transport {
+        self.socket.transport()
+    }
+
+    /// Version and cipher of TLS.
+    pub(super) fn tls_summary(&self) -> Option<String> {
+        self.socket.tls_summary()
+    }
+
+    /// Whether TLS is not ready for what we have to say.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.socket.is_handshaking()
+    }
+
     /// Writes what the socket takes now.
     pub(super) fn write(&mut self) {
-        while self.broken.is_none() && !self.session.outbox().is_empty() {
-            let unsent = self.session.outbox().unsent();
-            match send(&self.socket, unsent, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(count) => self.session.outbox().advance(count),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(error) => self.broken = Some(error.into()),
+        while self.broken.is_none() && self.wants_write() {
+            match self.socket.write(self.session.outbox().unsent()) {
+                Ok(written) => {
+                    self.session.outbox().advance(written.taken);
+                    if written.blocked {
+                        return;
+                    }
+                }
+                Err(error) => self.broken = Some(error),
             }
         }
+    }
+
+    fn wants_write(&mut self) -> bool {
+        let unsent = !self.session.outbox().is_empty();
+        self.socket.wants_write(unsent)
     }
 
     /// Writes what can be written, waits until something can be read, `extra` is readable, or it is `until`, and hands
@@ -117,7 +142,7 @@ impl Link {
 
     fn poll(&mut self, timeout: Duration, extra: Option<BorrowedFd<'_>>) -> Result<(bool, bool), Error> {
         let mut interest = PollFlags::IN;
-        if self.broken.is_none() && !self.session.outbox().is_empty() {
+        if self.broken.is_none() && self.wants_write() {
             interest |= PollFlags::OUT;
         }
         let timeout = Timespec::try_from(timeout).ok();
@@ -143,18 +168,30 @@ impl Link {
     }
 
     fn read(&mut self, arrivals: &mut Vec<Arrival>) -> Result<(), Error> {
-        let count = match recv(&self.socket, &mut *self.buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => {
-                return Err(match self.broken.take() {
-                    Some(error) => lost(error),
-                    None => Error::Lost(Lost::Closed),
-                });
+        let came = self.socket.read(&mut self.buffer).map_err(lost)?;
+        if came.alive {
+            self.heard = Instant::now();
+        }
+        if came.bytes > 0 {
+            if !std::mem::replace(&mut self.begun, true) && self.socket.answers_in_tls(&self.buffer[..came.bytes]) {
+                return Err(Error::WantsTls);
             }
-            Ok((_, count)) => count,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(()),
-            Err(error) => return Err(lost(error.into())),
-        };
-        self.heard = Instant::now();
+            self.take(came.bytes, arrivals)?;
+        }
+        Err(match (came.end, self.broken.take()) {
+            (None, broken) => {
+                self.broken = broken;
+                return Ok(());
+            }
+            (Some(Ending::Refused(error)), _) => Error::Tls(error),
+            (Some(_), Some(error)) => lost(error),
+            (Some(Ending::Closed), None) => Error::Lost(Lost::Closed),
+            (Some(Ending::Cut), None) => Error::Lost(Lost::Cut),
+        })
+    }
+
+    /// Takes so many bytes at the front of the buffer.
+    fn take(&mut self, count: usize, arrivals: &mut Vec<Arrival>) -> Result<(), Error> {
         let mut input = self.buffer.get(..count).unwrap_or_default();
         loop {
             // What a step lends out must not bind the rest of the input to the session.
@@ -182,6 +219,12 @@ impl Link {
             };
             arrivals.push(arrival);
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.socket.close();
     }
 }
 

@@ -45,8 +45,8 @@ pub use streams::{Console, Received};
 
 use crate::error::{Error, Lost};
 use crate::request::{self, Request};
-use crate::transport::{Environment, Location};
-use crate::uri::Uri;
+use crate::transport::{Dialer, Environment, Location, Socket};
+use crate::uri::{Transport, Uri};
 use events::Subscribed;
 use link::{Arrival, Link};
 use open::{Origin, Pause};
@@ -110,6 +110,7 @@ pub struct PendingCall<R: Request> {
 pub struct Connection {
     origin: Origin,
     options: Options,
+    transport: Transport,
     link: Option<Link>,
     /// Counts links, so that what belonged to a former one is told apart.
     generation: u64,
@@ -176,7 +177,8 @@ impl Connection {
     /// # Errors
     /// When nobody can be reached there, or whoever is there does not want or understand us.
     pub fn open(uri: &Uri, environment: &Environment, options: Options) -> Result<Self, Error> {
-        Self::from_origin(Origin::Location(Location::of(uri, environment)?), options)
+        let dialer = Dialer::new(Location::of(uri, environment)?);
+        Self::from_origin(Origin::Dialer(Box::new(dialer)), options)
     }
 
     /// Takes over a connected socket and agrees on a version. Such a connection cannot be made anew when it is lost.
@@ -184,7 +186,7 @@ impl Connection {
     /// # Errors
     /// When whoever is there does not want or understand us.
     pub fn from_socket(socket: UnixStream, options: Options) -> Result<Self, Error> {
-        Self::from_origin(Origin::Given(Some(socket)), options)
+        Self::from_origin(Origin::Given(Some(Socket::unix(socket))), options)
     }
 
     fn from_origin(mut origin: Origin, options: Options) -> Result<Self, Error> {
@@ -192,6 +194,7 @@ impl Connection {
         Ok(Self {
             origin,
             options,
+            transport: link.transport(),
             link: Some(link),
             generation: 1,
             linked: Instant::now(),
@@ -221,6 +224,18 @@ impl Connection {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// How the daemon is reached.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Version and cipher of TLS, while there is a link that has it.
+    #[must_use]
+    pub fn tls_summary(&self) -> Option<String> {
+        self.link.as_ref().and_then(Link::tls_summary)
     }
 
     /// How often a lost link was made anew.
@@ -451,10 +466,15 @@ impl Connection {
     fn may_restore(&self, error: &Error) -> bool {
         let worth_it = match error {
             Error::Lost(_) | Error::Connect { .. } | Error::Start(_) => true,
+            Error::Tls(error) => error.may_pass(),
             Error::Refused(failure) => failure.is(code::GOING_AWAY) || failure.is(code::OVERLOADED),
-            Error::Location(_) | Error::Protocol(_) | Error::Failure(_) | Error::Deadline(_) | Error::Request(_) => {
-                false
-            }
+            Error::Location(_)
+            | Error::Credentials(_)
+            | Error::WantsTls
+            | Error::Protocol(_)
+            | Error::Failure(_)
+            | Error::Deadline(_)
+            | Error::Request(_) => false,
         };
         let lasted = self.trouble.as_ref().map_or(Duration::ZERO, |trouble| trouble.since.elapsed());
         worth_it && self.origin.can_reopen() && lasted < self.options.reconnect

@@ -1,7 +1,6 @@
 //! How a link comes to be: a socket, HELLO, and the pauses between attempts.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use vmwire_protocol::message::{HelloAnswer, ServerData, code};
@@ -9,39 +8,39 @@ use vmwire_protocol::message::{HelloAnswer, ServerData, code};
 use super::link::{Arrival, Link};
 use super::{Options, greeting, in_time};
 use crate::error::{Error, Lost};
-use crate::transport::{self, Location};
+use crate::transport::{Dialer, Socket};
 
 /// Where links come from.
 #[derive(Debug)]
 pub(super) enum Origin {
     /// A place to connect to, any number of times.
-    Location(Location),
+    Dialer(Box<Dialer>),
     /// A socket that was handed over, once.
-    Given(Option<UnixStream>),
+    Given(Option<Socket>),
 }
 
 impl Origin {
     /// Whether a second link can be had.
     pub(super) fn can_reopen(&self) -> bool {
-        matches!(self, Self::Location(_))
+        matches!(self, Self::Dialer(_))
     }
 
     /// Connects and says HELLO.
     pub(super) fn open(&mut self, options: &Options) -> Result<(Link, HelloAnswer), Error> {
         let until = in_time(options.connect_timeout);
-        let location = match self {
+        let dialer = match self {
             Self::Given(socket) => {
                 let socket = socket.take().ok_or(Error::Lost(Lost::Closed))?;
                 return greet(Link::new(socket, options.keepalive), options, until);
             }
-            Self::Location(location) => location,
+            Self::Dialer(dialer) => dialer,
         };
-        let socket = transport::connect(location, until)?;
+        let socket = dialer.connect(until)?;
         match greet(Link::new(socket, options.keepalive), options, until) {
             // A daemon of one's own leaves when nobody needs it, and may do so just as we come in.
-            Err(error) if location.start.is_some() && leaves(&error) => {
+            Err(error) if dialer.starts_daemon() && leaves(&error) => {
                 log::debug!("the daemon was just leaving: {error}");
-                let socket = transport::connect(location, until)?;
+                let socket = dialer.connect(until)?;
                 greet(Link::new(socket, options.keepalive), options, until)
             }
             greeted => greeted,
@@ -71,7 +70,8 @@ fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, Hel
         }
         turned?;
         if Instant::now() >= until {
-            return Err(Error::Lost(Lost::Silent(began.elapsed())));
+            let lost = if link.is_handshaking() { Lost::Handshake } else { Lost::Silent };
+            return Err(Error::Lost(lost(began.elapsed())));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A daemon that does what a test tells it, step by step, on a thread of its own: the protocol's own session over a
-//! socket that blocks, and everything with a time limit.
+//! socket that blocks, of any kind ([`wire`]), and everything with a time limit.
+
+pub(crate) mod wire;
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use vmwire_protocol::session::{Call, Peer, ServerConfig, ServerSession, Step, Ti
 use vmwire_protocol::xdr::{Fixed, Opaque, Text};
 
 use super::{Connection, Options};
+use crate::transport::Environment;
+use wire::{Over, Wire, place};
 
 /// Longer than any step takes, shorter than anybody waits for a test.
 const STEP_TIME: Duration = Duration::from_secs(10);
@@ -22,7 +24,7 @@ pub(crate) const EPOCH: Fixed<16> = Fixed([7; 16]);
 
 /// A scripted daemon.
 pub(crate) struct Scripted {
-    socket: UnixStream,
+    wire: Wire,
     pub(crate) session: ServerSession,
     /// What came and was not asked for yet.
     came: VecDeque<Came>,
@@ -41,12 +43,12 @@ pub(crate) enum Came {
 }
 
 impl Scripted {
-    pub(crate) fn new(socket: UnixStream, newest_minor: u32) -> Self {
-        socket.set_read_timeout(Some(STEP_TIME)).unwrap();
-        socket.set_write_timeout(Some(STEP_TIME)).unwrap();
+    pub(crate) fn new(wire: impl Into<Wire>, newest_minor: u32) -> Self {
+        let mut wire = wire.into();
+        wire.set_write_timeout(STEP_TIME);
         let config = ServerConfig { newest_minor, server: Text::clipped("scripted"), epoch: EPOCH };
         let peer = Peer::new(Text::clipped("uid 7"), role::ADMIN);
-        Self { socket, session: ServerSession::new(Arc::new(config), peer), came: VecDeque::new() }
+        Self { wire, session: ServerSession::new(Arc::new(config), peer), came: VecDeque::new() }
     }
 
     /// The next thing the client does. `None` when it has gone.
@@ -82,8 +84,7 @@ impl Scripted {
     /// Reads once; `None` when nothing came in time, `false` when the client has gone.
     fn read(&mut self, time: Duration) -> Option<bool> {
         let mut buffer = vec![0; 65536];
-        self.socket.set_read_timeout(Some(time)).unwrap();
-        let count = self.socket.read(&mut buffer).ok()?;
+        let count = self.wire.read(&mut buffer, time).ok()?;
         let mut input = &buffer[..count];
         loop {
             let mut rest = input;
@@ -164,7 +165,7 @@ impl Scripted {
     fn try_flush(&mut self) -> bool {
         let outbox = self.session.outbox();
         let written = outbox.unsent().len();
-        if self.socket.write_all(outbox.unsent()).is_err() {
+        if self.wire.write_all(outbox.unsent()).is_err() {
             return false;
         }
         outbox.advance(written);
@@ -173,8 +174,8 @@ impl Scripted {
     }
 
     /// Answers HELLO and goes. `false` when there was none.
-    pub(crate) fn greet_and_go(socket: UnixStream) -> bool {
-        let mut daemon = Self::new(socket, 1);
+    pub(crate) fn greet_and_go(wire: impl Into<Wire>) -> bool {
+        let mut daemon = Self::new(wire, 1);
         daemon.read(STEP_TIME) == Some(true) && !daemon.session.client_name().is_empty()
     }
 
@@ -184,13 +185,17 @@ impl Scripted {
     }
 }
 
-/// A connection to a daemon that does what `script` says. Join the handle at the end: a script that fails fails the test.
+/// A connection to a daemon that does what `script` says, which is not made anew. Join the handle at the end: a script
+/// that fails fails the test.
 pub(crate) fn connected(
+    over: Over,
     newest_minor: u32,
     options: Options,
     script: impl FnOnce(Scripted) + Send + 'static,
 ) -> (Connection, JoinHandle<()>) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let daemon = std::thread::spawn(move || script(Scripted::new(theirs, newest_minor)));
-    (Connection::from_socket(ours, options).unwrap(), daemon)
+    let place = place(over);
+    let listener = place.listener;
+    let daemon = std::thread::spawn(move || script(Scripted::new(listener.accept(), newest_minor)));
+    let options = Options { reconnect: Duration::ZERO, ..options };
+    (Connection::open(&place.uri, &Environment::default(), options).unwrap(), daemon)
 }

@@ -1,8 +1,8 @@
-//! The library against a scripted daemon.
+//! The library against a scripted daemon, over every transport.
 
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use vmwire_protocol::message::{
@@ -12,12 +12,54 @@ use vmwire_protocol::message::{
 };
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
+use super::scripted::wire::{Over, Place, knock, place};
 use super::scripted::{Came, EPOCH, Scripted, connected};
 use super::{Connection, Notice, Options, Received, Subscription};
 use crate::error::{Error, Lost};
 use crate::request;
 use crate::transport::Environment;
-use crate::uri::Uri;
+
+/// Every story is told over every transport: nothing above the link may notice a difference.
+macro_rules! over_every_transport {
+    ($($story:ident)*) => {
+        mod unix {
+            $(#[test] fn $story() { super::$story(super::Over::Unix) })*
+        }
+        mod tcp {
+            $(#[test] fn $story() { super::$story(super::Over::Tcp) })*
+        }
+        mod tls {
+            $(#[test] fn $story() { super::$story(super::Over::Tls) })*
+        }
+    };
+}
+
+over_every_transport! {
+    agrees_on_the_lesser_minor
+    answers_in_any_order_reach_their_calls
+    a_failure_is_an_error_and_the_connection_lives_on
+    a_dropped_call_leaves_nothing_behind
+    a_console_that_nobody_waits_for_is_closed
+    a_call_too_many_waits_for_an_answer_but_a_cancel_does_not
+    both_sides_may_write_much_at_once
+    what_found_no_room_in_the_socket_is_written_as_soon_as_there_is_some
+    progress_is_kept_as_the_latest
+    an_answer_that_does_not_come_is_not_waited_for_for_ever
+    a_request_that_fits_into_no_packet_is_refused_here
+    a_silent_daemon_is_asked_and_then_given_up
+    a_daemon_that_answers_ping_may_take_its_time
+    the_last_words_of_a_daemon_are_heard_even_when_it_no_longer_listens
+    events_that_come_while_a_call_is_waited_for_are_kept_in_order
+    too_many_events_end_the_subscription_until_they_were_fetched
+    a_daemon_that_floods_with_events_is_given_up
+    a_console_is_bounded_by_what_was_fetched
+    waiting_beside_something_else_tells_which_of_them_it_was
+    after_a_lost_link_only_reads_are_asked_again
+    after_a_lost_link_events_go_on_behind_the_last_one
+    a_link_that_cannot_be_made_anew_in_time_is_lost_for_good
+    a_daemon_that_keeps_going_away_is_not_asked_without_pause
+    an_older_daemon_is_asked_for_names_and_then_for_each
+}
 
 fn vm(name: &str) -> VmCall {
     VmCall { vm: Text::clipped(name) }
@@ -57,11 +99,10 @@ fn sequence(notice: Option<Notice>) -> u64 {
     }
 }
 
-#[test]
-fn agrees_on_the_lesser_minor() {
+fn agrees_on_the_lesser_minor(over: Over) {
     for (ours, theirs, agreed) in [(1, 1, 1), (0, 1, 0), (1, 0, 0)] {
         let options = Options { newest_minor: ours, ..Options::default() };
-        let (connection, daemon) = connected(theirs, options, Scripted::until_gone);
+        let (connection, daemon) = connected(over, theirs, options, Scripted::until_gone);
         assert_eq!(connection.minor(), agreed);
         assert_eq!(connection.hello().identity, "uid 7");
         drop(connection);
@@ -69,9 +110,8 @@ fn agrees_on_the_lesser_minor() {
     }
 }
 
-#[test]
-fn answers_in_any_order_reach_their_calls() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn answers_in_any_order_reach_their_calls(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let (first, _) = daemon.call();
         let (second, _) = daemon.call();
         daemon.answer(second, &done(2));
@@ -84,9 +124,8 @@ fn answers_in_any_order_reach_their_calls() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_failure_is_an_error_and_the_connection_lives_on() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn a_failure_is_an_error_and_the_connection_lives_on(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let (ticket, _) = daemon.call();
         daemon.fail(ticket, Failure::new(code::NOT_FOUND, "no such thing").about("vm", "a"));
         daemon.until_gone();
@@ -98,9 +137,8 @@ fn a_failure_is_an_error_and_the_connection_lives_on() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_dropped_call_leaves_nothing_behind() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn a_dropped_call_leaves_nothing_behind(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         for _ in 0..2 {
             let (ticket, _) = daemon.call();
             daemon.answer(ticket, &host(1));
@@ -116,9 +154,8 @@ fn a_dropped_call_leaves_nothing_behind() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_console_that_nobody_waits_for_is_closed() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn a_console_that_nobody_waits_for_is_closed(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let (ticket, _) = daemon.call();
         let (question, _) = daemon.call();
         let stream = daemon.session.stream_open().unwrap();
@@ -134,9 +171,8 @@ fn a_console_that_nobody_waits_for_is_closed() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_call_too_many_waits_for_an_answer_but_a_cancel_does_not() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn a_call_too_many_waits_for_an_answer_but_a_cancel_does_not(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let mut tickets: Vec<_> = (0..256).map(|_| daemon.call().0).collect();
         let Some(Came::Cancelled(serial)) = daemon.next() else { panic!("no CANCEL") };
         let at = tickets.iter().position(|ticket| ticket.serial() == serial).unwrap();
@@ -162,11 +198,10 @@ fn a_call_too_many_waits_for_an_answer_but_a_cancel_does_not() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn both_sides_may_write_much_at_once() {
+fn both_sides_may_write_much_at_once(over: Over) {
     let text = "x".repeat(49152);
     let long = text.clone();
-    let (mut connection, daemon) = connected(1, Options::default(), move |mut daemon| {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), move |mut daemon| {
         // Writes each answer before it reads the next call, and so stalls unless the client reads while it writes.
         for _ in 0..200 {
             let (ticket, data) = daemon.call();
@@ -196,9 +231,8 @@ fn both_sides_may_write_much_at_once() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn what_found_no_room_in_the_socket_is_written_as_soon_as_there_is_some() {
-    let (mut connection, daemon) = connected(1, Options::default(), move |mut daemon| {
+fn what_found_no_room_in_the_socket_is_written_as_soon_as_there_is_some(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), move |mut daemon| {
         // Says nothing that could wake the client before it has everything.
         let tickets: Vec<_> = (0..40).map(|_| daemon.call().0).collect();
         for ticket in tickets {
@@ -214,9 +248,8 @@ fn what_found_no_room_in_the_socket_is_written_as_soon_as_there_is_some() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn progress_is_kept_as_the_latest() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn progress_is_kept_as_the_latest(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let (ticket, _) = daemon.call();
         for done in 1..=3 {
             daemon.session.progress(ticket.serial(), Progress { done, total: 3, what: Text::clipped("steps") });
@@ -234,9 +267,8 @@ fn progress_is_kept_as_the_latest() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
-    let (mut connection, daemon) = connected(1, Options::default(), Scripted::until_gone);
+fn an_answer_that_does_not_come_is_not_waited_for_for_ever(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), Scripted::until_gone);
     let began = Instant::now();
     let error = connection.call(request::HostInfo, Some(Duration::from_millis(1))).unwrap_err();
     assert!(matches!(error, Error::Deadline(_)), "{error:?}");
@@ -246,9 +278,8 @@ fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_request_that_fits_into_no_packet_is_refused_here() {
-    let (mut connection, daemon) = connected(1, Options::default(), Scripted::until_gone);
+fn a_request_that_fits_into_no_packet_is_refused_here(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), Scripted::until_gone);
     let value = VmCell::Items(List::clipped((0..64).map(|_| Text::clipped(&"x".repeat(1024)))));
     let filter = VmFilter { field: vm_field::NAME, comparison: filter_comparison::EQUAL, value };
     let error = connection.list_vms(&[vm_field::NAME], &vec![filter; 8], None).unwrap_err();
@@ -258,11 +289,10 @@ fn a_request_that_fits_into_no_packet_is_refused_here() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_silent_daemon_is_asked_and_then_given_up() {
+fn a_silent_daemon_is_asked_and_then_given_up(over: Over) {
     let options = Options { keepalive: Duration::from_millis(300), ..Options::default() };
     let (release, released) = std::sync::mpsc::channel::<()>();
-    let (mut connection, daemon) = connected(1, options, move |mut daemon| {
+    let (mut connection, daemon) = connected(over, 1, options, move |mut daemon| {
         let _unanswered = daemon.call(); // HELLO was answered with it; from here on nothing is read
         let _ = released.recv();
     });
@@ -272,10 +302,9 @@ fn a_silent_daemon_is_asked_and_then_given_up() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_daemon_that_answers_ping_may_take_its_time() {
+fn a_daemon_that_answers_ping_may_take_its_time(over: Over) {
     let options = Options { keepalive: Duration::from_millis(500), ..Options::default() };
-    let (mut connection, daemon) = connected(1, options, |mut daemon| {
+    let (mut connection, daemon) = connected(over, 1, options, |mut daemon| {
         let (ticket, _) = daemon.call();
         let until = Instant::now() + Duration::from_millis(1800);
         daemon.only_pings(until);
@@ -293,9 +322,8 @@ fn what_is_no_daemon_is_recognised() {
     assert!(matches!(&error, Error::Protocol(why) if why.contains("SSH")), "{error:?}");
 }
 
-#[test]
-fn the_last_words_of_a_daemon_are_heard_even_when_it_no_longer_listens() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn the_last_words_of_a_daemon_are_heard_even_when_it_no_longer_listens(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let (ticket, _) = daemon.call();
         daemon.answer(ticket, &host(1));
         daemon.session.close(Failure::new(code::DENIED, "shown out"));
@@ -307,9 +335,8 @@ fn the_last_words_of_a_daemon_are_heard_even_when_it_no_longer_listens() {
     assert!(error.is(code::DENIED) && error.ends_connection(), "{error:?}");
 }
 
-#[test]
-fn events_that_come_while_a_call_is_waited_for_are_kept_in_order() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn events_that_come_while_a_call_is_waited_for_are_kept_in_order(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         assert_eq!(daemon.subscribed(4), None);
         daemon.event(4, 10);
         let (ticket, _) = daemon.call();
@@ -330,9 +357,8 @@ fn events_that_come_while_a_call_is_waited_for_are_kept_in_order() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn too_many_events_end_the_subscription_until_they_were_fetched() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn too_many_events_end_the_subscription_until_they_were_fetched(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         daemon.subscribed(1);
         let (ticket, _) = daemon.call();
         // Far more than this client queues, and the answer stands behind them all.
@@ -354,9 +380,8 @@ fn too_many_events_end_the_subscription_until_they_were_fetched() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_daemon_that_floods_with_events_is_given_up() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn a_daemon_that_floods_with_events_is_given_up(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         daemon.subscribed(1);
         let _unanswered = daemon.call();
         let refused = (1..1000).find(|&sequence| !daemon.offer_event(sequence, 16384));
@@ -369,9 +394,8 @@ fn a_daemon_that_floods_with_events_is_given_up() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_console_is_bounded_by_what_was_fetched() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn a_console_is_bounded_by_what_was_fetched(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let (ticket, _) = daemon.call();
         let stream = daemon.session.stream_open().unwrap();
         let opened = ConsoleOpenAnswer { stream, offset: 100, writer: Text::clipped("") };
@@ -408,9 +432,8 @@ fn a_console_is_bounded_by_what_was_fetched() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn waiting_beside_something_else_tells_which_of_them_it_was() {
-    let (mut connection, daemon) = connected(1, Options::default(), |mut daemon| {
+fn waiting_beside_something_else_tells_which_of_them_it_was(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         daemon.subscribed(1);
         daemon.event(1, 1);
         daemon.until_gone();
@@ -426,24 +449,14 @@ fn waiting_beside_something_else_tells_which_of_them_it_was() {
     daemon.join().unwrap();
 }
 
-/// A place in the file system where a scripted daemon can be found again and again.
-fn place() -> (tempfile::TempDir, UnixListener, Uri) {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("s");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let uri = Uri::from_socket(&socket);
-    (directory, listener, uri)
-}
-
-#[test]
-fn after_a_lost_link_only_reads_are_asked_again() {
-    let (_directory, listener, uri) = place();
+fn after_a_lost_link_only_reads_are_asked_again(over: Over) {
+    let Place { _directory, listener, uri } = place(over);
     let daemon = std::thread::spawn(move || {
-        let mut first = Scripted::new(listener.accept().unwrap().0, 1);
+        let mut first = Scripted::new(listener.accept(), 1);
         let _unanswered = first.call();
         let _unanswered = first.call();
         drop(first);
-        let mut second = Scripted::new(listener.accept().unwrap().0, 1);
+        let mut second = Scripted::new(listener.accept(), 1);
         let (ticket, data) = second.call();
         assert!(matches!(data, ClientData::HostInfo), "{data:?}");
         second.answer(ticket, &host(2));
@@ -459,21 +472,20 @@ fn after_a_lost_link_only_reads_are_asked_again() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn after_a_lost_link_events_go_on_behind_the_last_one() {
-    let (_directory, listener, uri) = place();
+fn after_a_lost_link_events_go_on_behind_the_last_one(over: Over) {
+    let Place { _directory, listener, uri } = place(over);
     let daemon = std::thread::spawn(move || {
-        let mut first = Scripted::new(listener.accept().unwrap().0, 1);
+        let mut first = Scripted::new(listener.accept(), 1);
         assert_eq!(first.subscribed(10), None);
         first.event(10, 1);
         first.event(11, 1);
         drop(first);
-        let mut second = Scripted::new(listener.accept().unwrap().0, 1);
+        let mut second = Scripted::new(listener.accept(), 1);
         assert_eq!(second.subscribed(12), Some(cursor(11)));
         second.event(12, 1);
         drop(second);
         // Lost before an event came: still behind the same one.
-        let mut third = Scripted::new(listener.accept().unwrap().0, 1);
+        let mut third = Scripted::new(listener.accept(), 1);
         assert_eq!(third.subscribed(13), Some(cursor(12)));
         third.event(13, 1);
         third.until_gone();
@@ -487,11 +499,10 @@ fn after_a_lost_link_events_go_on_behind_the_last_one() {
     daemon.join().unwrap();
 }
 
-#[test]
-fn a_link_that_cannot_be_made_anew_in_time_is_lost_for_good() {
-    let (_directory, listener, uri) = place();
+fn a_link_that_cannot_be_made_anew_in_time_is_lost_for_good(over: Over) {
+    let Place { _directory, listener, uri } = place(over);
     let options = Options { reconnect: Duration::from_millis(200), ..Options::default() };
-    let daemon = std::thread::spawn(move || assert!(Scripted::greet_and_go(listener.accept().unwrap().0)));
+    let daemon = std::thread::spawn(move || assert!(Scripted::greet_and_go(listener.accept())));
     let mut connection = Connection::open(&uri, &Environment::default(), options).unwrap();
     daemon.join().unwrap();
     let began = Instant::now();
@@ -501,13 +512,12 @@ fn a_link_that_cannot_be_made_anew_in_time_is_lost_for_good() {
     assert!(connection.call(request::HostInfo, None).is_err());
 }
 
-#[test]
-fn a_daemon_that_keeps_going_away_is_not_asked_without_pause() {
-    let (_directory, listener, uri) = place();
+fn a_daemon_that_keeps_going_away_is_not_asked_without_pause(over: Over) {
+    let Place { _directory, listener, uri } = place(over);
     let options = Options { reconnect: Duration::from_millis(500), ..Options::default() };
     let daemon = std::thread::spawn(move || {
         let mut attempts = 0;
-        while Scripted::greet_and_go(listener.accept().unwrap().0) {
+        while Scripted::greet_and_go(listener.accept()) {
             attempts += 1;
         }
         attempts
@@ -516,14 +526,13 @@ fn a_daemon_that_keeps_going_away_is_not_asked_without_pause() {
     let error = connection.call(request::HostInfo, None).unwrap_err();
     assert!(matches!(error, Error::Lost(_)), "{error:?}");
     // One more who says that it is over.
-    drop(UnixStream::connect(uri.socket().unwrap()).unwrap());
+    knock(&uri);
     let attempts = daemon.join().unwrap();
     assert!((3..20).contains(&attempts), "{attempts} attempts");
 }
 
-#[test]
-fn an_older_daemon_is_asked_for_names_and_then_for_each() {
-    let (mut connection, daemon) = connected(0, Options::default(), |mut daemon| {
+fn an_older_daemon_is_asked_for_names_and_then_for_each(over: Over) {
+    let (mut connection, daemon) = connected(over, 0, Options::default(), |mut daemon| {
         for (after, names, next) in [("", vec!["a", "b"], "b"), ("b", vec!["c"], "")] {
             let (ticket, data) = daemon.call();
             let ClientData::VmNames(call) = data else { panic!("{data:?}") };

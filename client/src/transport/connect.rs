@@ -9,37 +9,73 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as connect_socket, socket_with};
 
-use super::{Location, start};
+use super::socket::Socket;
+use super::tls::{Kept, TlsSocket};
+use super::{Location, Place, Start, start, tcp};
 use crate::error::Error;
+use crate::uri::Transport;
 
 /// How long between two looks for a socket that is about to appear, or a queue that is about to have room.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Connects to a daemon, at the latest until `until`. Where none listens and [`Location::start`] says how, starts one.
-///
-/// # Errors
-/// When nobody can be reached, or no daemon could be started.
-pub(crate) fn connect(location: &Location, until: Instant) -> Result<UnixStream, Error> {
-    match reach(&location.socket, until) {
+/// Connects to one place, any number of times.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    location: Location,
+    tls: Kept,
+}
+
+impl Dialer {
+    pub(crate) fn new(location: Location) -> Self {
+        Self { location, tls: Kept::default() }
+    }
+
+    /// Whether a daemon that is not there is ours to start.
+    pub(crate) fn starts_daemon(&self) -> bool {
+        self.location.start.is_some()
+    }
+
+    /// Connects, at the latest until `until`. Where nobody listens and [`Location::start`] says how, starts a daemon.
+    ///
+    /// # Errors
+    /// When nobody can be reached, no daemon could be started, or there is nothing to prove with who we are.
+    pub(crate) fn connect(&mut self, until: Instant) -> Result<Socket, Error> {
+        let failed = |error| Error::Connect { place: self.location.place.clone(), error: Arc::new(error) };
+        match &self.location.place {
+            Place::Unix(socket) => connect_unix(socket, self.location.start.as_ref(), until).map(Socket::unix),
+            Place::Tcp(host) => {
+                tcp::reach(host, until).map(|socket| Socket::Plain(socket, Transport::Tcp)).map_err(failed)
+            }
+            Place::Tls { host, pki } => {
+                let context = self.tls.context(pki)?;
+                let socket = tcp::reach(host, until).map_err(failed)?;
+                Ok(Socket::Tls(Box::new(TlsSocket::new(socket, host, &context)?)))
+            }
+        }
+    }
+}
+
+fn connect_unix(path: &Path, start: Option<&Start>, until: Instant) -> Result<UnixStream, Error> {
+    match reach(path, until) {
         Ok(socket) => Ok(socket),
-        Err(error) => match &location.start {
+        Err(error) => match start {
             Some(how) if nobody_listens(&error) => {
-                let mut daemon = start::start(&location.socket, how)?;
+                let mut daemon = start::start(path, how)?;
                 loop {
-                    match reach(&location.socket, until) {
+                    match reach(path, until) {
                         Ok(socket) => return Ok(socket),
-                        Err(error) if !nobody_listens(&error) => return Err(failed(&location.socket, error)),
+                        Err(error) if !nobody_listens(&error) => return Err(failed(path, error)),
                         Err(_) => daemon.wait_a_little(LOOK_AGAIN, until)?,
                     }
                 }
             }
-            _ => Err(failed(&location.socket, error)),
+            _ => Err(failed(path, error)),
         },
     }
 }
 
 fn failed(socket: &Path, error: Errno) -> Error {
-    Error::Connect { socket: socket.to_owned(), error: Arc::new(io::Error::from(error)) }
+    Error::Connect { place: Place::Unix(socket.to_owned()), error: Arc::new(io::Error::from(error)) }
 }
 
 fn nobody_listens(error: &Errno) -> bool {

@@ -1,4 +1,4 @@
-//! Where a daemon's socket lies, and what a client must say to start a daemon there. Pure: the environment is a value.
+//! Where a daemon is found, and what a client must say to start one there. Pure: the environment is a value.
 //!
 //! | URI | socket | state | runtime |
 //! | --- | --- | --- | --- |
@@ -8,13 +8,16 @@
 //!
 //! Without `XDG_RUNTIME_DIR` the socket lies in the runtime directory named in the table. That one is not under
 //! `XDG_RUNTIME_DIR`, because it holds what guests need and the other is removed at logout.
+//!
+//! Certificates and keys for TLS lie in `/etc/vmwire/pki` for root and in `$XDG_CONFIG_HOME/vmwire/pki` for others; those
+//! for one host in a directory below, called as the host.
 
 use std::error::Error;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::uri::{Scope, Uri};
+use crate::uri::{HostPort, Scope, Transport, Uri};
 
 /// The longest path of a unix socket: what `sockaddr_un` holds without its closing zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -22,15 +25,22 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Where the host's daemon listens.
 pub const SYSTEM_SOCKET: &str = "/run/vmwire/vmwired.sock";
 
-/// What of the process's surroundings decides where sockets lie.
+/// Where certificates and keys of the host lie.
+pub const SYSTEM_PKI: &str = "/etc/vmwire/pki";
+
+/// What of the process's surroundings decides where sockets and certificates lie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
     /// `XDG_STATE_HOME`.
     pub state_home: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`.
+    pub config_home: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
+    /// Whether the user is root.
+    pub root: bool,
 }
 
 impl Environment {
@@ -38,7 +48,26 @@ impl Environment {
     #[must_use]
     pub fn of_process() -> Self {
         let read = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        Self { runtime_dir: read("XDG_RUNTIME_DIR"), state_home: read("XDG_STATE_HOME"), home: read("HOME") }
+        Self {
+            runtime_dir: read("XDG_RUNTIME_DIR"),
+            state_home: read("XDG_STATE_HOME"),
+            config_home: read("XDG_CONFIG_HOME"),
+            home: read("HOME"),
+            root: rustix::process::geteuid().is_root(),
+        }
+    }
+
+    /// Where certificates and keys lie: the host's for root, one's own for others.
+    ///
+    /// # Errors
+    /// When nothing says where the user's files are.
+    pub fn pki(&self) -> Result<PathBuf, LocationError> {
+        match (self.root, &self.config_home, &self.home) {
+            (true, _, _) => Ok(PathBuf::from(SYSTEM_PKI)),
+            (false, Some(config), _) => Ok(config.join("vmwire/pki")),
+            (false, None, Some(home)) => Ok(home.join(".config/vmwire/pki")),
+            (false, None, None) => Err(LocationError::NoConfigHome),
+        }
     }
 
     fn state(&self) -> Result<PathBuf, LocationError> {
@@ -50,11 +79,36 @@ impl Environment {
     }
 }
 
+/// What is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A socket in the file system.
+    Unix(PathBuf),
+    /// A port, to which everything goes as it is.
+    Tcp(HostPort),
+    /// A port where TLS is spoken.
+    Tls {
+        /// The port.
+        host: HostPort,
+        /// Directories that may have our certificate and key; the first that is there counts.
+        pki: Vec<PathBuf>,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(socket) => write!(f, "{}", socket.display()),
+            Self::Tcp(host) | Self::Tls { host, .. } => host.fmt(f),
+        }
+    }
+}
+
 /// Where a daemon is to be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// The socket to connect to.
-    pub socket: PathBuf,
+    /// What to connect to.
+    pub place: Place,
     /// What to start where nobody listens; `None` where that is not the client's to do.
     pub start: Option<Start>,
 }
@@ -76,9 +130,20 @@ impl Location {
     /// # Errors
     /// When the environment does not say where the user's files are, or the socket's path is too long for a socket.
     pub fn of(uri: &Uri, environment: &Environment) -> Result<Self, LocationError> {
-        let location = match (uri.socket(), uri.scope()) {
-            (Some(socket), _) => Self { socket: socket.to_owned(), start: None },
-            (None, Scope::System) => Self { socket: PathBuf::from(SYSTEM_SOCKET), start: None },
+        if let Some(host) = uri.host().cloned() {
+            let place = match (uri.transport(), uri.pki()) {
+                (Transport::Tls, Some(pki)) => Place::Tls { host, pki: vec![pki.to_owned()] },
+                (Transport::Tls, None) => {
+                    let directory = environment.pki()?;
+                    Place::Tls { pki: vec![directory.join(host.host()), directory], host }
+                }
+                (Transport::Unix | Transport::Tcp, _) => Place::Tcp(host),
+            };
+            return Ok(Self { place, start: None });
+        }
+        let (socket, start) = match (uri.socket(), uri.scope()) {
+            (Some(socket), _) => (socket.to_owned(), None),
+            (None, Scope::System) => (PathBuf::from(SYSTEM_SOCKET), None),
             (None, Scope::Session) => {
                 let state_dir = environment.state()?;
                 let runtime_dir = state_dir.join("run");
@@ -86,7 +151,7 @@ impl Location {
                     Some(runtime) => runtime.join("vmwire/vmwired.sock"),
                     None => runtime_dir.join("vmwired.sock"),
                 };
-                Self { socket, start: Some(Start { driver: "qemu", state_dir, runtime_dir }) }
+                (socket, Some(Start { driver: "qemu", state_dir, runtime_dir }))
             }
             (None, Scope::Default) => {
                 let state_dir = environment.state()?.join("test");
@@ -95,11 +160,11 @@ impl Location {
                     Some(runtime) => runtime.join("vmwire/test.sock"),
                     None => runtime_dir.join("test.sock"),
                 };
-                Self { socket, start: Some(Start { driver: "test", state_dir, runtime_dir }) }
+                (socket, Some(Start { driver: "test", state_dir, runtime_dir }))
             }
         };
-        check_length(&location.socket)?;
-        Ok(location)
+        check_length(&socket)?;
+        Ok(Self { place: Place::Unix(socket), start })
     }
 }
 
@@ -116,6 +181,8 @@ fn check_length(socket: &Path) -> Result<(), LocationError> {
 pub enum LocationError {
     /// Neither `XDG_STATE_HOME` nor `HOME` says where the user's files are.
     NoHome,
+    /// Neither `XDG_CONFIG_HOME` nor `HOME` says where the user's certificates are.
+    NoConfigHome,
     /// The system cannot connect to a path of this length.
     SocketTooLong {
         /// The path.
@@ -131,6 +198,9 @@ impl LocationError {
     pub fn hint(&self) -> String {
         match self {
             Self::NoHome => "set HOME, or name the socket: qemu+unix:///session?socket=PATH".to_owned(),
+            Self::NoConfigHome => {
+                "set HOME, or name the directory of certificate and key: qemu+tls://HOST/system?pkipath=DIR".to_owned()
+            }
             Self::SocketTooLong { .. } => {
                 "name a shorter one with ?socket=PATH, or set XDG_RUNTIME_DIR to a shorter directory".to_owned()
             }
@@ -142,6 +212,9 @@ impl fmt::Display for LocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHome => f.write_str("neither XDG_STATE_HOME nor HOME says where the daemon's files belong"),
+            Self::NoConfigHome => {
+                f.write_str("neither XDG_CONFIG_HOME nor HOME says where certificates and keys belong")
+            }
             Self::SocketTooLong { socket, bytes } => write!(
                 f,
                 "the socket path {socket:?} has {bytes} bytes, and a unix socket has room for {SOCKET_PATH_BYTES_MAX}"
@@ -161,6 +234,7 @@ mod tests {
             runtime_dir: runtime.map(PathBuf::from),
             state_home: state.map(PathBuf::from),
             home: home.map(PathBuf::from),
+            ..Environment::default()
         }
     }
 
@@ -195,7 +269,7 @@ mod tests {
         ];
         for (uri, environment, socket, start) in table {
             let location = Location::of(&uri.parse().unwrap(), environment).unwrap();
-            assert_eq!(location.socket, Path::new(socket), "{uri}");
+            assert_eq!(location.place, Place::Unix(PathBuf::from(socket)), "{uri}");
             let expected = start.map(|(driver, state, runtime)| Start {
                 driver,
                 state_dir: PathBuf::from(state),
@@ -213,6 +287,34 @@ mod tests {
         assert_eq!(of("test:///default"), Err(LocationError::NoHome));
         assert!(of("qemu:///system").is_ok());
         assert!(of("qemu:///session?socket=/a").is_ok());
+    }
+
+    #[test]
+    fn every_host_has_a_directory_for_its_certificates() {
+        let home = environment(None, None, Some("/home/u"));
+        let config = Environment { config_home: Some(PathBuf::from("/c")), ..home.clone() };
+        let root = Environment { root: true, ..config.clone() };
+        let table = [
+            (
+                "qemu+tls://Vm1.example/system",
+                &home,
+                &["/home/u/.config/vmwire/pki/vm1.example", "/home/u/.config/vmwire/pki"][..],
+            ),
+            ("qemu+tls://[fd00::7]:7/system", &config, &["/c/vmwire/pki/fd00::7", "/c/vmwire/pki"]),
+            ("test+tls://vm1/default", &root, &["/etc/vmwire/pki/vm1", "/etc/vmwire/pki"]),
+            ("qemu+tls://vm1/system?pkipath=/p", &root, &["/p"]),
+            ("qemu+tls://vm1/system?pkipath=/p", &Environment::default(), &["/p"]),
+        ];
+        for (uri, environment, directories) in table {
+            let uri: Uri = uri.parse().unwrap();
+            let pki = directories.iter().map(PathBuf::from).collect();
+            let expected = Location { place: Place::Tls { host: uri.host().unwrap().clone(), pki }, start: None };
+            assert_eq!(Location::of(&uri, environment), Ok(expected), "{uri}");
+        }
+        let nowhere = Location::of(&"qemu+tls://vm1/system".parse().unwrap(), &Environment::default());
+        assert_eq!(nowhere, Err(LocationError::NoConfigHome));
+        let plain = Location::of(&"qemu+tcp://vm1:7/session".parse().unwrap(), &Environment::default()).unwrap();
+        assert_eq!(plain, Location { place: Place::Tcp(HostPort::new("vm1", 7).unwrap()), start: None });
     }
 
     #[test]

@@ -1,9 +1,24 @@
-//! The way to a daemon: where its socket lies, how to connect to it, and how to start one's own.
+//! The way to a daemon: where it is found, how to connect to it, how to start one's own, and what carries the bytes.
+//!
+//! ```text
+//!   Location ──▶ Dialer ──▶ socket of the file system ───────────▶ Socket::Plain
+//!                      └──▶ name looked up, TCP connected ──┬────▶ Socket::Plain
+//!                                certificate and key read ──┴─▶ Socket::Tls, whose handshake the link does
+//! ```
 
 mod connect;
+mod credentials;
 mod location;
+mod socket;
 mod start;
+mod tcp;
+mod tls;
 
-pub(crate) use connect::connect;
-pub use location::{Environment, Location, LocationError, SOCKET_PATH_BYTES_MAX, SYSTEM_SOCKET, Start};
+pub(crate) use connect::Dialer;
+pub use credentials::CredentialsError;
+pub use location::{
+    Environment, Location, LocationError, Place, SOCKET_PATH_BYTES_MAX, SYSTEM_PKI, SYSTEM_SOCKET, Start,
+};
+pub(crate) use socket::{Ending, Socket};
 pub use start::{DAEMON_VARIABLE, StartError};
+pub use tls::TlsError;

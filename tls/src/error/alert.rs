@@ -14,6 +14,23 @@ impl Alert {
         self.0
     }
 
+    /// Whether it says that our certificate, or that we have none, is the reason.
+    pub fn refuses_certificate(self) -> bool {
+        matches!(
+            AlertDescription::from(self.0),
+            AlertDescription::CertificateRequired
+                | AlertDescription::NoCertificate
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied
+                | AlertDescription::DecryptError
+        )
+    }
+
     /// What it means, and what to do about it, when it comes from this side.
     pub(super) fn words(self, from: Side) -> String {
         let ours = match from {

@@ -15,7 +15,7 @@ use clap_complete::engine;
 use super::problem::Problem;
 use super::{Context, Exit, command, text};
 use crate::connection::{Connection, Options};
-use crate::transport::{Environment, Location};
+use crate::transport::{Environment, Location, Place};
 use crate::uri::Uri;
 
 /// How long a person waits for the names: less than would make them press the key again.
@@ -102,12 +102,16 @@ fn connect(words: &[OsString]) -> Option<String> {
 
 /// The names of the virtual machines. No daemon is started for that, and a slow one is not waited for.
 fn names(uri: &Uri) -> Vec<String> {
-    let Ok(location) = Location::of(uri, &Environment::of_process()) else { return Vec::new() };
+    let environment = Environment::of_process();
+    let uri = match Location::of(uri, &environment).map(|location| location.place) {
+        Ok(Place::Unix(socket)) => Uri::from_socket(socket),
+        Ok(Place::Tcp(_) | Place::Tls { .. }) => uri.clone(),
+        Err(_) => return Vec::new(),
+    };
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let options = Options { connect_timeout: PATIENCE, reconnect: Duration::ZERO, ..Options::default() };
-        let uri = Uri::from_socket(location.socket);
-        let names = Connection::open(&uri, &Environment::default(), options)
+        let names = Connection::open(&uri, &environment, options)
             .and_then(|mut connection| connection.vm_names(Some(PATIENCE)))
             .map(|(_, names)| names);
         // Whoever asked may have given up.
