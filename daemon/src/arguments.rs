@@ -92,7 +92,7 @@ const DEFAULTS: &str = "\
   --driver         qemu                             qemu
   --listen         unix:/run/vmwire/vmwired.sock    unix:$XDG_RUNTIME_DIR/vmwire/vmwired.sock
   --state-dir      /var/lib/vmwire                  $XDG_STATE_HOME/vmwire
-  --runtime-dir    /run/vmwire                      $XDG_STATE_HOME/vmwire/run
+  --runtime-dir    /run/vmwire/guests               $XDG_STATE_HOME/vmwire/run
 
 With --driver test each of these directories has a further part, test, so that both daemons can run side by side.
 Without XDG_RUNTIME_DIR the socket lies in the runtime directory, as it does when --runtime-dir is given.";

@@ -2,11 +2,18 @@
 //! column.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::path::{self, Purpose};
 use super::tls::TlsKeys;
 use super::{DriverKind, Listen};
+use crate::access::{Role, Rule, Scope, Users, Who, pattern};
 use crate::model::toml_table::{Fault, Found, Keys, Table, TomlError, nearest};
+
+/// More than anybody can keep in mind.
+const RULES_MAX: usize = 256;
+/// Patterns, and labels, of one rule.
+const SCOPE_MAX: usize = 16;
 
 /// Every key there is. `contrib/vmwired.toml` has each with its default.
 pub(super) static KEYS: Keys = Keys {
@@ -14,6 +21,9 @@ pub(super) static KEYS: Keys = Keys {
         "driver",
         "listen",
         "listen.path",
+        "listen.mode",
+        "listen.group",
+        "listen.role",
         "listen.tls",
         "listen.tcp",
         "listen.insecure",
@@ -29,8 +39,12 @@ pub(super) static KEYS: Keys = Keys {
         "tls.crl",
         "tls.ca_key",
         "tls.key_log",
+        "rule.identity",
+        "rule.role",
+        "rule.vms",
+        "rule.labels",
     ],
-    tables: &["listen", "qemu", "tls"],
+    tables: &["listen", "qemu", "tls", "rule"],
 };
 
 const LOG_LEVELS: &[(&str, &str)] =
@@ -48,14 +62,15 @@ pub(super) struct File {
     pub(super) qemu: Option<PathBuf>,
     pub(super) force_tcg: bool,
     pub(super) tls: TlsKeys,
+    pub(super) rules: Vec<Rule>,
 }
 
 impl File {
-    pub(super) fn parse(text: &str) -> Result<Self, TomlError> {
-        KEYS.read(text, Self::of_table)
+    pub(super) fn parse(text: &str, users: &Users) -> Result<Self, TomlError> {
+        KEYS.read(text, |top| Self::of_table(top, users))
     }
 
-    fn of_table(top: &Table<'_>) -> Result<Self, Fault> {
+    fn of_table(top: &Table<'_>, users: &Users) -> Result<Self, Fault> {
         let (qemu, force_tcg) = match top.table("qemu")? {
             Some(table) => qemu(&table)?,
             None => (None, false),
@@ -63,13 +78,14 @@ impl File {
         let connections_max = top.integer("connections_max", 1, u64::from(u32::MAX))?;
         Ok(Self {
             driver: choice(top.string("driver")?, &[("qemu", DriverKind::Qemu), ("test", DriverKind::Test)])?,
-            listen: Listen::of_file(top)?,
+            listen: Listen::of_file(top, users)?,
             state_dir: directory(top.string("state_dir")?, &path::STATE_DIR)?,
             runtime_dir: directory(top.string("runtime_dir")?, &path::RUNTIME_DIR)?,
             connections_max: connections_max.map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
             log: choice(top.string("log")?, LOG_LEVELS)?,
             qemu,
             force_tcg,
+            rules: top.tables("rule", RULES_MAX)?.iter().map(|table| rule(table, users)).collect::<Result<_, _>>()?,
             tls: top.table("tls")?.map(|table| TlsKeys::of_table(&table)).transpose()?.unwrap_or_default(),
         })
     }
@@ -82,13 +98,27 @@ fn qemu(table: &Table<'_>) -> Result<(Option<PathBuf>, bool), Fault> {
     Ok((binary.transpose()?, accel.unwrap_or(false)))
 }
 
+fn rule(table: &Table<'_>, users: &Users) -> Result<Rule, Fault> {
+    let who = table.required("rule.identity", table.string("rule.identity")?)?;
+    let who = who.narrow(|text| Who::parse(text, users))?;
+    let role = table.required("rule.role", choice(table.string("rule.role")?, Role::NAMES)?)?;
+    let some = |key| match table.strings(key, SCOPE_MAX)? {
+        // It would be the same as to say nothing, which means every virtual machine.
+        Some(none) if none.is_empty() => Err(table.wrong(key, "an empty list is about no virtual machine at all")),
+        some => Ok(some.unwrap_or_default()),
+    };
+    let names = some("rule.vms")?.into_iter().map(|found| found.narrow(pattern)).collect::<Result<_, _>>()?;
+    let labels = some("rule.labels")?.into_iter().map(|found| found.value.to_owned()).collect();
+    Ok(Rule { who, role, scope: Scope::new(names, labels).map(Arc::new) })
+}
+
 fn directory(found: Option<Found<&str>>, purpose: &Purpose) -> Result<Option<PathBuf>, Fault> {
     let checked = |text: &str| purpose.check(Path::new(text)).map(|()| PathBuf::from(text));
     found.map(|found| found.narrow(checked)).transpose()
 }
 
 /// One of a few words, told with the nearest of them if it is none.
-fn choice<T: Copy>(found: Option<Found<&str>>, words: &[(&'static str, T)]) -> Result<Option<T>, Fault> {
+pub(super) fn choice<T: Copy>(found: Option<Found<&str>>, words: &[(&'static str, T)]) -> Result<Option<T>, Fault> {
     let Some(found) = found else { return Ok(None) };
     let key = found.key;
     found.narrow(|written| {

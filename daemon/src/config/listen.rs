@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::file::choice;
 use super::path;
+use crate::access::{Base, Role, Users};
 use crate::model::toml_table::{Fault, Table};
 
 /// The port of TLS, unless said otherwise: one beyond libvirt's.
@@ -17,21 +19,56 @@ const LISTENERS_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// A unix socket.
-    Unix(PathBuf),
+    Unix(UnixListen),
     /// A network, for who shows a certificate.
     Tls(SocketAddr),
     /// A network, for anybody: they may look.
     Tcp(SocketAddr),
 }
 
+/// A unix socket to listen at, and who may connect to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixListen {
+    /// Where.
+    pub path: PathBuf,
+    /// The permissions of the socket.
+    pub mode: u32,
+    /// Its group; `None`: the daemon's own.
+    pub gid: Option<u32>,
+    /// The role of whoever can connect; `None`: root and the daemon's own user are admins, and others nobody.
+    pub role: Option<Role>,
+}
+
+impl UnixListen {
+    /// One for the owner alone.
+    pub fn own(path: PathBuf) -> Self {
+        Self { path, mode: 0o600, gid: None, role: None }
+    }
+
+    /// Whether others are to reach it.
+    pub fn is_for_others(&self) -> bool {
+        self.mode & 0o077 != 0
+    }
+}
+
 impl Listen {
+    /// What whoever comes in there has without a rule.
+    pub fn base(&self) -> Base {
+        match self {
+            Self::Unix(UnixListen { role: None, .. }) => Base::Owners,
+            Self::Unix(UnixListen { role: Some(role), .. }) => Base::Everybody(*role),
+            Self::Tls(_) => Base::Registry,
+            Self::Tcp(_) => Base::Everybody(Role::Observer),
+        }
+    }
+
     /// Reads an address: `unix:` and a path, or `tls:` and an IP address, perhaps with a port. A path that is not absolute
     /// begins at `directory`, if there is one.
     pub(super) fn parse(address: &str, directory: Option<&Path>) -> Result<Self, String> {
         match address.split_once(':') {
             Some(("unix", path)) if directory.is_none() || !path.is_empty() => {
                 let path = directory.map_or_else(|| PathBuf::from(path), |directory| directory.join(path));
-                path::SOCKET.check(&path).map(|()| Self::Unix(path))
+                path::SOCKET.check(&path).map(|()| Self::Unix(UnixListen::own(path)))
             }
             Some(("tls", address)) => network(address, Some(TLS_PORT)).map(Self::Tls),
             Some(("tcp", _)) => Err(format!(
@@ -45,9 +82,16 @@ impl Listen {
         }
     }
 
+    fn is_where(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(unix), Self::Unix(other)) => unix.path == other.path,
+            _ => self == other,
+        }
+    }
+
     /// Adds to where is listened already, unless it is the same place.
     fn add_to(self, all: &mut Vec<Self>) -> Result<(), String> {
-        if all.contains(&self) {
+        if all.iter().any(|earlier| earlier.is_where(&self)) {
             return Err(format!("{:?} is to be listened at twice", self.to_string()));
         }
         all.push(self);
@@ -64,11 +108,11 @@ impl Listen {
     }
 
     /// The key `listen`: addresses, or tables.
-    pub(super) fn of_file(top: &Table<'_>) -> Result<Option<Vec<Self>>, Fault> {
+    pub(super) fn of_file(top: &Table<'_>, users: &Users) -> Result<Option<Vec<Self>>, Fault> {
         let mut all = Vec::new();
         if top.holds_tables("listen") {
             for table in top.tables("listen", LISTENERS_MAX)? {
-                let listen = Self::of_table(&table)?;
+                let listen = Self::of_table(&table, users)?;
                 listen.add_to(&mut all).map_err(|why| table.wrong("listen", why))?;
             }
             return Ok(Some(all));
@@ -83,7 +127,7 @@ impl Listen {
         Ok(Some(all))
     }
 
-    fn of_table(table: &Table<'_>) -> Result<Self, Fault> {
+    fn of_table(table: &Table<'_>, users: &Users) -> Result<Self, Fault> {
         let path = table.string("listen.path")?;
         let tls = table.string("listen.tls")?;
         let tcp = table.string("listen.tcp")?;
@@ -91,9 +135,18 @@ impl Listen {
         if insecure.is_some() && tcp.is_none() {
             return Err(table.wrong("listen.insecure", "it is for tcp; the others are not"));
         }
+        let mode = table.string("listen.mode")?;
+        let group = table.string("listen.group")?;
+        let role = table.string("listen.role")?;
+        if let Some(found) = mode.as_ref().or(group.as_ref()).or(role.as_ref()).filter(|_| path.is_none()) {
+            return Err(table.wrong(found.key, "it is for a unix socket: a place with a path"));
+        }
         match (path, tls, tcp) {
             (Some(path), None, None) => {
-                path.narrow(|path| path::SOCKET.check(Path::new(path)).map(|()| Self::Unix(PathBuf::from(path))))
+                let path = path.narrow(|path| path::SOCKET.check(Path::new(path)).map(|()| PathBuf::from(path)))?;
+                let mode = mode.map(|mode| mode.narrow(permissions)).transpose()?.unwrap_or(0o600);
+                let gid = group.map(|group| group.narrow(|name| group_of(name, users))).transpose()?;
+                Ok(Self::Unix(UnixListen { path, mode, gid, role: choice(role, Role::NAMES)? }))
             }
             (None, Some(tls), None) => tls.narrow(|address| network(address, Some(TLS_PORT)).map(Self::Tls)),
             (None, None, Some(tcp)) if insecure == Some(true) => {
@@ -107,6 +160,19 @@ impl Listen {
             _ => Err(table.wrong("listen", "a place to listen at has one of path, tls and tcp")),
         }
     }
+}
+
+/// Permissions as `chmod` takes them. Without those of its owner the daemon's own user could not connect.
+fn permissions(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match mode {
+        Some(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
+        _ => Err(format!("{text:?} are no permissions of a socket; write them as in \"0600\", \"0660\" or \"0666\"")),
+    }
+}
+
+fn group_of(name: &str, users: &Users) -> Result<u32, String> {
+    users.gid(name).ok_or_else(|| format!("there is no group {name:?} in /etc/group; groupadd makes one"))
 }
 
 /// An IP address and a port. Names would have to be looked up, and might mean something else tomorrow.
@@ -127,7 +193,7 @@ fn network(address: &str, port: Option<u16>) -> Result<SocketAddr, String> {
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix(path) => path.display().fmt(f),
+            Self::Unix(unix) => unix.path.display().fmt(f),
             Self::Tls(address) => write!(f, "tls:{address}"),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
         }

@@ -17,16 +17,23 @@ use clap::ValueEnum;
 use vmwire_protocol::version::NEWEST_MINOR;
 
 pub use self::error::ConfigError;
-pub use self::listen::{Listen, TLS_PORT};
+pub use self::listen::{Listen, TLS_PORT, UnixListen};
 pub use self::path::SOCKET_PATH_BYTES_MAX;
 pub use self::tls::{OptionalFile, TlsFiles};
 
 use self::file::File;
+use crate::access::{Role, Rule, Users};
 use crate::arguments::Arguments;
 use crate::regular_file::{Links, read_text};
 
 /// A configuration longer than this is none.
 const FILE_BYTES_MAX: usize = 256 * 1024;
+
+/// A list of users or groups longer than this is not one of this host.
+const ACCOUNTS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The group for which root's daemon listens at a socket of its own, where there is one.
+const OPERATORS: &str = "vmwire";
 
 /// Connections at most, unless said otherwise.
 const CONNECTIONS_MAX: u32 = 10_000;
@@ -43,6 +50,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// What TLS needs, if it is listened to anywhere.
     pub tls: Option<TlsFiles>,
+    /// Who may do what, beyond what the place where they come in gives them.
+    pub rules: Vec<Rule>,
     /// Where definitions are kept.
     pub state_dir: PathBuf,
     /// Where the sockets and records of running guests are kept.
@@ -85,6 +94,8 @@ pub struct Environment {
     pub runtime_dir: Option<PathBuf>,
     /// The directory that relative paths of the command line start from.
     pub current_dir: PathBuf,
+    /// The users and groups of the host.
+    pub users: Users,
 }
 
 impl Environment {
@@ -98,6 +109,7 @@ impl Environment {
             config_home: absolute("XDG_CONFIG_HOME"),
             state_home: absolute("XDG_STATE_HOME"),
             runtime_dir: absolute("XDG_RUNTIME_DIR"),
+            users: Users::parse(&accounts("/etc/passwd"), &accounts("/etc/group")),
             current_dir: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         }
     }
@@ -126,11 +138,11 @@ impl Environment {
 
     /// Guests' sockets must outlive a logout, at which `XDG_RUNTIME_DIR` goes.
     fn vm_runtime_dir(&self) -> Option<PathBuf> {
-        if self.root { Some(PathBuf::from("/run/vmwire")) } else { Some(self.state_dir()?.join("run")) }
+        if self.root { Some(PathBuf::from("/run/vmwire/guests")) } else { Some(self.state_dir()?.join("run")) }
     }
 
     fn socket_dir(&self) -> Option<PathBuf> {
-        if self.root { self.vm_runtime_dir() } else { Some(self.runtime_dir.as_ref()?.join("vmwire")) }
+        if self.root { Some(PathBuf::from("/run/vmwire")) } else { Some(self.runtime_dir.as_ref()?.join("vmwire")) }
     }
 }
 
@@ -164,7 +176,8 @@ impl Config {
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let (path, text) = file.unwrap_or((Path::new(""), ""));
-        let file = File::parse(text).map_err(|error| ConfigError::Content { path: path.to_owned(), error })?;
+        let file = File::parse(text, &environment.users)
+            .map_err(|error| ConfigError::Content { path: path.to_owned(), error })?;
 
         let driver = arguments.driver.or(file.driver).unwrap_or(DriverKind::Qemu);
         let directory = |argument: &Option<PathBuf>, file: Option<PathBuf>, default: Option<PathBuf>, option| {
@@ -189,7 +202,11 @@ impl Config {
             let dir = environment.socket_dir().filter(|_| !own_runtime_dir).map(|dir| of_driver(driver, dir));
             let path = dir.unwrap_or_else(|| runtime_dir.clone()).join("vmwired.sock");
             path::SOCKET.check(&path).map_err(wrong("--listen"))?;
-            vec![Listen::Unix(path)]
+            let operators = environment.users.gid(OPERATORS).filter(|_| environment.root).map(|gid| {
+                let path = path.with_file_name("operator.sock");
+                Listen::Unix(UnixListen { path, mode: 0o660, gid: Some(gid), role: Some(Role::Operator) })
+            });
+            [Listen::Unix(UnixListen::own(path))].into_iter().chain(operators).collect()
         };
 
         let tls = if listen.iter().any(|listen| matches!(listen, Listen::Tls(_))) {
@@ -203,6 +220,7 @@ impl Config {
             driver,
             listen,
             tls,
+            rules: file.rules,
             state_dir,
             runtime_dir,
             connections_max: file.connections_max.unwrap_or(CONNECTIONS_MAX),
@@ -221,6 +239,11 @@ impl Config {
         path::STATE_DIR.check(&self.state_dir).map_err(wrong("--state-dir"))?;
         path::RUNTIME_DIR.check(&self.runtime_dir).map_err(wrong("--runtime-dir"))
     }
+}
+
+/// The text of a list of users or groups; where there is none, there is nobody to name.
+fn accounts(path: &str) -> String {
+    read_text(Path::new(path), ACCOUNTS_BYTES_MAX, Links::Follow).unwrap_or_default()
 }
 
 /// What is wrong with an option.

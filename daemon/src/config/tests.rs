@@ -2,7 +2,7 @@ use super::*;
 use crate::regular_file::each_impostor;
 
 fn unix(path: &str) -> Listen {
-    Listen::Unix(PathBuf::from(path))
+    Listen::Unix(UnixListen::own(PathBuf::from(path)))
 }
 
 const SAMPLE: &str = include_str!("../../../contrib/vmwired.toml");
@@ -42,7 +42,8 @@ fn the_sample_holds_every_key_with_its_default() {
     for key in file::KEYS.keys {
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
         // The tables of listeners stand beside the list that is their short form, so they are shown and not written.
-        let line = if table == "listen" { format!("#     {name} = ") } else { format!("\n{name} = ") };
+        let line =
+            if ["listen", "rule"].contains(&table) { format!("#     {name} = ") } else { format!("\n{name} = ") };
         assert!(uncommented.contains(&line), "the sample lacks {key}");
     }
     let tls = Arguments { listen: vec!["tls:127.0.0.1".to_owned()], ..Arguments::default() };
@@ -315,5 +316,59 @@ fn the_command_line_is_held_to_the_same() {
     ] {
         let error = resolve("", &arguments, &user()).unwrap_err();
         assert!(error.starts_with(told), "{error}");
+    }
+}
+
+#[test]
+fn root_listens_for_operators_where_the_host_has_a_group_for_them() {
+    let users = Users::parse("", "vmwire:x:70:\n");
+    let with_group = Environment { users: users.clone(), ..root() };
+    let config = resolve("", &Arguments::default(), &with_group).unwrap();
+    let operators = UnixListen {
+        path: PathBuf::from("/run/vmwire/operator.sock"),
+        mode: 0o660,
+        gid: Some(70),
+        role: Some(Role::Operator),
+    };
+    assert_eq!(config.listen, [unix("/run/vmwire/vmwired.sock"), Listen::Unix(operators)]);
+    // Guests' sockets are not where others can get.
+    assert_eq!(config.runtime_dir, Path::new("/run/vmwire/guests"));
+    let of_user = Environment { users, ..user() };
+    assert_eq!(resolve("", &Arguments::default(), &of_user).unwrap().listen.len(), 1);
+}
+
+#[test]
+fn a_socket_for_others_and_rules_are_read_as_they_are_written() {
+    let environment = Environment { users: Users::parse("alice:x:1000:1000::/:\n", "web:x:71:\n"), ..root() };
+    let text = "[[listen]]\npath = \"/run/a.sock\"\nmode = \"0660\"\ngroup = \"web\"\nrole = \"observer\"\n\
+        [[rule]]\nidentity = \"user:alice\"\nrole = \"operator\"\nvms = [\"web-*\"]\nlabels = [\"prod\"]\n";
+    let config = resolve(text, &Arguments::default(), &environment).unwrap();
+    let socket =
+        UnixListen { path: PathBuf::from("/run/a.sock"), mode: 0o660, gid: Some(71), role: Some(Role::Observer) };
+    assert_eq!(config.listen, [Listen::Unix(socket)]);
+    let access = crate::access::Access { own_uid: 0, rules: config.rules };
+    let alice = crate::access::Identity::unix(1000, 1000);
+    let grants = access.judge(&alice, crate::access::Base::Owners, None).unwrap();
+    assert!(grants.sees("web-1", &["prod".to_owned()]) && !grants.sees("web-1", &[]) && !grants.sees("db", &[]));
+
+    for (text, told) in [
+        ("[[rule]]\nrole = \"admin\"", "line 1, column 1: rule.identity is missing"),
+        ("[[rule]]\nidentity = \"uid:0\"", "line 1, column 1: rule.role is missing"),
+        ("[[rule]]\nidentity = \"user:bob\"\nrole = \"admin\"", "line 2, column 12: there is no user \"bob\""),
+        (
+            "[[rule]]\nidentity = \"uid:0\"\nrole = \"amdin\"",
+            "line 3, column 8: \"amdin\" is nothing that rule.role can be",
+        ),
+        ("[[rule]]\nidentity = \"uid:0\"\nrole = \"admin\"\nvms = []", "line 4, column 7: an empty list"),
+        ("[[rule]]\nidentity = \"uid:0\"\nrole = \"admin\"\nvm = []", "line 4, column 1: unknown key \"rule.vm\""),
+        ("[[listen]]\npath = \"/a\"\nmode = \"rw\"", "line 3, column 8: \"rw\" are no permissions"),
+        ("[[listen]]\npath = \"/a\"\nmode = \"0770\"", "line 3, column 8: \"0770\" are no permissions"),
+        ("[[listen]]\npath = \"/a\"\nmode = \"0060\"", "line 3, column 8: \"0060\" are no permissions"),
+        ("[[listen]]\npath = \"/a\"\ngroup = \"vm\"", "line 3, column 9: there is no group \"vm\""),
+        ("[[listen]]\ntls = \"::1\"\nrole = \"admin\"", "line 3, column 8: it is for a unix socket"),
+        ("[[listen]]\npath = \"/a\"\n[[listen]]\npath = \"/a\"\nmode = \"0666\"", "line 3, column 1"),
+    ] {
+        let error = resolve(text, &Arguments::default(), &environment).unwrap_err();
+        assert!(error.contains(told), "{text}: {error}");
     }
 }

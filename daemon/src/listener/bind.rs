@@ -2,9 +2,10 @@
 //! could connect. A lock beside the socket decides between two daemons that start at once.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,7 @@ pub enum BindError {
 }
 
 #[expect(clippy::disallowed_methods, reason = "at start-up there is nobody yet to keep waiting")]
-pub(super) fn bind(path: &Path) -> Result<Listener, BindError> {
+pub(super) fn bind(path: &Path, mode: u32, gid: Option<u32>) -> Result<Listener, BindError> {
     let system = |error| BindError::System { path: path.to_owned(), error };
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
@@ -63,19 +64,26 @@ pub(super) fn bind(path: &Path) -> Result<Listener, BindError> {
         Err(error) => return Err(system(error)),
     }
 
-    let socket = listen(path).map_err(system)?;
+    let socket = listen(path, mode, gid).map_err(system)?;
     let made = std::fs::symlink_metadata(path).map_err(system)?;
     let place = Place { path: path.to_owned(), made, _lock: lock };
     Ok(Listener::new(Door::Unix { socket, place }))
 }
 
-/// The mode is in force when the name appears, not set after others could have connected: Linux takes it from the
-/// socket. That spares us the umask, which belongs to the whole process.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+/// The socket is its owner's alone when its name appears: Linux takes the mode from the socket, less the umask, which belongs
+/// to the whole process. Others are let in before it listens: until then nobody can connect, whatever the mode.
+#[expect(clippy::disallowed_methods, reason = "at start-up there is nobody yet to keep waiting")]
+fn listen(path: &Path, mode: u32, gid: Option<u32>) -> io::Result<UnixListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    if gid.is_some() {
+        std::os::unix::fs::lchown(path, None, gid)?;
+    }
+    if mode != 0o600 {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(UnixListener::from_std(socket.into()))
 }

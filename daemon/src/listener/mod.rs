@@ -96,7 +96,15 @@ impl Listener {
     /// # Errors
     /// See [`BindError`].
     pub fn bind(path: &Path) -> Result<Self, BindError> {
-        bind::bind(path)
+        bind::bind(path, 0o600, None)
+    }
+
+    /// Listens at `path` with these permissions and for this group. They are in force before anybody can connect.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind_for(path: &Path, mode: u32, gid: Option<u32>) -> Result<Self, BindError> {
+        bind::bind(path, mode, gid)
     }
 
     /// Listens at `address`, for whoever can reach it.

@@ -29,7 +29,7 @@ use self::place::Place;
 pub use self::place::PlaceError;
 use self::tls::Tls;
 pub use self::tls::TlsError;
-use crate::access::{Base, Identity, Role};
+use crate::access::{Base, Identity};
 use crate::config::{Config, Listen};
 use crate::connection::{Hints, Stream};
 use crate::dispatch::{Arrival, ConnectionId, Dispatch, Refusal, Turn};
@@ -135,6 +135,8 @@ struct Listening {
     token: Token,
     /// Whoever comes here has to show a certificate first.
     tls: bool,
+    /// What whoever comes here has without a rule.
+    base: Base,
     /// When it is looked at again although nothing happened.
     retry: Option<Instant>,
 }
@@ -156,7 +158,7 @@ impl Server {
         let mut listeners = Vec::new();
         for listen in &config.listen {
             let bound = match listen {
-                Listen::Unix(path) => Listener::bind(path),
+                Listen::Unix(unix) => Listener::bind_for(&unix.path, unix.mode, unix.gid),
                 Listen::Tls(address) | Listen::Tcp(address) => Listener::bind_tcp(*address),
             };
             let mut listener = bound.map_err(ServerError::Bind)?;
@@ -169,7 +171,8 @@ impl Server {
                 (Listen::Tls(_), Some(address)) => log::info!("listening at tls:{address}"),
                 _ => log::info!("listening at {listen}"),
             }
-            listeners.push(Listening { listener, token, tls: matches!(listen, Listen::Tls(_)), retry: None });
+            let (tls, base) = (matches!(listen, Listen::Tls(_)), listen.base());
+            listeners.push(Listening { listener, token, tls, base, retry: None });
         }
         notify::notify("READY=1");
         Ok(Self {
@@ -259,7 +262,7 @@ impl Server {
                         }
                         (stream, origin, _) => (stream, origin),
                     };
-                    let arrival = arrival(origin, last_descriptor);
+                    let arrival = arrival(origin, listening.base, last_descriptor);
                     let id =
                         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
                     self.connections.insert(id, stream, &mut self.readiness);
@@ -395,12 +398,11 @@ fn with_turn<T>(
     call(&mut Turn { now, host: &mut Door { now: now.monotonic, readiness, files } })
 }
 
-/// Who somebody is, as far as the way shows it, and what they have without a rule. Whoever comes over a network without
-/// having shown who it is may look.
-fn arrival(origin: Origin, last_descriptor: bool) -> Arrival {
-    let (identity, base) = match origin {
-        Origin::Unix(Credentials { uid, gid, .. }) => (Identity::unix(uid, gid), Base::Owners),
-        Origin::Network(address) => (Identity::Tcp { address }, Base::Everybody(Role::Observer)),
+/// Who somebody is, as far as the way shows it.
+fn arrival(origin: Origin, base: Base, last_descriptor: bool) -> Arrival {
+    let identity = match origin {
+        Origin::Unix(Credentials { uid, gid, .. }) => Identity::unix(uid, gid),
+        Origin::Network(address) => Identity::Tcp { address },
     };
     Arrival { identity, base, refusal: last_descriptor.then_some(Refusal::NoDescriptor) }
 }

@@ -58,12 +58,20 @@ pub enum PlaceError {
 impl Place {
     /// Makes, checks and locks the directories of `config`, and makes those of its sockets.
     pub(super) fn take(config: &Config) -> Result<Self, PlaceError> {
+        // First those of sockets for others, who have to get there: what is below is made for us alone.
+        for listen in &config.listen {
+            if let Listen::Unix(unix) = listen
+                && unix.is_for_others()
+            {
+                make(unix.path.parent().unwrap_or(Path::new("/")), 0o755)?;
+            }
+        }
         // Definitions are read by whoever may; sockets of guests are for nobody else.
         let state = lock("state", &config.state_dir, "lock", 0o755)?;
         let runtime = lock("runtime", &config.runtime_dir, "vmwired.pid-lock", 0o700)?;
         for listen in &config.listen {
-            if let Listen::Unix(path) = listen {
-                make(path.parent().unwrap_or(Path::new("/")))?;
+            if let Listen::Unix(unix) = listen {
+                make(unix.path.parent().unwrap_or(Path::new("/")), 0o700)?;
             }
         }
         Ok(Self { _state: state, _runtime: runtime })
@@ -80,13 +88,13 @@ pub(super) fn raise_descriptor_limit() {
 }
 
 fn lock(purpose: &'static str, dir: &Path, name: &str, mode_max: u32) -> Result<Lock, PlaceError> {
-    make(dir)?;
+    make(dir, 0o700)?;
     check(dir, mode_max)?;
     Lock::take(&dir.join(name)).map_err(|error| PlaceError::Taken { purpose, dir: dir.to_owned(), error })
 }
 
-fn make(dir: &Path) -> Result<(), PlaceError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+fn make(dir: &Path, mode: u32) -> Result<(), PlaceError> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(dir);
     made.map_err(|error| PlaceError::System { dir: dir.to_owned(), error })
 }
 
@@ -129,13 +137,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::config::DriverKind;
+    use crate::config::{DriverKind, UnixListen};
 
     fn config(dir: &Path) -> Config {
         Config {
             driver: DriverKind::Test,
-            listen: vec![Listen::Unix(dir.join("deep/er/a.sock"))],
+            listen: vec![Listen::Unix(UnixListen::own(dir.join("deep/er/a.sock")))],
             tls: None,
+            rules: Vec::new(),
             state_dir: dir.join("state"),
             runtime_dir: dir.join("state/run"),
             connections_max: 1,

@@ -49,7 +49,7 @@ pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) ->
         events,
         host: host_facts(),
         daemon: daemon_facts(config, now),
-        access: Access { own_uid: geteuid().as_raw(), rules: Vec::new() },
+        access: Access { own_uid: geteuid().as_raw(), rules: config.rules.clone() },
     })
 }
 
