@@ -22,5 +22,6 @@ mod operations;
 mod overload;
 mod pki;
 mod pki_openssl;
+mod rights;
 mod starting;
 mod versions;
