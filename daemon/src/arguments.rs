@@ -101,8 +101,9 @@ const ENVIRONMENT: &str =
     "The log goes to standard error. VMWIRE_LOG sets its level: off, error, warn, info, debug, trace.";
 
 const SIGNALS: &str = "\
-SIGTERM, SIGINT and SIGHUP end the daemon; guests run on, and the next daemon takes them up. Those of the test driver
-are kept in memory, and go with it.";
+SIGHUP has the configuration and the files of TLS read again; the log tells what takes effect only at the next start.
+SIGTERM and SIGINT end the daemon; guests run on, and the next daemon takes them up. Those of the test driver are kept
+in memory, and go with it.";
 
 const EXIT_CODES: &str = "0 ended as asked, 1 failed, 2 wrong usage or configuration.";
 

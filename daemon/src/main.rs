@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vmwire_daemon::arguments::{Arguments, manual_page};
-use vmwire_daemon::config::{Config, Environment};
+use vmwire_daemon::config::{Environment, Source};
 use vmwire_daemon::logging::escape;
 use vmwire_daemon::{files, launch, probe_kvm, server};
 
@@ -39,14 +39,15 @@ fn main() -> ExitCode {
     if arguments.man {
         return exit_code(manual_page().and_then(|page| std::io::stdout().write_all(&page)));
     }
-    let config = match Config::load(&arguments, &Environment::of_process()) {
+    let source = Source { arguments, environment: Environment::of_process() };
+    let config = match source.load() {
         Ok(config) => config,
         Err(error) => {
             complain(&error);
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
-    if arguments.check_config {
+    if source.arguments.check_config {
         println!("OK");
         return ExitCode::SUCCESS;
     }
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         // we lead a group already, the system refuses, and ^C goes on working.
         let _refused = rustix::process::setsid();
     }
-    exit_code(server::run(&config))
+    exit_code(server::run(source, config))
 }
 
 fn exit_code<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {

@@ -6,10 +6,10 @@ mod error;
 mod file;
 mod listen;
 mod path;
+mod source;
 mod tls;
 
 use std::env;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,18 +19,15 @@ use vmwire_protocol::version::NEWEST_MINOR;
 pub use self::error::ConfigError;
 pub use self::listen::{Listen, TLS_PORT, UnixListen};
 pub use self::path::SOCKET_PATH_BYTES_MAX;
+pub use self::source::Source;
 pub use self::tls::{OptionalFile, TlsFiles};
 
 use self::file::File;
 use crate::access::{Role, Rule, Users};
 use crate::arguments::Arguments;
-use crate::regular_file::{Links, read_text};
 
 /// A configuration longer than this is none.
 const FILE_BYTES_MAX: usize = 256 * 1024;
-
-/// A list of users or groups longer than this is not one of this host.
-const ACCOUNTS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The group for which root's daemon listens at a socket of its own, where there is one.
 const OPERATORS: &str = "vmwire";
@@ -109,7 +106,7 @@ impl Environment {
             config_home: absolute("XDG_CONFIG_HOME"),
             state_home: absolute("XDG_STATE_HOME"),
             runtime_dir: absolute("XDG_RUNTIME_DIR"),
-            users: Users::parse(&accounts("/etc/passwd"), &accounts("/etc/group")),
+            users: source::users(),
             current_dir: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         }
     }
@@ -147,25 +144,6 @@ impl Environment {
 }
 
 impl Config {
-    /// Reads the configuration file, if there is one, and joins it with the command line.
-    ///
-    /// # Errors
-    /// See [`ConfigError`]. That the default file is not there is no error.
-    pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Self, ConfigError> {
-        let path = match &arguments.config {
-            Some(path) => Some(environment.current_dir.join(path)),
-            None => environment.config_file(),
-        };
-        let Some(path) = path else { return Self::resolve(None, arguments, environment) };
-        match read_text(&path, FILE_BYTES_MAX, Links::Follow) {
-            Ok(text) => Self::resolve(Some((&path, &text)), arguments, environment),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && arguments.config.is_none() => {
-                Self::resolve(None, arguments, environment)
-            }
-            Err(error) => Err(ConfigError::File { path, error }),
-        }
-    }
-
     /// Joins the text of a configuration file with the command line. Pure.
     ///
     /// # Errors
@@ -239,11 +217,6 @@ impl Config {
         path::STATE_DIR.check(&self.state_dir).map_err(wrong("--state-dir"))?;
         path::RUNTIME_DIR.check(&self.runtime_dir).map_err(wrong("--runtime-dir"))
     }
-}
-
-/// The text of a list of users or groups; where there is none, there is nobody to name.
-fn accounts(path: &str) -> String {
-    read_text(Path::new(path), ACCOUNTS_BYTES_MAX, Links::Follow).unwrap_or_default()
 }
 
 /// What is wrong with an option.

@@ -125,7 +125,7 @@ fn a_file_is_read_through_links_and_what_is_no_file_or_has_no_end_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vmwired.toml");
     let arguments = Arguments { config: Some(path.clone()), ..Arguments::default() };
-    let load = || Config::load(&arguments, &user());
+    let load = || Source { arguments: arguments.clone(), environment: user() }.load();
     each_impostor(&path, |what| {
         assert!(matches!(load(), Err(ConfigError::File { .. })), "{what}");
     });

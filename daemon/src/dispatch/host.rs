@@ -63,6 +63,11 @@ pub struct CertificateFacts {
 }
 
 impl Dispatch {
+    /// So many connections may there be from now on. Those that are there stay.
+    pub fn set_connections_max(&mut self, connections_max: u32) {
+        self.daemon.connections_max = connections_max;
+    }
+
     /// What the daemon proves itself with and judges clients by from now on.
     pub fn set_certificates(&mut self, certificates: Vec<CertificateFacts>) {
         self.certificates = certificates;

@@ -11,5 +11,5 @@ mod tokens;
 
 pub use now::Now;
 pub use readiness::{Readiness, Ready};
-pub use signals::LeaveSignals;
+pub use signals::Signals;
 pub use timers::Timers;

@@ -1,5 +1,6 @@
 //! Signals as something that becomes readable.
 
+use std::ffi::c_int;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
@@ -8,24 +9,33 @@ use mio::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-/// The signals that ask the daemon to leave. A handler writes a byte into a socket, and the loop reads it.
-///
-/// SIGHUP is one of them: there is nothing to be read anew, and a daemon in the foreground of a terminal that is gone
-/// would be forgotten there.
+/// Signals that mean the same. A handler writes a byte into a socket, and the loop reads it.
 #[derive(Debug)]
-pub struct LeaveSignals {
+pub struct Signals {
     bytes: UnixStream,
 }
 
-impl LeaveSignals {
-    /// Catches the signals from now on, for the life of the process.
+impl Signals {
+    /// Catches those that ask the daemon to leave, from now on, for the life of the process.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn catch() -> io::Result<Self> {
+    pub fn to_leave() -> io::Result<Self> {
+        Self::catch(&[SIGTERM, SIGINT])
+    }
+
+    /// The same for the one that asks it to read its configuration again.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn to_reload() -> io::Result<Self> {
+        Self::catch(&[SIGHUP])
+    }
+
+    fn catch(signals: &[c_int]) -> io::Result<Self> {
         let (ours, handlers) = StdUnixStream::pair()?;
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            pipe::register(signal, handlers.try_clone()?)?;
+        for signal in signals {
+            pipe::register(*signal, handlers.try_clone()?)?;
         }
         ours.set_nonblocking(true)?;
         Ok(Self { bytes: UnixStream::from_std(ours) })

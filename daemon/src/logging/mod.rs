@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use log::{Level, Record, SetLoggerError};
+use log::{Level, LevelFilter, Record, SetLoggerError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -32,20 +32,21 @@ pub struct Log {
 }
 
 impl Log {
-    /// Makes this process log into a buffer. `filter` is what `VMWIRE_LOG` or else `RUST_LOG` may overrule: a level,
-    /// or what env_logger understands.
+    /// Makes this process log into a buffer. `VMWIRE_LOG` or else `RUST_LOG`, a level or what env_logger understands,
+    /// overrules `level`.
     ///
     /// # Errors
     /// A logger was set before.
-    pub fn start(filter: &str) -> Result<Self, SetLoggerError> {
+    pub fn start(level: &str) -> Result<Self, SetLoggerError> {
         let log = Self { lines: Arc::new(Mutex::new(Lines::new(BUFFER_BYTES_MAX))) };
-        let from_environment = ["VMWIRE_LOG", "RUST_LOG"].iter().find_map(|name| std::env::var(name).ok());
+        let from_environment = from_environment();
         let style = if is_journal(io::stderr().as_fd()) { Style::Journal } else { Style::Time };
         env_logger::Builder::new()
-            .parse_filters(from_environment.as_deref().unwrap_or(filter))
+            .parse_filters(from_environment.as_deref().unwrap_or("trace"))
             .format(move |out, record| out.write_all(line(style, SystemTime::now(), record).as_bytes()))
             .target(env_logger::Target::Pipe(Box::new(log.clone())))
             .try_init()?;
+        set_level(level);
         Ok(log)
     }
 
@@ -92,6 +93,18 @@ impl Log {
         }
         false
     }
+}
+
+/// Logs from now on what `level` says, unless the environment overrules it.
+pub fn set_level(level: &str) {
+    if from_environment().is_none() {
+        // Whoever calls has checked it against the names that there are.
+        log::set_max_level(level.parse().unwrap_or(LevelFilter::Info));
+    }
+}
+
+fn from_environment() -> Option<String> {
+    ["VMWIRE_LOG", "RUST_LOG"].iter().find_map(|name| std::env::var(name).ok())
 }
 
 impl Write for Log {

@@ -12,8 +12,11 @@ mod door;
 mod handshakes;
 mod notify;
 mod place;
+mod reload;
 mod start;
+mod take_up;
 mod tls;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -27,13 +30,15 @@ use self::door::Door;
 use self::handshakes::Admitted;
 use self::place::Place;
 pub use self::place::PlaceError;
+use self::reload::{Reload, What};
 use self::tls::Tls;
 pub use self::tls::TlsError;
+use self::watch::Watch;
 use crate::access::{Base, Identity};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Source};
 use crate::connection::{Hints, Stream};
 use crate::dispatch::{Arrival, ConnectionId, Dispatch, Refusal, Turn};
-use crate::event_loop::{LeaveSignals, Now, Readiness, Ready};
+use crate::event_loop::{Now, Readiness, Ready, Signals};
 use crate::files::{self, Files};
 use crate::listener::{Accepted, BindError, Credentials, Listener, Origin, Peer};
 use crate::logging::Log;
@@ -60,7 +65,9 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Whose descriptor it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
-    Signals,
+    Leave,
+    Reload,
+    Watch,
     Files,
     Listener(usize),
     Handshake(u64),
@@ -72,12 +79,14 @@ impl Who {
     /// The place in a turn.
     fn rank(self) -> u8 {
         match self {
-            Self::Signals => 0,
-            Self::Files => 1,
-            Self::Listener(_) => 2,
-            Self::Handshake(_) => 3,
-            Self::Driver => 4,
-            Self::Connection(_) => 5,
+            Self::Leave => 0,
+            Self::Reload => 1,
+            Self::Watch => 2,
+            Self::Files => 3,
+            Self::Listener(_) => 4,
+            Self::Handshake(_) => 5,
+            Self::Driver => 6,
+            Self::Connection(_) => 7,
         }
     }
 }
@@ -106,10 +115,10 @@ pub enum ServerError {
 ///
 /// # Errors
 /// It cannot start, or the loop itself fails.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+pub fn run(source: Source, config: Config) -> Result<(), ServerError> {
     let log = Log::start(&config.log)
         .map_err(|error| ServerError::System { what: "logging", error: io::Error::other(error) })?;
-    let outcome = Server::start(config, &log).and_then(Server::turn_until_left);
+    let outcome = Server::start(source, config, &log).and_then(Server::turn_until_left);
     log.flush_waiting(LOG_PATIENCE);
     outcome
 }
@@ -120,7 +129,10 @@ struct Server {
     core: Dispatch,
     readiness: Readiness<Who>,
     files: Files,
-    signals: LeaveSignals,
+    signals: Signals,
+    hangups: Signals,
+    config: Config,
+    reload: Reload,
     listeners: Vec<Listening>,
     connections: Connections,
     tls: Option<Tls>,
@@ -142,17 +154,23 @@ struct Listening {
 }
 
 impl Server {
-    fn start(config: &Config, log: &Log) -> Result<Self, ServerError> {
+    fn start(source: Source, config: Config, log: &Log) -> Result<Self, ServerError> {
         let system = |what| move |error| ServerError::System { what, error };
         place::raise_descriptor_limit();
-        let place = Place::take(config).map_err(ServerError::Place)?;
+        let place = Place::take(&config).map_err(ServerError::Place)?;
         let now = Now::read();
         let mut readiness = Readiness::new().map_err(system("the loop"))?;
         let mut files = Files::new(PathBuf::from(OWN_PROGRAM), files::PATIENCE);
-        let mut signals = LeaveSignals::catch().map_err(system("catching signals"))?;
-        readiness.watch(signals.source(), Who::Signals).map_err(system("watching signals"))?;
+        let mut signals = Signals::to_leave().map_err(system("catching signals"))?;
+        readiness.watch(signals.source(), Who::Leave).map_err(system("watching signals"))?;
+        let mut hangups = Signals::to_reload().map_err(system("catching signals"))?;
+        readiness.watch(hangups.source(), Who::Reload).map_err(system("watching signals"))?;
+        let mut watch = config.tls.as_ref().and_then(Tls::watch);
+        if let Some(watch) = &mut watch {
+            readiness.watch(watch, Who::Watch).map_err(system("watching files"))?;
+        }
         let mut door = Door { now: now.monotonic, readiness: &mut readiness, files: &mut files };
-        let mut core = Dispatch::new(start::parts(config, log.clone(), now, &mut door)?, now);
+        let mut core = Dispatch::new(start::parts(&config, log.clone(), now, &mut door)?, now);
         core.start(&mut Turn { now, host: &mut door });
         let tls = config.tls.as_ref().map(Tls::start).transpose().map_err(ServerError::Tls)?;
         let mut listeners = Vec::new();
@@ -182,10 +200,13 @@ impl Server {
             readiness,
             files,
             signals,
+            hangups,
+            reload: Reload::new(source, watch),
             listeners,
             connections: Connections::new(),
             tls,
             idle_exit: config.idle_exit,
+            config,
             idle_since: None,
             leaving: None,
             _place: place,
@@ -222,9 +243,19 @@ impl Server {
 
     fn handle_ready(&mut self, now: Now, Ready { token, who, readable, read_closed }: Ready<Who>) {
         match who {
-            Who::Signals => {
+            Who::Leave => {
                 if self.signals.take() {
                     self.leave(now, "a signal asked for it");
+                }
+            }
+            Who::Reload => {
+                if self.hangups.take() {
+                    self.read_again(now, What::Everything);
+                }
+            }
+            Who::Watch => {
+                if self.reload.watch().is_some_and(Watch::take) {
+                    self.reload.changed(now.monotonic);
                 }
             }
             Who::Files => self.files.handle_ready(&mut self.readiness),
@@ -289,6 +320,9 @@ impl Server {
     }
 
     fn handle_timeout(&mut self, now: Now) {
+        if self.reload.take_settled(now.monotonic) {
+            self.read_again(now, What::Tls);
+        }
         if let Some(tls) = &mut self.tls {
             tls.handshakes.handle_timeout(now.monotonic, &mut self.readiness);
         }
@@ -320,6 +354,13 @@ impl Server {
 
     fn handle_files(&mut self, now: Now) {
         while let Some((ticket, answer)) = self.files.poll_answer() {
+            let answer = match self.reload.take_answer(ticket, answer) {
+                Ok((what, read)) => {
+                    self.take_up(now, what, read);
+                    continue;
+                }
+                Err(answer) => answer,
+            };
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_file(turn, ticket, answer));
         }
     }
@@ -376,6 +417,7 @@ impl Server {
         let deadlines = [
             core,
             handshakes,
+            self.reload.poll_timeout(),
             self.files.poll_timeout(),
             self.connections.poll_timeout(),
             self.leaving,

@@ -49,7 +49,7 @@ pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) ->
         events,
         host: host_facts(),
         daemon: daemon_facts(config, now),
-        access: Access { own_uid: geteuid().as_raw(), rules: config.rules.clone() },
+        access: access(config),
     })
 }
 
@@ -117,6 +117,11 @@ fn host_facts() -> HostFacts {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
         memory_bytes: info.totalram.saturating_mul(u64::from(info.mem_unit)),
     }
+}
+
+/// Who may do what.
+pub(super) fn access(config: &Config) -> Access {
+    Access { own_uid: geteuid().as_raw(), rules: config.rules.clone() }
 }
 
 fn daemon_facts(config: &Config, now: Now) -> DaemonFacts {

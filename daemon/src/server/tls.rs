@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mio::net::TcpStream;
@@ -10,6 +11,7 @@ use vmwire_tls::date::Clock;
 
 use super::Who;
 use super::handshakes::Handshakes;
+use super::watch::Watch;
 use crate::config::TlsFiles;
 use crate::driver::ReadFile;
 use crate::event_loop::{Now, Readiness};
@@ -39,6 +41,17 @@ pub enum TlsError {
 }
 
 impl Tls {
+    /// Whether the changed files would be noticed; see [`Watch::of_files`].
+    pub(super) fn watch(files: &TlsFiles) -> Option<Watch> {
+        match Watch::of_files(paths(files)) {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                log::warn!("changes of the files of TLS are not noticed: {error}; SIGHUP has them read again");
+                None
+            }
+        }
+    }
+
     /// Reads the files. At the start, when there is nobody yet to keep waiting.
     pub(super) fn start(files: &TlsFiles) -> Result<Self, TlsError> {
         let read = read_all(&requests(files)).map_err(TlsError::File)?;
@@ -52,9 +65,14 @@ impl Tls {
     }
 }
 
+/// All files but the authority's key, which is read when it is needed.
+pub(super) fn paths(files: &TlsFiles) -> impl Iterator<Item = &Path> {
+    [&files.certificate, &files.key, &files.client_ca, &files.crl.path].into_iter().map(PathBuf::as_path)
+}
+
 /// What is to be read.
-fn requests(files: &TlsFiles) -> Vec<ReadFile> {
-    let file = |path: &std::path::Path, private, optional| ReadFile {
+pub(super) fn requests(files: &TlsFiles) -> Vec<ReadFile> {
+    let file = |path: &Path, private, optional| ReadFile {
         path: path.to_owned(),
         bytes_max: FILE_BYTES_MAX,
         private,
@@ -69,7 +87,7 @@ fn requests(files: &TlsFiles) -> Vec<ReadFile> {
 }
 
 /// Makes a context of what was read, in the order of the requests.
-fn context(files: &TlsFiles, read: &[Option<Vec<u8>>]) -> Result<ServerContext, TlsError> {
+pub(super) fn context(files: &TlsFiles, read: &[Option<Vec<u8>>]) -> Result<ServerContext, TlsError> {
     let [certificates, key, authorities, list] = read else {
         return Err(TlsError::File("the file helper read something else than it was asked for".to_owned()));
     };

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, ENOUGH, command, run, start};
+use vmwire_protocol::message::{ClientData, ServerData};
+
+use crate::harness::{Client, Daemon, ENOUGH, command, run, start};
 
 #[test]
 fn each_signal_that_asks_to_leave_ends_it_well_and_removes_the_socket() {
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+    for signal in [Signal::TERM, Signal::INT] {
         let dir = tempfile::tempdir().unwrap();
         let daemon = start(&dir);
         let socket = daemon.socket.clone();
@@ -140,4 +142,40 @@ fn a_wrong_option_is_wrong_usage() {
     let mut command = command(dir.path());
     command.arg("--no-such-thing");
     assert_eq!(run(command).0, Some(2));
+}
+
+#[test]
+fn a_hangup_has_the_configuration_read_again_and_what_is_wrong_in_it_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, log) = (dir.path().join("vmwired.toml"), dir.path().join("log"));
+    std::fs::write(&config, "connections_max = 7\n").unwrap();
+    let mut command = command(dir.path());
+    command.arg("--config").arg(&config).env_remove("VMWIRE_LOG").stderr(std::fs::File::create(&log).unwrap());
+    let daemon = Daemon::start(command, dir.path().join("run/vmwired.sock"));
+    let mut client = Client::connect(&daemon.socket);
+    for (text, told, connections_max) in [
+        ("connections_max = 8\n", " INFO  the configuration was read again\n", 8),
+        ("connections_max = 0\n", "vmwired.toml: line 1, column 19: it has to be from 1 to 4294967295\n", 8),
+        ("\u{1b} = 1\n", "ERROR the configuration stays as it was: ", 8),
+        ("connections_max = 9\nlisten = ['unix:/a']\n", "WARN  listen has changed, which takes effect when vmw", 9),
+        (
+            "log = 'warn'\nstate_dir = '/a'\nruntime_dir = '/b'\n[qemu]\naccel = 'tcg'\n",
+            "WARN  qemu.accel has changed",
+            10_000,
+        ),
+    ] {
+        let before = std::fs::read_to_string(&log).unwrap().len();
+        std::fs::write(&config, text).unwrap();
+        daemon.signal(Signal::HUP);
+        let end = Instant::now() + ENOUGH;
+        while !std::fs::read_to_string(&log).unwrap()[before..].contains(told) {
+            assert!(Instant::now() < end, "{told} is not told of {text}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let ServerData::DaemonInfo(info) = client.ask(&ClientData::DaemonInfo).unwrap() else { panic!() };
+        assert_eq!(info.connections_max, connections_max, "after {text}");
+    }
+    let before = std::fs::read_to_string(&log).unwrap();
+    Client::connect(&daemon.socket).ask(&ClientData::DaemonInfo).unwrap();
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), before, "warnings alone were wanted");
 }

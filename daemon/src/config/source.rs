@@ -1,0 +1,82 @@
+//! Where a configuration comes from, so that it can be read again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Config, ConfigError, Environment, FILE_BYTES_MAX};
+use crate::access::Users;
+use crate::arguments::Arguments;
+use crate::driver::ReadFile;
+use crate::regular_file::{Links, read_text};
+
+/// The users and the groups of the host.
+const ACCOUNTS: [&str; 2] = ["/etc/passwd", "/etc/group"];
+
+/// A list of users or groups longer than this is not one of this host.
+const ACCOUNTS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The command line, the surroundings, and the file that they lead to.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The command line.
+    pub arguments: Arguments,
+    /// The surroundings.
+    pub environment: Environment,
+}
+
+impl Source {
+    /// The file, if there is a place for one.
+    fn path(&self) -> Option<PathBuf> {
+        match &self.arguments.config {
+            Some(path) => Some(self.environment.current_dir.join(path)),
+            None => self.environment.config_file(),
+        }
+    }
+
+    /// Reads the file and joins it with the rest. At the start, when there is nobody yet to keep waiting.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]. That the default file is not there is no error.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        let Some(path) = self.path() else { return self.resolve(None) };
+        match read_text(&path, FILE_BYTES_MAX, Links::Follow) {
+            Ok(text) => self.resolve(Some(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.arguments.config.is_none() => {
+                self.resolve(None)
+            }
+            Err(error) => Err(ConfigError::File { path, error }),
+        }
+    }
+
+    /// What the file helper is to read for [`Source::take_up`].
+    pub fn files(&self) -> Vec<ReadFile> {
+        let file = |path, bytes_max, optional| ReadFile { path, bytes_max, private: false, optional };
+        let accounts = ACCOUNTS.map(|path| file(PathBuf::from(path), ACCOUNTS_BYTES_MAX, true));
+        let optional = self.arguments.config.is_none();
+        accounts.into_iter().chain(self.path().map(|path| file(path, FILE_BYTES_MAX, optional))).collect()
+    }
+
+    /// Joins what was read anew with the rest.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn take_up(&mut self, read: Vec<Option<Vec<u8>>>) -> Result<Config, String> {
+        let mut read = read.into_iter();
+        let mut text = || read.next().flatten().map(String::from_utf8).transpose().map_err(|error| error.to_string());
+        let [users, groups] = [text()?, text()?].map(Option::unwrap_or_default);
+        self.environment.users = Users::parse(&users, &groups);
+        self.resolve(text()?.as_deref()).map_err(|error| error.to_string())
+    }
+
+    fn resolve(&self, text: Option<&str>) -> Result<Config, ConfigError> {
+        let path = self.path().unwrap_or_default();
+        Config::resolve(text.map(|text| (path.as_path(), text)), &self.arguments, &self.environment)
+    }
+}
+
+/// The users and groups of the host; where there are no such lists, there is nobody to name.
+pub(super) fn users() -> Users {
+    let [users, groups] =
+        ACCOUNTS.map(|path| read_text(Path::new(path), ACCOUNTS_BYTES_MAX, Links::Follow).unwrap_or_default());
+    Users::parse(&users, &groups)
+}
