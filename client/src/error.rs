@@ -75,6 +75,16 @@ impl Error {
         }
     }
 
+    /// Whether a limit of time was what ended an attempt to connect.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        match self {
+            Self::Lost(Lost::Silent(_) | Lost::Handshake(_)) => true,
+            Self::Connect { error, .. } => error.kind() == io::ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+
     /// What the daemon said, if it was the daemon that said no.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {

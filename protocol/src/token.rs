@@ -22,7 +22,7 @@ wire_struct! {
     pub struct Token {
         /// Where the daemon is, as in `host:port`.
         pub address: Text<256>,
-        /// The SHA-256 of the certificate of the root that the daemon's leads to.
+        /// The SHA-256 of the public key of the authority that issued the daemon's certificate.
         pub ca: Fixed<32>,
         /// What shows that the client was invited.
         pub secret: Secret<Fixed<16>>,

@@ -37,7 +37,7 @@ pub use output::{Format, Output};
 use crate::connection::{CHOSEN_DEADLINE_GRACE, Connection, Options};
 use crate::error::{Error, Lost};
 use crate::transport::Environment;
-use crate::uri::Uri;
+use crate::uri::{Transport, Uri};
 use output::PROGRAM;
 use problem::Problem;
 use quantity::read_duration;
@@ -46,10 +46,11 @@ use quantity::read_duration;
 const URI_VARIABLE: &str = "VMWIRE_URI";
 
 /// What the program heeds of its surroundings.
-const ENVIRONMENT: [(&str, &str); 3] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     (URI_VARIABLE, "which daemon, where -c does not say it"),
     ("VMWIRE_DAEMON", "the vmwired to start for qemu:///session and test:///default"),
     ("VMWIRE_LOG", "what to log on standard error, as in debug"),
+    ("SSLKEYLOGFILE", "where to write session keys of TLS, for those who look at captures"),
 ];
 
 /// Above the options that every verb has.
@@ -65,7 +66,7 @@ const EVERYWHERE: &str = "Options of every verb";
     max_term_width = 100
 )]
 struct Arguments {
-    /// Which daemon: qemu:///system, qemu:///session, test:///default, or one with ?socket=PATH
+    /// Which daemon: qemu:///system, qemu:///session, test:///default, one with ?socket=PATH, or qemu+tls://HOST/system
     /// [default: $VMWIRE_URI, else qemu:///system for root and qemu:///session for others]
     #[arg(short, long, value_name = "URI", global = true, help_heading = EVERYWHERE)]
     connect: Option<String>,
@@ -146,15 +147,21 @@ impl Context<'_> {
         self.connect_with(Options::default())
     }
 
-    /// The same, in a way of one's own. The greeting is a call like others, so it has their deadline.
+    /// The same, in a way of one's own. The greeting is a call like others, so it has their deadline; so has the way to
+    /// another machine.
     pub(crate) fn connect_with(&self, options: Options) -> Result<Connection, Problem> {
         let uri = self.uri()?;
         let Some(time) = self.timeout else {
             return Ok(Connection::open(&uri, &Environment::of_process(), options)?);
         };
-        let options = Options { greeting_timeout: time.saturating_add(CHOSEN_DEADLINE_GRACE), ..options };
+        let limit = time.saturating_add(CHOSEN_DEADLINE_GRACE);
+        let mut options = Options { greeting_timeout: limit, ..options };
+        if uri.transport() != Transport::Unix {
+            options.connect_timeout = limit;
+        }
         Connection::open(&uri, &Environment::of_process(), options).map_err(|error| match error {
             Error::Lost(Lost::Silent(_)) => Error::Deadline(time).into(),
+            late if late.is_late() => Problem { exit: Exit::Deadline, code: "DEADLINE_EXCEEDED", ..late.into() },
             other => other.into(),
         })
     }
@@ -170,6 +177,13 @@ impl Context<'_> {
         };
         text.parse::<Uri>().map_err(|error| Problem::usage(format!("{origin}: {error}")).hint(error.hint()))
     }
+}
+
+/// How the program ends for an error of the library, and what it says of it.
+#[cfg(test)]
+pub(crate) fn told(error: Error) -> (Exit, String) {
+    let problem = Problem::from(error);
+    (problem.exit, problem.to_text(PROGRAM))
 }
 
 /// Runs the program: `arguments` as the shell gave them, the program's own name first.

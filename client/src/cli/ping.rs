@@ -9,6 +9,7 @@ use super::problem::Problem;
 use super::quantity::show_duration;
 use super::{Context, Exit};
 use crate::request;
+use crate::uri::Transport;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  vmwire ping\n  vmwire ping -n 100 -o json\n  vmwire -c test:///default ping\n")]
@@ -21,6 +22,7 @@ pub(crate) struct Arguments {
 #[derive(Serialize)]
 struct Summary {
     count: u32,
+    transport: &'static str,
     min_ns: u64,
     median_ns: u64,
     max_ns: u64,
@@ -36,10 +38,14 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         let rtt = asked.elapsed();
         rtts.push(rtt);
         if context.output.format() == Format::Table {
-            context.output.line(&format!("answer {number} after {}", show_duration(rtt)))?;
+            let over = match connection.transport() {
+                Transport::Unix => String::new(),
+                far => format!(" over {}", far.word()),
+            };
+            context.output.line(&format!("answer {number} after {}{over}", show_duration(rtt)))?;
         }
     }
-    let summary = summary(arguments.count, &rtts);
+    let summary = summary(arguments.count, connection.transport(), &rtts);
     if context.output.format() == Format::Json {
         context.output.json(&summary)?;
     } else if arguments.count > 1 {
@@ -55,13 +61,14 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     Ok(Exit::Ok)
 }
 
-fn summary(count: u32, rtts: &[Duration]) -> Summary {
+fn summary(count: u32, transport: Transport, rtts: &[Duration]) -> Summary {
     let rtts_ns: Vec<u64> = rtts.iter().map(|rtt| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX)).collect();
     let mut sorted = rtts_ns.clone();
     sorted.sort_unstable();
     let at = |index: usize| sorted.get(index).copied().unwrap_or(0);
     Summary {
         count,
+        transport: transport.word(),
         min_ns: at(0),
         median_ns: at(sorted.len() / 2),
         max_ns: at(sorted.len().saturating_sub(1)),
@@ -75,7 +82,8 @@ mod tests {
 
     #[test]
     fn the_summary_has_least_middle_and_most() {
-        let summary = summary(3, &[Duration::from_nanos(30), Duration::from_nanos(10), Duration::from_nanos(20)]);
+        let rtts = [Duration::from_nanos(30), Duration::from_nanos(10), Duration::from_nanos(20)];
+        let summary = summary(3, Transport::Tcp, &rtts);
         assert_eq!((summary.min_ns, summary.median_ns, summary.max_ns), (10, 20, 30));
         assert_eq!(summary.rtts_ns, [30, 10, 20]);
     }

@@ -9,7 +9,7 @@ use super::output::Table;
 use super::problem::Problem;
 use super::{Context, Exit};
 use crate::connection::Connection;
-use crate::uri::Uri;
+use crate::uri::{Transport, Uri};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  vmwire version\n  vmwire version --client\n  vmwire version -o json\n")]
@@ -34,6 +34,8 @@ struct Client {
 #[derive(Serialize)]
 struct Daemon {
     uri: String,
+    transport: &'static str,
+    tls: Option<String>,
     server: String,
     protocol_newest: String,
     protocol_agreed: String,
@@ -60,6 +62,11 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         table.label("client protocol", versions.client.protocol.as_str());
         if let Some(daemon) = &versions.daemon {
             table.label("connected to", daemon.uri.as_str());
+            if let Some(tls) = &daemon.tls {
+                table.label("over", tls.as_str());
+            } else if daemon.transport != Transport::Unix.word() {
+                table.label("over", format!("{}, not encrypted", daemon.transport));
+            }
             table.label("daemon", daemon.server.as_str());
             table.label("daemon protocol", daemon.protocol_newest.as_str());
             table.label("agreed protocol", daemon.protocol_agreed.as_str());
@@ -74,6 +81,8 @@ fn daemon(connection: &Connection, uri: &Uri) -> Daemon {
     let hello = connection.hello();
     Daemon {
         uri: uri.to_string(),
+        transport: connection.transport().word(),
+        tls: connection.tls_summary(),
         server: hello.server.to_string(),
         protocol_newest: format!("{}.{}", hello.major, hello.newest_minor),
         protocol_agreed: format!("{}.{}", hello.major, hello.minor),

@@ -26,6 +26,8 @@ pub(crate) mod scripted;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use vmwire_tls::config::{KeyPair, ServerContext, ServerMaterial, ServerOptions};
 use vmwire_tls::date::{Clock, Date};
 use vmwire_tls::pki::{Authority, HostNames, NewAuthority};
-use vmwire_tls::stream::{ServerTls, Stream};
+use vmwire_tls::stream::{End, ServerTls, Stream};
 
 use crate::uri::Uri;
 
@@ -34,18 +34,54 @@ pub(crate) enum Wire {
 pub(crate) struct TlsEnd {
     pub(crate) socket: TcpStream,
     pub(crate) tls: ServerTls,
+    /// As many bytes as it takes or gives at once.
+    piece: usize,
     scratch: Vec<u8>,
+    /// Goes without a farewell.
+    pub(crate) rude: bool,
+    /// How the client ended it.
+    pub(crate) end: Option<End>,
+}
+
+/// A socket that takes and gives bytes in pieces.
+struct Dribble<'a>(&'a TcpStream, usize);
+
+impl Read for Dribble<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..length])
+    }
+}
+
+impl Write for Dribble<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(&bytes[..bytes.len().min(self.1)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl TlsEnd {
     pub(crate) fn new(socket: TcpStream, context: ServerContext) -> Self {
-        Self { socket, tls: ServerTls::new(context), scratch: vec![0; 32 * 1024] }
+        Self::in_pieces(socket, context, usize::MAX)
+    }
+
+    /// One whose socket takes and gives so many bytes at once, each of them a packet of its own on the way.
+    pub(crate) fn in_pieces(socket: TcpStream, context: ServerContext, piece: usize) -> Self {
+        socket.set_nodelay(true).unwrap();
+        Self { socket, tls: ServerTls::new(context), piece, scratch: vec![0; 32 * 1024], rude: false, end: None }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let came = self.tls.read(&mut self.socket, &mut self.scratch, buffer)?;
-            self.tls.write(&mut self.socket, &[])?;
+            let came = self.tls.read(&mut Dribble(&self.socket, self.piece), &mut self.scratch, buffer)?;
+            let written = self.tls.write(&mut Dribble(&self.socket, self.piece), &[]);
+            self.end = came.end;
+            if came.end.is_none() {
+                written?;
+            }
             match came {
                 came if came.plaintext > 0 => return Ok(came.plaintext),
                 came if came.end.is_some() => return Ok(0),
@@ -57,7 +93,7 @@ impl TlsEnd {
 
     fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let sent = self.tls.write(&mut self.socket, bytes)?;
+            let sent = self.tls.write(&mut Dribble(&self.socket, self.piece), bytes)?;
             if sent.blocked || sent.taken == 0 {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -69,7 +105,9 @@ impl TlsEnd {
 
 impl Drop for TlsEnd {
     fn drop(&mut self) {
-        self.tls.close();
+        if !self.rude {
+            self.tls.close();
+        }
         // The client may be gone.
         let _ = self.tls.write(&mut self.socket, &[]);
     }
@@ -183,14 +221,16 @@ pub(crate) struct Pki {
 
 pub(crate) fn pki() -> &'static Pki {
     static PKI: OnceLock<Pki> = OnceLock::new();
-    PKI.get_or_init(|| {
-        let now = Date::from(SystemTime::now());
-        let NewAuthority { authority, .. } = Authority::create("scripted", now).unwrap();
-        let names = HostNames::new(["127.0.0.1".parse().unwrap(), "localhost".parse().unwrap()]).unwrap();
-        let (server_key, server) = authority.issue_server(&names, now).unwrap();
-        let (client_key, client) = authority.issue_client(&"alice".parse().unwrap(), now).unwrap();
-        Pki { authority_pem: authority.pem(), server: (server.pem, server_key), client: (client.pem, client_key) }
-    })
+    PKI.get_or_init(|| made("scripted"))
+}
+
+fn made(name: &str) -> Pki {
+    let now = Date::from(SystemTime::now());
+    let NewAuthority { authority, .. } = Authority::create(name, now).unwrap();
+    let names = HostNames::new(["127.0.0.1".parse().unwrap(), "localhost".parse().unwrap()]).unwrap();
+    let (server_key, server) = authority.issue_server(&names, now).unwrap();
+    let (client_key, client) = authority.issue_client(&"alice".parse().unwrap(), now).unwrap();
+    Pki { authority_pem: authority.pem(), server: (server.pem, server_key), client: (client.pem, client_key) }
 }
 
 pub(crate) fn server_context() -> ServerContext {
@@ -200,11 +240,20 @@ pub(crate) fn server_context() -> ServerContext {
     ServerContext::build(&material, Clock::new(SystemTime::now), ServerOptions::default()).unwrap()
 }
 
+/// Another pair of authority and client, whom nobody here knows.
+pub(crate) fn strangers() -> &'static Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(|| made("strangers"))
+}
+
 /// Writes what a client needs.
 pub(crate) fn write_credentials(directory: &Path) {
-    let pki = pki();
-    let files = [("ca.crt", &pki.authority_pem), ("client.crt", &pki.client.0), ("client.key", &pki.client.1)];
-    for (name, text) in files {
+    write_those(directory, &pki().authority_pem, &pki().client);
+}
+
+/// Writes what a client would need elsewhere.
+pub(crate) fn write_those(directory: &Path, authority: &str, client: &(String, String)) {
+    for (name, text) in [("ca.crt", authority), ("client.crt", &client.0), ("client.key", &client.1)] {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(directory.join(name)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
