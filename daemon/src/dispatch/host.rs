@@ -1,10 +1,7 @@
 //! Host info, host capabilities and daemon info: from memory, never from a disk or a monitor.
 
-use vmwire_protocol::message::{
-    AcceleratorInfo, CertificateInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostCertificatesAnswer, HostInfoAnswer,
-    ServerData,
-};
-use vmwire_protocol::xdr::{Fixed, List, Text};
+use vmwire_protocol::message::{AcceleratorInfo, DaemonInfoAnswer, HostCapabilitiesAnswer, HostInfoAnswer, ServerData};
+use vmwire_protocol::xdr::{List, Text};
 
 use super::calls::{CallKey, Subject};
 use super::client::ConnectionId;
@@ -45,45 +42,10 @@ pub struct DaemonFacts {
     pub connections_max: u32,
 }
 
-/// A file that the daemon proves itself with or judges clients by, as it was last read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// `server`, `client-ca` or `crl`.
-    pub purpose: &'static str,
-    /// Whose it is; of a CRL its issuer.
-    pub subject: String,
-    /// From when it is valid, in seconds since 1970-01-01 UTC.
-    pub not_before_s: u64,
-    /// Until when; of a CRL when the next is due. 0 if it does not say.
-    pub not_after_s: u64,
-    /// The SHA-256 of the certificate; `None` for a CRL.
-    pub fingerprint: Option<[u8; 32]>,
-    /// Why it cannot be used; empty if it can.
-    pub problem: String,
-}
-
 impl Dispatch {
     /// So many connections may there be from now on. Those that are there stay.
     pub fn set_connections_max(&mut self, connections_max: u32) {
         self.daemon.connections_max = connections_max;
-    }
-
-    /// What the daemon proves itself with and judges clients by from now on.
-    pub fn set_certificates(&mut self, certificates: Vec<CertificateFacts>) {
-        self.certificates = certificates;
-    }
-
-    pub(super) fn host_certificates(&self) -> HostCertificatesAnswer {
-        HostCertificatesAnswer {
-            rows: List::clipped(self.certificates.iter().map(|certificate| CertificateInfo {
-                purpose: Text::constant(certificate.purpose),
-                subject: Text::clipped(&certificate.subject),
-                not_before_s: certificate.not_before_s,
-                not_after_s: certificate.not_after_s,
-                fingerprint: certificate.fingerprint.map(Fixed).unwrap_or_default(),
-                problem: Text::clipped(&certificate.problem),
-            })),
-        }
     }
 
     pub(super) fn host_info(&self, asker: ConnectionId) -> HostInfoAnswer {

@@ -12,6 +12,7 @@
 
 mod calls;
 mod census;
+mod certificate;
 mod client;
 mod connection;
 mod console;
@@ -41,8 +42,9 @@ use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
 use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
 
 pub use census::{Census, ConnectionCensus};
+pub use certificate::{CertificateChange, CertificateFacts};
 pub use client::{Arrival, ConnectionId, Refusal};
-pub use host::{CertificateFacts, DaemonFacts, HostFacts};
+pub use host::{DaemonFacts, HostFacts};
 pub use store::{MemoryStore, Restored, Store};
 
 use self::calls::{CallKey, Calls, Subject};

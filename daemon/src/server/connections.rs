@@ -3,11 +3,15 @@
 use std::time::Instant;
 
 use mio::Token;
+use vmwire_tls::config::ServerContext;
 
 use super::Who;
 use crate::connection::{Buffers, Connection, Hints, Next, Stream};
 use crate::dispatch::{ConnectionId, Dispatch, Turn};
 use crate::event_loop::{Readiness, Timers};
+
+/// Certificates that are judged in one turn.
+const JUDGED_MAX: usize = 32;
 
 /// Connections, and what they share.
 ///
@@ -21,6 +25,8 @@ pub(super) struct Connections {
     timers: Timers<ConnectionId>,
     /// Over, and to be removed at the end of the turn. Each once.
     over: Vec<ConnectionId>,
+    /// Places whose certificates are to be judged again: so many from the first.
+    judging: usize,
 }
 
 #[derive(Debug)]
@@ -33,7 +39,14 @@ struct Watched {
 
 impl Connections {
     pub(super) fn new() -> Self {
-        Self { places: Vec::new(), count: 0, buffers: Buffers::new(), timers: Timers::new(), over: Vec::new() }
+        Self {
+            places: Vec::new(),
+            count: 0,
+            buffers: Buffers::new(),
+            timers: Timers::new(),
+            over: Vec::new(),
+            judging: 0,
+        }
     }
 
     /// Takes up a socket that the core has accepted as `id`.
@@ -91,6 +104,32 @@ impl Connections {
                 settle(watched, Next::Gone, &mut self.timers, &mut self.over);
             }
         }
+    }
+
+    /// All certificates are to be judged again.
+    pub(super) fn judge_again(&mut self) {
+        self.judging = self.places.len();
+    }
+
+    pub(super) fn is_judging(&self) -> bool {
+        self.judging > 0
+    }
+
+    /// Judges some of them by `context`, and names who would not be let in any more: a signature takes a tenth of a
+    /// millisecond, so that all of them at once might hold up the loop.
+    pub(super) fn judge_some(&mut self, context: &ServerContext) -> Vec<(ConnectionId, String)> {
+        let mut refused = Vec::new();
+        for _ in 0..JUDGED_MAX {
+            let Some(place) = self.judging.checked_sub(1) else { break };
+            self.judging = place;
+            let Some(Some(watched)) = self.places.get_mut(place) else { continue };
+            if let Stream::Tls(socket) = watched.connection.socket_mut()
+                && let Err(why) = socket.judge(context)
+            {
+                refused.push((watched.id, why.to_string()));
+            }
+        }
+        refused
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

@@ -48,6 +48,8 @@ struct Pending {
     socket: TcpStream,
     tls: ServerTls,
     address: SocketAddr,
+    /// Of the context that it is judged by.
+    generation: u64,
     token: Token,
     until: Instant,
     /// It was refused, and is read until its end, for otherwise the kernel might take the alert back.
@@ -59,6 +61,8 @@ struct Pending {
 pub(super) struct Admitted {
     pub(super) socket: TlsSocket,
     pub(super) address: SocketAddr,
+    /// Of the context that it was judged by.
+    pub(super) generation: u64,
     pub(super) certificate: Arc<PeerIdentity>,
 }
 
@@ -86,7 +90,7 @@ impl Handshakes {
         now: Now,
         mut socket: TcpStream,
         address: SocketAddr,
-        context: ServerContext,
+        (context, generation): (ServerContext, u64),
         readiness: &mut Readiness<Who>,
     ) {
         if self.pending.len() >= PEERS_MAX
@@ -102,7 +106,7 @@ impl Handshakes {
         };
         let until = now.monotonic + HANDSHAKE_TIME;
         let tls = ServerTls::new(context);
-        self.pending.insert(self.last, Pending { socket, tls, address, token, until, refused: false });
+        self.pending.insert(self.last, Pending { socket, tls, address, generation, token, until, refused: false });
     }
 
     /// The socket of a peer may be ready. Answers whoever is known now.
@@ -120,11 +124,11 @@ impl Handshakes {
             }
             Outcome::Open { early, end } => {
                 let early = self.plaintext[..early].to_vec();
-                let Pending { socket, tls, address, .. } = self.remove(number, readiness)?;
+                let Pending { socket, tls, address, generation, .. } = self.remove(number, readiness)?;
                 debug!("tls {address}: {}", tls.summary());
                 let certificate = Arc::new(tls.peer()?.clone());
                 let socket = TlsSocket::new(socket, tls, self.scratch.clone(), early, end);
-                Some(Admitted { socket, address, certificate })
+                Some(Admitted { socket, address, generation, certificate })
             }
         }
     }

@@ -172,7 +172,10 @@ impl Server {
         let mut door = Door { now: now.monotonic, readiness: &mut readiness, files: &mut files };
         let mut core = Dispatch::new(start::parts(&config, log.clone(), now, &mut door)?, now);
         core.start(&mut Turn { now, host: &mut door });
-        let tls = config.tls.as_ref().map(Tls::start).transpose().map_err(ServerError::Tls)?;
+        let tls = config.tls.as_ref().map(|files| Tls::start(files, now)).transpose().map_err(ServerError::Tls)?;
+        if let Some(tls) = &tls {
+            core.set_certificates(tls.facts.clone());
+        }
         let mut listeners = Vec::new();
         for listen in &config.listen {
             let bound = match listen {
@@ -312,9 +315,12 @@ impl Server {
     fn shake_hands(&mut self, now: Now, number: u64) {
         let Some(tls) = &mut self.tls else { return };
         let Some(admitted) = tls.handshakes.handle_ready(now, number, &mut self.readiness) else { return };
-        let Admitted { socket, address, certificate } = admitted;
+        let Admitted { socket, address, generation, certificate } = admitted;
+        // Somebody's handshake may have begun before a change, and ended after it.
+        let judged = if generation == tls.generation { Ok(()) } else { socket.judge(&tls.context) };
+        let refusal = judged.err().map(|why| Refusal::Denied(why.to_string()));
         let identity = Identity::Tls { address, certificate };
-        let arrival = Arrival { identity, base: Base::Registry, refusal: None };
+        let arrival = Arrival { identity, base: Base::Registry, refusal };
         let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
         self.connections.insert(id, Stream::Tls(Box::new(socket)), &mut self.readiness);
     }
@@ -326,6 +332,7 @@ impl Server {
         if let Some(tls) = &mut self.tls {
             tls.handshakes.handle_timeout(now.monotonic, &mut self.readiness);
         }
+        self.judge_certificates(now);
         if self.core.poll_timeout(now.monotonic).is_some_and(|at| at <= now.monotonic) {
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_timeout(turn));
         }
@@ -412,11 +419,13 @@ impl Server {
         let answers = self.files.has_answers().then_some(now);
         let idle = self.idle_since.zip(self.idle_exit).map(|(since, patience)| since + patience);
         let accept = self.listeners.iter().filter_map(|listening| listening.retry).min();
-        let handshakes = self.tls.as_ref().and_then(|tls| tls.handshakes.poll_timeout());
+        let tls = self.tls.as_ref().and_then(Tls::poll_timeout);
+        let judging = self.connections.is_judging().then_some(now);
         let core = self.core.poll_timeout(now);
         let deadlines = [
             core,
-            handshakes,
+            tls,
+            judging,
             self.reload.poll_timeout(),
             self.files.poll_timeout(),
             self.connections.poll_timeout(),

@@ -5,6 +5,7 @@ use log::{error, info, warn};
 use super::reload::{What, for_a_restart};
 use super::{Server, Who, start, tls, with_turn};
 use crate::config::Config;
+use crate::dispatch::CertificateChange;
 use crate::driver::{FileRequest, ReadFile};
 use crate::event_loop::Now;
 use crate::logging;
@@ -34,7 +35,7 @@ impl Server {
                 Ok(config) => self.take_up_config(now, config),
                 Err(why) => error!("the configuration stays as it was: {why}"),
             },
-            What::Tls => self.take_up_tls(read),
+            What::Tls => self.take_up_tls(now, read),
         }
         if let Some(what) = self.reload.take_again() {
             self.read_again(now, what);
@@ -69,14 +70,45 @@ impl Server {
         self.read_again(now, What::Tls);
     }
 
-    fn take_up_tls(&mut self, read: Result<Vec<Option<Vec<u8>>>, String>) {
+    fn take_up_tls(&mut self, now: Now, read: Result<Vec<Option<Vec<u8>>>, String>) {
         let (Some(tls), Some(files)) = (&mut self.tls, &self.config.tls) else { return };
-        match read.map_err(tls::TlsError::File).and_then(|read| tls::context(files, &read)) {
-            Ok(context) => {
-                info!("certificates were read again: {}", context.identity().subject);
-                tls.context = context;
+        let outcome = read.map_err(tls::TlsError::File).and_then(|read| Ok((tls::context(files, &read)?, read)));
+        let (change, message) = match outcome {
+            Ok((context, read)) => {
+                tls.take_up(context, &read, now);
+                self.connections.judge_again();
+                let message = format!("the certificate of {} is in force", tls.context.identity().subject);
+                info!("{message}");
+                (CertificateChange::TakenUp, message)
             }
-            Err(error) => error!("certificates stay as they were: {error}"),
+            Err(why) => {
+                let message = format!("certificates stay as they were: {why}");
+                error!("{message}");
+                // Those in force are not those on the disk.
+                if let Some(own) = tls.facts.first_mut() {
+                    own.problem.clone_from(&message);
+                }
+                (CertificateChange::Refused, message)
+            }
+        };
+        self.core.set_certificates(tls.facts.clone());
+        with_turn(&mut self.readiness, &mut self.files, now, |turn| {
+            self.core.certificate_changed(turn, "server", change, &message);
+        });
+    }
+
+    /// Goes on with judging connections by certificates that were taken up, and tells of those that expire.
+    pub(super) fn judge_certificates(&mut self, now: Now) {
+        let Some(tls) = &mut self.tls else { return };
+        for (purpose, days, words) in tls.take_expiring(now) {
+            warn!("{words}");
+            let change = CertificateChange::Expires(days);
+            with_turn(&mut self.readiness, &mut self.files, now, |turn| {
+                self.core.certificate_changed(turn, purpose, change, &words);
+            });
+        }
+        for (id, why) in self.connections.judge_some(&tls.context) {
+            with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.deny(turn, id, &why));
         }
     }
 }

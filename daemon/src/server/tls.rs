@@ -3,19 +3,24 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
-use vmwire_tls::config::{KeyPair, MaterialError, ServerContext, ServerMaterial, ServerOptions};
-use vmwire_tls::date::Clock;
+use vmwire_tls::config::{KeyPair, MaterialError, Part, ServerContext, ServerMaterial, ServerOptions, notice};
+use vmwire_tls::date::{Clock, Date};
+use vmwire_tls::pki::{certificates, describe};
 
 use super::Who;
 use super::handshakes::Handshakes;
 use super::watch::Watch;
 use crate::config::TlsFiles;
+use crate::dispatch::CertificateFacts;
 use crate::driver::ReadFile;
 use crate::event_loop::{Now, Readiness};
 use crate::files::child::read_all;
+
+/// How often it is looked whether something expires.
+const CHECK_TIME: Duration = Duration::from_secs(3600);
 
 /// Certificates and lists longer than this are none.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -23,7 +28,13 @@ const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What is made of the files, and who is not known yet.
 pub(super) struct Tls {
     pub(super) context: ServerContext,
+    /// Counts contexts, so that whoever began under an older one can be told.
+    pub(super) generation: u64,
+    pub(super) facts: Vec<CertificateFacts>,
     pub(super) handshakes: Handshakes,
+    /// Of each certificate that expires, how few days were told of last.
+    told: Vec<Option<i64>>,
+    check_at: Instant,
 }
 
 /// Why there is no TLS.
@@ -53,15 +64,60 @@ impl Tls {
     }
 
     /// Reads the files. At the start, when there is nobody yet to keep waiting.
-    pub(super) fn start(files: &TlsFiles) -> Result<Self, TlsError> {
+    pub(super) fn start(files: &TlsFiles, now: Now) -> Result<Self, TlsError> {
         let read = read_all(&requests(files)).map_err(TlsError::File)?;
         let context = context(files, &read)?;
-        Ok(Self { context, handshakes: Handshakes::new() })
+        let mut tls = Self {
+            generation: 0,
+            facts: Vec::new(),
+            handshakes: Handshakes::new(),
+            told: Vec::new(),
+            check_at: now.monotonic,
+            context,
+        };
+        tls.set_facts(&read, now);
+        Ok(tls)
+    }
+
+    /// Takes up another context. Nobody resumes what they had under the former one.
+    pub(super) fn take_up(&mut self, context: ServerContext, read: &[Option<Vec<u8>>], now: Now) {
+        self.context = context;
+        self.generation += 1;
+        self.set_facts(read, now);
+    }
+
+    fn set_facts(&mut self, read: &[Option<Vec<u8>>], now: Now) {
+        self.facts = facts(&self.context, read);
+        self.told = vec![None; self.context.expiries().len()];
+        self.check_at = now.monotonic;
+    }
+
+    /// What expires soon, and was not told of yet: purpose, days, and words.
+    pub(super) fn take_expiring(&mut self, now: Now) -> Vec<(&'static str, u32, String)> {
+        if self.check_at > now.monotonic {
+            return Vec::new();
+        }
+        self.check_at = now.monotonic + CHECK_TIME;
+        let today = Date(i64::try_from(now.utc_ns / 1_000_000_000).unwrap_or(i64::MAX));
+        let mut expiring = Vec::new();
+        for (expiry, told) in self.context.expiries().iter().zip(&mut self.told) {
+            let due = notice(expiry.days_left(today));
+            if due.is_some() && (told.is_none() || due < *told) {
+                *told = due;
+                let days = u32::try_from(expiry.days_left(today)).unwrap_or(0);
+                expiring.push((purpose(expiry.part), days, expiry.words(today)));
+            }
+        }
+        expiring
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.handshakes.poll_timeout().map_or(self.check_at, |at| at.min(self.check_at)))
     }
 
     /// Begins to shake hands with somebody.
     pub(super) fn begin(&mut self, now: Now, socket: TcpStream, address: SocketAddr, readiness: &mut Readiness<Who>) {
-        self.handshakes.begin(now, socket, address, self.context.clone(), readiness);
+        self.handshakes.begin(now, socket, address, (self.context.clone(), self.generation), readiness);
     }
 }
 
@@ -103,6 +159,42 @@ pub(super) fn context(files: &TlsFiles, read: &[Option<Vec<u8>>]) -> Result<Serv
     let options = ServerOptions { enroll: false, key_log: files.key_log };
     ServerContext::build(&material, Clock::new(SystemTime::now), options)
         .map_err(|error| TlsError::Material { files: Box::new(files.clone()), error })
+}
+
+fn purpose(part: Part) -> &'static str {
+    match part {
+        Part::Certificate | Part::Key => "server",
+        Part::Authorities => "client-ca",
+        Part::RevocationList => "crl",
+    }
+}
+
+/// What was read, for who asks.
+fn facts(context: &ServerContext, read: &[Option<Vec<u8>>]) -> Vec<CertificateFacts> {
+    let seconds = |date: Date| u64::try_from(date.seconds()).unwrap_or(0);
+    let of_file = |purpose, file: Option<&Option<Vec<u8>>>, most| {
+        let ders = file.and_then(Option::as_deref).and_then(|pem| certificates(pem).ok()).unwrap_or_default();
+        let described = ders.iter().take(most).filter_map(|der| describe(der).ok()).collect::<Vec<_>>();
+        described.into_iter().map(move |certificate| CertificateFacts {
+            purpose,
+            subject: certificate.subject,
+            not_before_s: seconds(certificate.not_before),
+            not_after_s: seconds(certificate.not_after),
+            fingerprint: Some(*certificate.certificate.bytes()),
+            problem: String::new(),
+        })
+    };
+    let lists = context.expiries().iter().filter(|expiry| expiry.part == Part::RevocationList);
+    let lists = lists.map(|expiry| CertificateFacts {
+        purpose: "crl",
+        subject: expiry.subject.clone(),
+        not_before_s: 0,
+        not_after_s: seconds(expiry.not_after),
+        fingerprint: None,
+        problem: String::new(),
+    });
+    // Of the daemon's own file those that lead to its authority are the authority's matter.
+    of_file("server", read.first(), 1).chain(of_file("client-ca", read.get(2), usize::MAX)).chain(lists).collect()
 }
 
 impl fmt::Display for TlsError {
