@@ -71,6 +71,8 @@ fn what_a_rule_gives_by_label_is_given_to_the_machines_that_have_it() {
     let daemon = daemon("mode = \"0666\"", rule);
     daemon.define("name = \"web\"\nlabels = [\"prod\"]\nmemory = \"64 MiB\"\n");
     daemon.define("name = \"toy\"\nlabels = [\"lab\", \"small\"]\nmemory = \"64 MiB\"\n");
+    let rows = daemon.json(&["vm", "list", "--fields", "name,labels", "--filter", "labels~la*"]);
+    assert_eq!(rows, serde_json::json!([{"name": "toy", "labels": ["lab", "small"]}]));
     let rows = as_nobody(&daemon, NOBODY, &["vm", "list"]).json();
     let names: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["toy"]);

@@ -42,6 +42,11 @@ impl Connection {
         // Whichever end filters, the same filters are refused.
         let conditions = filters.iter().map(VmFilter::condition).collect::<Result<Vec<_>, _>>();
         let conditions = conditions.map_err(|why| Error::Request(why.to_string()))?;
+        let asked = || fields.iter().copied().chain(filters.iter().map(|filter| filter.field));
+        if self.minor() < 2 && asked().any(|field| field == vm_field::LABELS) {
+            let minor = self.minor();
+            return Err(Error::Request(format!("labels came with version 1.2, and this daemon speaks 1.{minor}")));
+        }
         if self.minor() >= 1 {
             match self.list_rows(fields, filters, deadline) {
                 // The daemon that answers after a reconnection may be an older one.

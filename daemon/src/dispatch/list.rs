@@ -34,7 +34,8 @@ impl Dispatch {
 
     /// A page of rows, and the work that it was.
     pub(super) fn vm_list(&self, asker: ConnectionId, call: &VmListCall) -> Result<(VmListAnswer, usize), Failure> {
-        let Page { rows, next, work } = chosen(self.seen_after(asker, &call.after), call)?;
+        let minor = self.clients.get(asker).map_or(0, |client| client.session.minor());
+        let Page { rows, next, work } = chosen(self.seen_after(asker, &call.after), call, minor)?;
         // Passing over what may not be seen is work too.
         let unseen = if self.grants(asker).is_some_and(Grants::sees_all) { 0 } else { self.vms.len() };
         Ok((VmListAnswer { cursor: self.cursor(), rows, next }, work + unseen * ROW_WORK))
@@ -42,14 +43,14 @@ impl Dispatch {
 }
 
 /// The rows that a call asks for, out of those behind where it begins.
-fn chosen<'a>(vms: impl Iterator<Item = &'a Vm>, call: &VmListCall) -> Result<Page<VmRow, 4096>, Failure> {
+fn chosen<'a>(vms: impl Iterator<Item = &'a Vm>, call: &VmListCall, minor: u32) -> Result<Page<VmRow, 4096>, Failure> {
     if call.fields.is_empty() {
         return Err(Failure::new(code::INVALID, "a list needs at least one field").detail("field", "fields"));
     }
     for field in &call.fields {
-        check_field(*field)?;
+        check_field(*field, minor)?;
     }
-    let conditions = call.filters.iter().map(condition).collect::<Result<Vec<_>, _>>()?;
+    let conditions = call.filters.iter().map(|filter| condition(filter, minor)).collect::<Result<Vec<_>, _>>()?;
     let look = |vm: &Vm, work: &mut usize| {
         let is_meant = conditions.iter().all(|condition| {
             let cell = cell(vm, condition.field());
@@ -64,15 +65,17 @@ fn chosen<'a>(vms: impl Iterator<Item = &'a Vm>, call: &VmListCall) -> Result<Pa
     Ok(Page { work: page.work + ROW_WORK * conditions.len(), ..page })
 }
 
-fn check_field(field: u32) -> Result<(), Failure> {
+/// Whether there is such a field in the minor that was agreed.
+fn check_field(field: u32, minor: u32) -> Result<(), Failure> {
     vm_field::name(field)
+        .filter(|_| minor >= 2 || field != vm_field::LABELS)
         .map(drop)
         .ok_or_else(|| invalid("fields", field, &format!("there is no field {field} in this version")))
 }
 
 /// What a filter asks for; why it makes no sense, as a refusal.
-fn condition(filter: &VmFilter) -> Result<VmCondition<'_>, Failure> {
-    check_field(filter.field)?;
+fn condition(filter: &VmFilter, minor: u32) -> Result<VmCondition<'_>, Failure> {
+    check_field(filter.field, minor)?;
     filter.condition().map_err(|why| invalid("filters", filter.comparison, &why.to_string()))
 }
 
@@ -101,6 +104,7 @@ fn cell(vm: &Vm, field: u32) -> VmCell {
         vm_field::DISKS => items(definition.disks.iter().map(|disk| disk.path.to_string_lossy())),
         vm_field::FORWARDS => items(definition.nics.iter().flat_map(|nic| &nic.forwards).map(convert::forward)),
         vm_field::CHANNELS => items(definition.channels.iter()),
+        vm_field::LABELS => items(definition.labels.iter()),
         _ => VmCell::Absent,
     }
 }
@@ -174,7 +178,7 @@ mod tests {
             let (mut names, mut empty, mut works) = (Vec::new(), 0, Vec::new());
             let mut after = Text::default();
             loop {
-                let page = chosen(vms.after(&after), &call(&pattern, &after)).unwrap();
+                let page = chosen(vms.after(&after), &call(&pattern, &after), 1).unwrap();
                 assert!(page.work <= WORK_MAX + row_work + 8 * ROW_WORK, "{}", page.work);
                 works.push(page.work);
                 empty += usize::from(page.rows.is_empty());
@@ -212,7 +216,7 @@ mod tests {
         };
         let mut call = call("", &Text::default());
         call.filters = List::clipped([filter(vm_field::NAME)]);
-        let page = chosen(vms.after(&call.after), &call).unwrap();
+        let page = chosen(vms.after(&call.after), &call, 1).unwrap();
         assert_eq!((page.rows.len(), page.next.as_str()), (4096, ""));
     }
 

@@ -40,6 +40,8 @@ named_numbers! {
         FORWARDS = 15 => "forwards",
         /// List of names.
         CHANNELS = 16 => "channels",
+        /// List of words; minor 2.
+        LABELS = 17 => "labels",
     }
 }
 

@@ -50,6 +50,7 @@ const FIELDS: &[Field] = &[
     Field { number: vm_field::DISKS, name: "disks", key: "disks", sort: Sort::Items },
     Field { number: vm_field::FORWARDS, name: "forwards", key: "forwards", sort: Sort::Items },
     Field { number: vm_field::CHANNELS, name: "channels", key: "channels", sort: Sort::Items },
+    Field { number: vm_field::LABELS, name: "labels", key: "labels", sort: Sort::Items },
 ];
 
 /// The names of all fields.

@@ -327,3 +327,33 @@ fn a_machine_that_is_regrouped_is_seen_by_others_from_then_on() {
     assert_eq!(scoped.events.len(), seen);
     assert_eq!(world.ask(&mut scoped, &ClientData::VmShow(vm("web-1"))).unwrap_err().code, code::NOT_FOUND);
 }
+
+#[test]
+fn labels_are_listed_and_filtered_by_from_minor_2_on() {
+    let mut world = World::new();
+    let fields = List::clipped([vm_field::NAME, vm_field::LABELS]);
+    let value = VmCell::Text(Text::clipped("la*"));
+    let filter = VmFilter { field: vm_field::LABELS, comparison: filter_comparison::MATCHES, value };
+    let list = |fields: &List<u32, 32>, filters| {
+        ClientData::VmList(VmListCall { fields: fields.clone(), filters, after: Text::default(), rows_max: 0 })
+    };
+    for minor in [1, 2] {
+        let mut visitor = world.visitor();
+        let hello = HelloCall { major: 1, minor, capabilities: List::default(), name: Text::default() };
+        world.ask(&mut visitor, &ClientData::Hello(hello)).unwrap();
+        if minor == 1 {
+            world.define(&mut visitor, &definition("toy", 1, "\"small\", \"lab\"")).unwrap();
+            world.define(&mut visitor, &definition("web", 2, "\"prod\"")).unwrap();
+            let names = List::clipped([vm_field::NAME]);
+            for call in [list(&fields, List::default()), list(&names, List::clipped([filter.clone()]))] {
+                assert_eq!(world.ask(&mut visitor, &call).unwrap_err().code, code::INVALID);
+            }
+            continue;
+        }
+        let answer = world.ask(&mut visitor, &list(&fields, List::clipped([filter.clone()]))).unwrap();
+        let ServerData::VmList(answer) = answer else { panic!() };
+        let labels = VmCell::Items(List::clipped([Text::clipped("small"), Text::clipped("lab")]));
+        assert_eq!(answer.rows.len(), 1);
+        assert_eq!(answer.rows[0].cells.as_slice(), [VmCell::Text(Text::clipped("toy")), labels]);
+    }
+}
