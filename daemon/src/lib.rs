@@ -13,6 +13,7 @@ pub mod config;
 pub mod connection;
 pub mod dispatch;
 pub mod driver;
+pub mod enrolment;
 pub mod event_loop;
 pub mod files;
 pub mod launch;

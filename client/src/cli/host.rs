@@ -2,13 +2,15 @@
 
 use clap::Subcommand;
 use serde::Serialize;
-use vmwire_protocol::message::{HostCapabilitiesAnswer, HostInfoAnswer};
+use vmwire_protocol::message::{CertificateInfo, HostCapabilitiesAnswer, HostInfoAnswer};
+use vmwire_protocol::xdr::Fixed;
+use vmwire_tls::identity::Fingerprint;
 
-use super::named::unless_empty;
-use super::output::Table;
+use super::named::{unless_empty, unless_zero};
+use super::output::{Align, Table};
 use super::problem::Problem;
-use super::quantity::show_bytes;
-use super::{Context, Exit};
+use super::quantity::{show_bytes, show_time};
+use super::{Context, Exit, unless_too_old};
 use crate::request;
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +22,10 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  vmwire host capabilities\n  \
                             vmwire host capabilities -o json | jq '.accelerators[] | select(.usable) | .name'\n")]
     Capabilities,
+    /// What the daemon proves itself with and judges clients by
+    #[command(after_help = "Examples:\n  vmwire host certificates\n  \
+                            vmwire host certificates -o json | jq '.[] | select(.problem) | .subject'\n")]
+    Certificates,
 }
 
 pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Problem> {
@@ -59,8 +65,61 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
                 table
             })?;
         }
+        Verb::Certificates => {
+            let answer = connection.call(request::HostCertificates, context.timeout).map_err(unless_too_old)?;
+            let rows: Vec<CertificateJson> = answer.rows.into_iter().map(CertificateJson::from).collect();
+            context.output.listing(&rows, certificates)?;
+            if rows.is_empty() {
+                context.output.note("the daemon uses no certificates: it does not listen with TLS");
+            }
+        }
     }
     Ok(Exit::Ok)
+}
+
+fn certificates(rows: &[CertificateJson]) -> Table {
+    let mut table = Table::new([
+        ("purpose", Align::Left),
+        ("subject", Align::Left),
+        ("from", Align::Left),
+        ("until", Align::Left),
+        ("problem", Align::Left),
+    ]);
+    for row in rows {
+        table.row([
+            row.purpose.clone(),
+            row.subject.clone(),
+            row.not_before_ns.map(show_time).unwrap_or_default(),
+            row.not_after_ns.map(show_time).unwrap_or_default(),
+            row.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+#[derive(Serialize)]
+struct CertificateJson {
+    purpose: String,
+    subject: String,
+    not_before_ns: Option<u64>,
+    not_after_ns: Option<u64>,
+    fingerprint: Option<String>,
+    problem: Option<String>,
+}
+
+impl From<CertificateInfo> for CertificateJson {
+    fn from(info: CertificateInfo) -> Self {
+        let ns = |seconds: u64| unless_zero(seconds.saturating_mul(1_000_000_000));
+        let has_fingerprint = info.fingerprint != Fixed::default();
+        Self {
+            purpose: info.purpose.to_string(),
+            subject: info.subject.to_string(),
+            not_before_ns: ns(info.not_before_s),
+            not_after_ns: ns(info.not_after_s),
+            fingerprint: has_fingerprint.then(|| Fingerprint::from(info.fingerprint.0).to_string()),
+            problem: unless_empty(&info.problem),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 //! One file per noun, each with its arguments and what it does; this one has what all of them share. Everything that
 //! is printed goes through [`Output`], every error through `Problem`, every way to end through [`Exit`].
 
+mod client;
 mod complete;
 mod connection;
 mod daemon;
@@ -33,6 +34,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
 pub use output::{Format, Output};
+
+use vmwire_protocol::message::code;
 
 use crate::connection::{CHOSEN_DEADLINE_GRACE, Connection, Options};
 use crate::error::{Error, Lost};
@@ -108,6 +111,9 @@ enum Noun {
     /// Who is connected to the daemon
     #[command(subcommand)]
     Connection(connection::Verb),
+    /// Clients that the daemon knows by their keys
+    #[command(subcommand)]
+    Client(client::Verb),
     /// Certificates, for those who have no authority of their own
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -186,6 +192,17 @@ pub(crate) fn told(error: Error) -> (Exit, String) {
     (problem.exit, problem.to_text(PROGRAM))
 }
 
+/// What went wrong with a call that came with 1.2: an older daemon is told apart from one that refuses.
+pub(crate) fn unless_too_old(error: Error) -> Problem {
+    let too_old = error.is(code::UNSUPPORTED) || error.is(code::UNKNOWN_PROCEDURE);
+    let problem = Problem::from(error);
+    if too_old {
+        problem.hint("the daemon is too old for this: certificates and clients came with protocol 1.2")
+    } else {
+        problem
+    }
+}
+
 /// Runs the program: `arguments` as the shell gave them, the program's own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -205,6 +222,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
         Noun::Event(verb) => event::run(&verb, &mut context),
         Noun::Op(verb) => operation::run(&verb, &mut context),
         Noun::Connection(verb) => connection::run(&verb, &mut context),
+        Noun::Client(verb) => client::run(&verb, &mut context),
         Noun::Pki(verb) => pki::run(&verb, &mut context),
         Noun::Ping(arguments) => ping::run(&arguments, &mut context),
         Noun::Version(arguments) => version::run(&arguments, &mut context),

@@ -329,7 +329,10 @@ fn a_command_line_that_is_not_understood_is_told_in_the_format_asked_for() {
     let (_, _, err) = usage(&["start", "web"]);
     assert!(err.contains("hint: did you mean vmwire vm start?\n"), "{err}");
     let (_, _, err) = usage(&["list"]);
-    assert!(err.contains("did you mean vmwire vm list or vmwire op list or vmwire connection list?"), "{err}");
+    assert!(
+        err.contains("did you mean vmwire vm list or vmwire op list or vmwire connection list or vmwire client list?"),
+        "{err}"
+    );
     let (exit, _, err) = usage(&["-c", "qemu+ssh://h/system", "ping"]);
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("ssh") && err.contains("hint: "), "{err}");

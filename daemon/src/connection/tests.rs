@@ -133,6 +133,7 @@ impl World {
             store: Box::new(MemoryStore::default()),
             definitions: Vec::new(),
             events: Restored { epoch: [7; 16], events: Vec::new() },
+            registry: Ok(Default::default()),
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max: 9, ..DaemonFacts::default() },
             access: Access::default(),

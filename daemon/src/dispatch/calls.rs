@@ -24,6 +24,8 @@ pub(super) enum Subject {
     Definition,
     /// What the hypervisor can do is being found out.
     Capabilities,
+    /// Its change of the registry of clients.
+    Registry,
     /// The end of the operation that it asked for.
     Operation(OperationId),
     /// The end of somebody's operation.
@@ -119,7 +121,7 @@ impl Calls {
         match subject {
             Subject::Operation(id) | Subject::OperationEnd(id) => self.by_operation.entry(*id).or_default().push(key),
             Subject::VmState { vm, .. } => self.by_vm.entry(*vm).or_default().push(key),
-            Subject::Definition | Subject::Capabilities => {}
+            Subject::Definition | Subject::Capabilities | Subject::Registry => {}
         }
     }
 
@@ -127,7 +129,7 @@ impl Calls {
         match subject {
             Subject::Operation(id) | Subject::OperationEnd(id) => forget(&mut self.by_operation, id, key),
             Subject::VmState { vm, .. } => forget(&mut self.by_vm, vm, key),
-            Subject::Definition | Subject::Capabilities => {}
+            Subject::Definition | Subject::Capabilities | Subject::Registry => {}
         }
     }
 }

@@ -467,6 +467,10 @@ impl Dispatch {
                 self.define_dropped(key);
                 self.conclude(turn, key, Err(failure(Some(false))));
             }
+            Some(Subject::Registry) => {
+                let begun = self.change_dropped(key);
+                self.conclude(turn, key, Err(failure(Some(begun))));
+            }
             Some(Subject::Capabilities | Subject::OperationEnd(_) | Subject::VmState { .. }) => {
                 self.conclude(turn, key, Err(failure(None)));
             }

@@ -18,6 +18,7 @@ mod connection;
 mod console;
 mod convert;
 mod define;
+mod enrolment;
 mod event;
 mod host;
 mod life;
@@ -44,6 +45,7 @@ use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
 pub use census::{Census, ConnectionCensus};
 pub use certificate::{CertificateChange, CertificateFacts};
 pub use client::{Arrival, ConnectionId, Refusal};
+pub use enrolment::{EnrolmentId, KeptRegistry};
 pub use host::{DaemonFacts, HostFacts};
 pub use store::{MemoryStore, Restored, Store};
 
@@ -51,6 +53,7 @@ use self::calls::{CallKey, Calls, Subject};
 use self::client::Clients;
 use self::console::Consoles;
 use self::define::Define;
+use self::enrolment::Enrolments;
 use self::life::Task;
 use crate::access::Access;
 use crate::driver::{Driver, FileAnswer, FileTicket, Host};
@@ -96,6 +99,8 @@ pub struct Parts {
     pub definitions: Vec<(VmId, Definition)>,
     /// Events that were kept from before.
     pub events: Restored,
+    /// Clients that were known before.
+    pub registry: KeptRegistry,
     /// What the host is.
     pub host: HostFacts,
     /// What the daemon is.
@@ -113,6 +118,7 @@ pub struct Dispatch {
     daemon: DaemonFacts,
     certificates: Vec<CertificateFacts>,
     access: Access,
+    enrolments: Enrolments,
     vms: Vms,
     operations: Operations<Failure>,
     /// What the operations that have not ended are about to do.
@@ -157,7 +163,7 @@ type Outcome = Result<Reply, Failure>;
 impl Dispatch {
     /// The core of a daemon that starts.
     pub fn new(parts: Parts, now: Now) -> Self {
-        let Parts { session, driver, store, definitions, events, host, daemon, access } = parts;
+        let Parts { session, driver, store, definitions, events, registry, host, daemon, access } = parts;
         let mut vms = Vms::default();
         for (id, definition) in definitions {
             vms.insert(Vm::new(id, definition, now.utc_ns));
@@ -171,6 +177,7 @@ impl Dispatch {
             certificates: Vec::new(),
             access,
             ring: event::restore(events, &vms),
+            enrolments: Enrolments::new(registry),
             vms,
             operations: Operations::new(),
             tasks: HashMap::new(),
@@ -246,6 +253,7 @@ impl Dispatch {
             ClientData::VmNames(_) => self.vms.len(),
             ClientData::OperationList(_) => self.operations.len(),
             ClientData::ConnectionList(_) | ClientData::ConnectionKick(_) => self.clients.len(),
+            ClientData::ClientList(_) => self.registry().len(),
             _ => 1,
         };
         rows * page::ROW_WORK
@@ -292,13 +300,11 @@ impl Dispatch {
                 now(ServerData::OperationShow(self.operation_show(key.connection, call.id)?))
             }
             ClientData::OperationWait(call) => self.operation_wait(key.connection, call.id),
-            ClientData::ClientList(_)
-            | ClientData::ClientInvite(_)
-            | ClientData::ClientAdd(_)
-            | ClientData::ClientSetRole(_)
-            | ClientData::ClientRemove(_) => {
-                Err(Failure::new(code::INVALID, "this daemon keeps no registry of clients"))
-            }
+            ClientData::ClientList(call) => now(ServerData::ClientList(self.client_list(turn, &call))),
+            ClientData::ClientInvite(call) => self.client_invite(key, &call),
+            ClientData::ClientAdd(call) => self.client_add(key, &call),
+            ClientData::ClientSetRole(call) => self.client_set_role(key, &call),
+            ClientData::ClientRemove(call) => self.client_remove(key, &call),
             ClientData::Enroll(_) => {
                 Err(Failure::new(code::DENIED, "a token is spent on a connection of its own kind")
                     .hint("TLS with the protocol name vmwire-enroll, as vmwire enroll makes it"))
@@ -378,6 +384,9 @@ impl Dispatch {
             }
             return;
         }
+        if self.registry_written(turn, ticket, &answer) {
+            return;
+        }
         match self.files.remove(&ticket) {
             Some(operation) => self.file_answered(turn, operation, answer),
             None => self.driver.handle_file(turn.now, turn.host, ticket, answer),
@@ -408,7 +417,7 @@ impl Dispatch {
     /// When [`Dispatch::handle_timeout`] and [`Dispatch::collect`] are due if nothing else happens.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         // What ends a turn may itself be an event: the writer of a console was removed.
-        let pending = (!self.defines.is_empty() || self.events_pending).then_some(now);
+        let pending = (!self.defines.is_empty() || self.enrolments.has_work() || self.events_pending).then_some(now);
         [pending, self.driver.poll_timeout(), self.calls.next_deadline(), self.graces.next(), self.halves.next()]
             .into_iter()
             .flatten()
@@ -419,6 +428,7 @@ impl Dispatch {
     /// consoles what was typed, and finds who is to be shown events.
     pub fn collect(&mut self, turn: &mut Turn<'_>) {
         self.define_next(turn);
+        self.change_next(turn);
         while let Some(report) = self.driver.poll_report() {
             self.report(turn, report);
         }

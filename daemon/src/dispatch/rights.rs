@@ -171,7 +171,8 @@ impl Dispatch {
                 }
                 Some(Subject::OperationEnd(operation)) => self.operation_seen(id, operation.0).err(),
                 // What was asked for is done, and told: it was within the rights of its time.
-                Some(Subject::Operation(_) | Subject::Definition | Subject::Capabilities) | None => None,
+                Some(Subject::Operation(_) | Subject::Definition | Subject::Capabilities | Subject::Registry)
+                | None => None,
             };
             if let Some(why) = why {
                 self.conclude(turn, key, Err(why));

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::driver::FileRequest;
+use crate::enrolment::Registry;
 use crate::model::{OperationId, VmId};
 
 /// Events from before the daemon started.
@@ -21,6 +22,9 @@ pub trait Store {
 
     /// What has to be removed so that a definition is gone for good; `None` if nothing has to be.
     fn undefine(&self, vm: VmId) -> Option<FileRequest>;
+
+    /// What has to be written so that a registry of clients is durable; `None` if nothing has to be.
+    fn registry(&self, registry: &Registry) -> Option<FileRequest>;
 
     /// The number of a new operation, never given before, and what has to be written so that it stays so.
     fn operation(&mut self) -> (OperationId, Option<FileRequest>);
@@ -47,6 +51,10 @@ impl Store for MemoryStore {
     }
 
     fn undefine(&self, _vm: VmId) -> Option<FileRequest> {
+        None
+    }
+
+    fn registry(&self, _registry: &Registry) -> Option<FileRequest> {
         None
     }
 

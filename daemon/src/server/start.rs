@@ -12,8 +12,9 @@ use vmwire_protocol::xdr::{Fixed, Text};
 use super::{OWN_PROGRAM, ServerError};
 use crate::access::Access;
 use crate::config::{Config, DriverKind};
-use crate::dispatch::{DaemonFacts, HostFacts, MemoryStore, Parts, Restored, Store};
+use crate::dispatch::{DaemonFacts, HostFacts, KeptRegistry, MemoryStore, Parts, Restored, Store};
 use crate::driver::{Driver, FileRequest, Host, TestDriver, qemu};
+use crate::enrolment::Registry;
 use crate::event_loop::Now;
 use crate::logging::Log;
 use crate::model::{Definition, OperationId, VmId};
@@ -22,17 +23,18 @@ use crate::store::{FileStore, Opened, boot_id};
 /// Opens the store, makes the driver, and puts together what the core asks for.
 pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) -> Result<Parts, ServerError> {
     let system = |what| move |error| ServerError::System { what, error };
-    let Kept { store, definitions, events } = match config.driver {
+    let Kept { store, definitions, events, registry } = match config.driver {
         DriverKind::Test => Kept {
             store: Box::new(Forgetful { memory: MemoryStore::default(), log }),
             definitions: Vec::new(),
             events: Restored { epoch: Uuid::new_v4().into_bytes(), events: Vec::new() },
+            registry: Ok(Registry::default()),
         },
         DriverKind::Qemu => {
             let boot_id = boot_id().map_err(system("asking which boot of the host this is"))?;
             let opened = FileStore::open(&config.state_dir, &config.runtime_dir, boot_id, log);
-            let Opened { store, definitions, events } = opened.map_err(ServerError::Store)?;
-            Kept { store: Box::new(store), definitions, events }
+            let Opened { store, definitions, events, registry } = opened.map_err(ServerError::Store)?;
+            Kept { store: Box::new(store), definitions, events, registry }
         }
     };
     let release = concat!("vmwired ", env!("CARGO_PKG_VERSION"));
@@ -47,6 +49,7 @@ pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) ->
         store,
         definitions,
         events,
+        registry,
         host: host_facts(),
         daemon: daemon_facts(config, now),
         access: access(config),
@@ -66,6 +69,10 @@ impl Store for Forgetful {
 
     fn undefine(&self, vm: VmId) -> Option<FileRequest> {
         self.memory.undefine(vm)
+    }
+
+    fn registry(&self, registry: &Registry) -> Option<FileRequest> {
+        self.memory.registry(registry)
     }
 
     fn operation(&mut self) -> (OperationId, Option<FileRequest>) {
@@ -90,6 +97,7 @@ struct Kept {
     store: Box<dyn Store>,
     definitions: Vec<(VmId, Definition)>,
     events: Restored,
+    registry: KeptRegistry,
 }
 
 fn driver(config: &Config, now: Now, host: &mut dyn Host) -> Result<Box<dyn Driver>, ServerError> {

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | state directory: `lock` | who uses the directory | nothing |
 //! | `vms/UUID.toml` | definitions, byte for byte | the host |
+//! | `clients.json` | clients that are known by their keys | the host |
 //! | `operations` | the first operation number that is not reserved | the host |
 //! | runtime directory: `events.0`, `events.1` | the ring of events | the daemon |
 //!
@@ -12,6 +13,7 @@
 
 #![cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "at start-up there is nobody yet to keep waiting"))]
 
+mod clients;
 mod definitions;
 mod events;
 mod lock;
@@ -30,8 +32,9 @@ pub use self::lock::{Lock, LockError};
 
 use self::events::EventFiles;
 use self::operations::OperationNumbers;
-use crate::dispatch::{Restored, Store};
+use crate::dispatch::{KeptRegistry, Restored, Store};
 use crate::driver::FileRequest;
+use crate::enrolment::Registry;
 use crate::logging::Log;
 use crate::model::{Definition, OperationId, VmId};
 
@@ -44,12 +47,15 @@ pub struct Opened {
     pub definitions: Vec<(VmId, Definition)>,
     /// What happened before.
     pub events: Restored,
+    /// Who was known before.
+    pub registry: KeptRegistry,
 }
 
 /// A store in files.
 #[derive(Debug)]
 pub struct FileStore {
     vms: PathBuf,
+    clients: PathBuf,
     operations: OperationNumbers,
     events: EventFiles,
     log: Log,
@@ -78,7 +84,10 @@ impl FileStore {
         let counter = state_dir.join("operations");
         let operations = OperationNumbers::open(&counter).map_err(at(&counter))?;
         let (events, restored) = EventFiles::open(runtime_dir, boot_id.into_bytes()).map_err(at(runtime_dir))?;
-        Ok(Opened { store: Self { vms, operations, events, log }, definitions, events: restored })
+        let clients = state_dir.join("clients.json");
+        let registry = clients::load(&clients);
+        let store = Self { vms, clients, operations, events, log };
+        Ok(Opened { store, definitions, events: restored, registry })
     }
 }
 
@@ -90,6 +99,11 @@ impl Store for FileStore {
 
     fn undefine(&self, vm: VmId) -> Option<FileRequest> {
         Some(FileRequest::Remove { path: definitions::path(&self.vms, vm), durable: true })
+    }
+
+    fn registry(&self, registry: &Registry) -> Option<FileRequest> {
+        let data = registry.to_text().into_bytes();
+        Some(FileRequest::Write { path: self.clients.clone(), data, durable: true })
     }
 
     fn operation(&mut self) -> (OperationId, Option<FileRequest>) {

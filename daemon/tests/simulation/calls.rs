@@ -2,8 +2,9 @@
 
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
-    ClientData, ConnectionKickCall, ConsoleOpenCall, Cursor, ListCall, OperationCall, OperationListCall, SubscribeCall,
-    VmCall, VmCell, VmDefineCall, VmFilter, VmListCall, VmShutdownCall, VmStartCall, VmWaitCall, vm_field,
+    ClientAddCall, ClientCall, ClientData, ClientInviteCall, ClientSetRoleCall, ConnectionKickCall, ConsoleOpenCall,
+    Cursor, ListCall, OperationCall, OperationListCall, SubscribeCall, VmCall, VmCell, VmDefineCall, VmFilter,
+    VmListCall, VmShutdownCall, VmStartCall, VmWaitCall, vm_field,
 };
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
@@ -73,7 +74,7 @@ fn operation(random: &mut Random, around: &Surroundings) -> OperationCall {
 /// Any call but HELLO, PING, CANCEL, which depend on who calls.
 pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
     let named = |random: &mut Random| VmCall { vm: vm(random, around) };
-    match random.below(100) {
+    match random.below(107) {
         0..=1 => ClientData::HostInfo,
         2 => ClientData::HostCertificates,
         3..=4 => ClientData::HostCapabilities,
@@ -111,7 +112,25 @@ pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
         }
         90..=94 => console(random, around),
         95..=98 => ClientData::Subscribe(subscribe(random, around)),
+        99..=105 => client(random),
         _ => ClientData::Unsubscribe,
+    }
+}
+
+/// What can be done with those who are known by their keys: few of them, so that the calls meet.
+fn client(random: &mut Random) -> ClientData {
+    let name = Text::new(format!("c{}", random.below(3))).unwrap();
+    let role = 1 + random.word(3);
+    match random.below(6) {
+        0 => ClientData::ClientList(list(random)),
+        1 => ClientData::ClientInvite(ClientInviteCall { name, role, address: Text::default() }),
+        2 => ClientData::ClientSetRole(ClientSetRoleCall { name, role }),
+        3 => ClientData::ClientRemove(ClientCall { name }),
+        _ => ClientData::ClientAdd(ClientAddCall {
+            name,
+            role,
+            key: Fixed([1 + u8::try_from(random.below(4)).unwrap(); 32]),
+        }),
     }
 }
 

@@ -13,6 +13,7 @@ use vmwire_daemon::dispatch::Store;
 use vmwire_daemon::driver::{
     Capabilities, Driver, DriverError, FileAnswer, FileRequest, FileTicket, Host, Job, Report, TestDriver,
 };
+use vmwire_daemon::enrolment::Registry;
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, OperationId, VmId, VmState};
 
@@ -32,6 +33,11 @@ impl Store for NotingStore {
 
     fn undefine(&self, vm: VmId) -> Option<FileRequest> {
         Some(FileRequest::Remove { path: path(vm), durable: true })
+    }
+
+    fn registry(&self, registry: &Registry) -> Option<FileRequest> {
+        let data = registry.to_text().into_bytes();
+        Some(FileRequest::Write { path: PathBuf::from("/sim/clients.json"), data, durable: true })
     }
 
     fn operation(&mut self) -> (OperationId, Option<FileRequest>) {

@@ -82,6 +82,7 @@ impl World {
                 epoch,
                 events: restored.into_iter().map(|(event, encoded)| (event.sequence, encoded)).collect(),
             },
+            registry: Ok(Default::default()),
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max, ..DaemonFacts::default() },
             access: Access::default(),

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
-use vmwire_protocol::message::{event_kind, vm_state};
+use vmwire_protocol::message::{event_kind, role, vm_state};
 use vmwire_tls::pki::Reason;
 
 use super::super::vm::{field_names, filter_values};
@@ -46,6 +46,7 @@ fn offers(name: &str, current: &str, names: &dyn Fn() -> Vec<String>) -> Option<
             None => vec!["state=".to_owned()],
         },
         "KIND" => all(event_kind::ALL),
+        "ROLE" => all(role::ALL),
         "URI" => ["qemu:///system", "qemu:///session", "test:///default"].map(str::to_owned).into(),
         "REASON" => Reason::ALL.map(|(_, word)| word.to_owned()).into(),
         "FILE" | "FILE|DIR" | "FILE|SERIAL" => vec![FILES.to_owned()],
@@ -89,7 +90,18 @@ mod tests {
     fn whoever_adds_a_value_says_what_it_may_be() {
         let mut found = BTreeSet::new();
         value_names(&command(), &mut found);
-        let nobody_knows = ["[EPOCH:]SEQUENCE", "BYTES", "DURATION", "HOST", "ID", "NAME", "NUMBER", "WORD"];
+        let nobody_knows = [
+            "[EPOCH:]SEQUENCE",
+            "BYTES",
+            "DURATION",
+            "FINGERPRINT",
+            "HOST",
+            "HOST:PORT",
+            "ID",
+            "NAME",
+            "NUMBER",
+            "WORD",
+        ];
         found.retain(|name| offers(name, "", &Vec::new).is_none());
         assert_eq!(found, nobody_knows.map(str::to_owned).into());
     }

@@ -206,6 +206,8 @@ impl Connection {
                 ClientData::OperationWait(call) => {
                     truth.operations.get(&call.id).is_none_or(|operation| operation.state >= operation_state::DONE)
                 }
+                // They wait for a file.
+                ClientData::ClientAdd(_) | ClientData::ClientSetRole(_) | ClientData::ClientRemove(_) => false,
                 data => data.number() < 0x100,
             };
             if lags {

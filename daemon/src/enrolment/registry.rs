@@ -1,0 +1,508 @@
+//! The registry: who is known, who was invited, and what each change makes of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::ops::Bound;
+
+use vmwire_tls::identity::Fingerprint;
+
+use super::signer::{Signed, Signer};
+use crate::model::VmName;
+
+/// Clients at most.
+pub const CLIENTS_MAX: usize = 4096;
+
+/// Invitations that may be open at once.
+pub const INVITATIONS_MAX: usize = 64;
+
+/// How long an invitation is good for.
+const INVITATION_NS: u64 = 3600 * 1_000_000_000;
+
+/// Invitations whose ends are remembered, to tell who comes too late.
+pub(super) const PAST_MAX: usize = 64;
+
+/// What shows that somebody was invited. Never printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// The SHA-256 of a secret, which is all that is kept of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest(pub(super) [u8; 32]);
+
+impl Digest {
+    fn of(secret: Secret) -> Self {
+        Self(*Fingerprint::of(&secret.0).bytes())
+    }
+
+    /// Looks at every byte, whatever the first ones are.
+    fn is(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+    }
+}
+
+/// How a client came to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It spent a token.
+    Enrolled,
+    /// Its key was told by hand.
+    Added,
+}
+
+/// A client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// What it may do, of the protocol's `role`.
+    pub role: u32,
+    /// The SHA-256 of its public key.
+    pub key: [u8; 32],
+    /// The serial number of the certificate made for it, in hexadecimal; empty when another made it.
+    pub serial: String,
+    /// When that expires, in seconds since 1970-01-01 UTC; 0 when that is not known.
+    pub not_after_s: u64,
+    /// Since when it is known, in nanoseconds since 1970-01-01 UTC.
+    pub since_ns: u64,
+    /// How it came to be known.
+    pub origin: Origin,
+}
+
+/// An invitation that was not spent yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// What the client will be.
+    pub role: u32,
+    /// When it was made, in nanoseconds since 1970-01-01 UTC.
+    pub invited_ns: u64,
+    /// When it expires, in the same way.
+    pub expires_ns: u64,
+    pub(super) digest: Digest,
+}
+
+/// What became of an invitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Spent,
+    Expired,
+    Void,
+}
+
+/// Everybody who is known or was invited. Of each name and each key there is one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registry {
+    pub(super) clients: BTreeMap<VmName, Client>,
+    pub(super) invitations: BTreeMap<VmName, Invitation>,
+    /// The newest invitations that have ended, oldest first.
+    pub(super) past: VecDeque<(Digest, End)>,
+}
+
+/// What is to change.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Invite a client, in the place of an earlier invitation of that name.
+    Invite {
+        /// Its name.
+        name: VmName,
+        /// What it will be.
+        role: u32,
+        /// What will be in its token.
+        secret: Secret,
+    },
+    /// Make a client known.
+    Add {
+        /// Its name.
+        name: VmName,
+        /// What it will be.
+        role: u32,
+        /// The SHA-256 of its public key.
+        key: [u8; 32],
+    },
+    /// Give a client, or one that was invited, another role.
+    SetRole {
+        /// Its name.
+        name: VmName,
+        /// What it will be.
+        role: u32,
+    },
+    /// Know a client no more, or take an invitation back.
+    Remove {
+        /// Its name.
+        name: VmName,
+    },
+    /// Make a client of an invitation.
+    Enroll {
+        /// What was in the token.
+        secret: Secret,
+        /// The name that it wants; empty for whatever the invitation says.
+        name: String,
+        /// PKCS #10 in DER.
+        request: Vec<u8>,
+    },
+}
+
+/// What a change came to, besides the new registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Whom it is about.
+    pub name: VmName,
+    /// What the client is now, or was.
+    pub role: u32,
+    /// The certificate that was made.
+    pub signed: Option<Signed>,
+}
+
+/// Why a change is not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// A client of that name is known.
+    NameTaken(VmName),
+    /// Somebody of that name was invited.
+    NameInvited(VmName),
+    /// That key is a client's.
+    KeyTaken(VmName),
+    /// There is no such client.
+    NoClient(VmName),
+    /// There are as many clients as there may be.
+    TooManyClients,
+    /// There are as many invitations as there may be.
+    TooManyInvitations,
+    /// No invitation has that secret.
+    UnknownSecret,
+    /// The token was spent.
+    Spent,
+    /// The token is too old.
+    Expired,
+    /// The invitation was taken back, or another took its place.
+    Void,
+    /// The token is for another name.
+    OtherName(VmName),
+    /// The request is none for a certificate: why.
+    Request(String),
+    /// Nobody here makes certificates.
+    NoAuthority,
+}
+
+impl Registry {
+    /// The client with this key.
+    pub fn client_of(&self, key: &[u8; 32]) -> Option<(&VmName, &Client)> {
+        self.clients.iter().find(|(_, client)| client.key == *key)
+    }
+
+    /// The client of this name.
+    pub fn client(&self, name: &str) -> Option<&Client> {
+        self.clients.get(name)
+    }
+
+    /// The invitation of this name, if it is still good.
+    pub fn invitation(&self, name: &str, now_utc_ns: u64) -> Option<&Invitation> {
+        self.invitations.get(name).filter(|invitation| now_utc_ns < invitation.expires_ns)
+    }
+
+    /// How many are known or invited.
+    pub fn len(&self) -> usize {
+        self.clients.len() + self.invitations.len()
+    }
+
+    /// Whether nobody is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The names of all that are known or invited and come behind `after`, in order.
+    pub fn names_after(&self, after: &str) -> Vec<&VmName> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let clients = self.clients.range::<str, _>(behind).map(|(name, _)| name);
+        let mut names: Vec<&VmName> = clients.chain(self.invitations.range::<str, _>(behind).map(|(n, _)| n)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn forget_invitation(&mut self, name: &str, end: End) -> Option<Invitation> {
+        let invitation = self.invitations.remove(name)?;
+        self.past.push_back((invitation.digest, end));
+        if self.past.len() > PAST_MAX {
+            self.past.pop_front();
+        }
+        Some(invitation)
+    }
+
+    fn expire(&mut self, now_utc_ns: u64) {
+        let expired = |invitation: &Invitation| invitation.expires_ns <= now_utc_ns;
+        let names: Vec<VmName> =
+            self.invitations.iter().filter(|(_, i)| expired(i)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.forget_invitation(name.as_str(), End::Expired);
+        }
+    }
+
+    /// Whom a secret belongs to. Every digest is looked at, so that the time it takes tells nothing.
+    fn invited_by(&self, secret: Secret) -> Result<VmName, Refused> {
+        let digest = Digest::of(secret);
+        let open = self.invitations.iter().fold(
+            None,
+            |found, (name, invitation)| {
+                if digest.is(invitation.digest) { Some(name) } else { found }
+            },
+        );
+        let past = self.past.iter().fold(None, |found, (past, end)| if digest.is(*past) { Some(*end) } else { found });
+        match (open, past) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(End::Spent)) => Err(Refused::Spent),
+            (None, Some(End::Expired)) => Err(Refused::Expired),
+            (None, Some(End::Void)) => Err(Refused::Void),
+            (None, None) => Err(Refused::UnknownSecret),
+        }
+    }
+
+    fn admit(&mut self, name: VmName, client: Client) -> Result<(), Refused> {
+        if let Some((known, _)) = self.client_of(&client.key) {
+            return Err(Refused::KeyTaken(known.clone()));
+        }
+        if self.clients.contains_key(&name) {
+            return Err(Refused::NameTaken(name));
+        }
+        if self.clients.len() >= CLIENTS_MAX {
+            return Err(Refused::TooManyClients);
+        }
+        self.clients.insert(name, client);
+        Ok(())
+    }
+}
+
+impl Change {
+    /// The registry as it is after this change, and what else came of it. The old one stays as it is: whoever makes the new
+    /// one durable puts it in its place.
+    ///
+    /// # Errors
+    /// Says why it is not made.
+    pub fn apply(
+        &self,
+        old: &Registry,
+        signer: Option<&dyn Signer>,
+        now_utc_ns: u64,
+    ) -> Result<(Registry, Done), Refused> {
+        if let Self::Enroll { secret, .. } = self {
+            // Whoever guesses is turned away before a registry is copied.
+            old.invited_by(*secret)?;
+        }
+        let mut new = old.clone();
+        new.expire(now_utc_ns);
+        let done = |name: &VmName, role| Done { name: name.clone(), role, signed: None };
+        let done = match self {
+            Self::Invite { name, role, secret } => {
+                if new.clients.contains_key(name) {
+                    return Err(Refused::NameTaken(name.clone()));
+                }
+                new.forget_invitation(name.as_str(), End::Void);
+                if new.invitations.len() >= INVITATIONS_MAX {
+                    return Err(Refused::TooManyInvitations);
+                }
+                if new.clients.len() >= CLIENTS_MAX {
+                    return Err(Refused::TooManyClients);
+                }
+                let expires_ns = now_utc_ns.saturating_add(INVITATION_NS);
+                let digest = Digest::of(*secret);
+                let invitation = Invitation { role: *role, invited_ns: now_utc_ns, expires_ns, digest };
+                new.invitations.insert(name.clone(), invitation);
+                done(name, *role)
+            }
+            Self::Add { name, role, key } => {
+                if new.invitations.contains_key(name) {
+                    return Err(Refused::NameInvited(name.clone()));
+                }
+                let client = Client {
+                    role: *role,
+                    key: *key,
+                    serial: String::new(),
+                    not_after_s: 0,
+                    since_ns: now_utc_ns,
+                    origin: Origin::Added,
+                };
+                new.admit(name.clone(), client)?;
+                done(name, *role)
+            }
+            Self::SetRole { name, role } => {
+                let known = new.clients.get_mut(name).map(|client| &mut client.role);
+                let known = known.or_else(|| new.invitations.get_mut(name).map(|invitation| &mut invitation.role));
+                *known.ok_or_else(|| Refused::NoClient(name.clone()))? = *role;
+                done(name, *role)
+            }
+            Self::Remove { name } => {
+                let client = new.clients.remove(name).map(|client| client.role);
+                let role = client.or_else(|| new.forget_invitation(name.as_str(), End::Void).map(|i| i.role));
+                done(name, role.ok_or_else(|| Refused::NoClient(name.clone()))?)
+            }
+            Self::Enroll { secret, name: wanted, request } => {
+                let name = new.invited_by(*secret)?;
+                if !wanted.is_empty() && wanted != name.as_str() {
+                    return Err(Refused::OtherName(name));
+                }
+                let signer = signer.ok_or(Refused::NoAuthority)?;
+                let signed = signer.sign(name.as_str(), request, now_utc_ns).map_err(Refused::Request)?;
+                let role = new.forget_invitation(name.as_str(), End::Spent).map_or(0, |invitation| invitation.role);
+                let client = Client {
+                    role,
+                    key: signed.key,
+                    serial: signed.serial.clone(),
+                    not_after_s: signed.not_after_s,
+                    since_ns: now_utc_ns,
+                    origin: Origin::Enrolled,
+                };
+                new.admit(name.clone(), client)?;
+                Done { name, role, signed: Some(signed) }
+            }
+        };
+        Ok((new, done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = INVITATION_NS;
+
+    /// Makes a "certificate" of whatever the request says; refuses the empty one.
+    #[derive(Debug)]
+    struct Mint;
+
+    impl Signer for Mint {
+        fn sign(&self, name: &str, request: &[u8], _now_utc_ns: u64) -> Result<Signed, String> {
+            let [first, ..] = request else { return Err("it is empty".to_owned()) };
+            let chain = vec![name.as_bytes().to_vec()];
+            Ok(Signed { key: [*first; 32], serial: "0a".to_owned(), not_after_s: 9, chain, ca: vec![1] })
+        }
+    }
+
+    fn name(text: &str) -> VmName {
+        text.parse().unwrap()
+    }
+
+    fn secret(number: u8) -> Secret {
+        Secret([number; 16])
+    }
+
+    fn invite(text: &str, number: u8) -> Change {
+        Change::Invite { name: name(text), role: 2, secret: secret(number) }
+    }
+
+    fn enroll(number: u8, wanted: &str, key: u8) -> Change {
+        Change::Enroll { secret: secret(number), name: wanted.to_owned(), request: vec![key] }
+    }
+
+    fn add(text: &str, key: u8) -> Change {
+        Change::Add { name: name(text), role: 1, key: [key; 32] }
+    }
+
+    fn make(registry: &mut Registry, change: &Change, now: u64) -> Result<Done, Refused> {
+        let (new, done) = change.apply(registry, Some(&Mint), now)?;
+        *registry = new;
+        Ok(done)
+    }
+
+    #[test]
+    fn a_token_buys_one_certificate_of_its_name_and_role() {
+        let mut registry = Registry::default();
+        make(&mut registry, &invite("alice", 1), 10).unwrap();
+        assert_eq!(registry.invitation("alice", 10).unwrap().expires_ns, 10 + HOUR);
+        assert_eq!(make(&mut registry, &enroll(2, "", 7), 11), Err(Refused::UnknownSecret));
+        assert_eq!(make(&mut registry, &enroll(1, "bob", 7), 11), Err(Refused::OtherName(name("alice"))));
+        let done = make(&mut registry, &enroll(1, "alice", 7), 11).unwrap();
+        assert_eq!((done.name.as_str(), done.role), ("alice", 2));
+        assert_eq!(done.signed.unwrap().chain, [b"alice".to_vec()]);
+        let (known, client) = registry.client_of(&[7; 32]).unwrap();
+        assert_eq!((known.as_str(), client.role, client.origin), ("alice", 2, Origin::Enrolled));
+        assert_eq!(make(&mut registry, &enroll(1, "alice", 8), 12), Err(Refused::Spent));
+        assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn a_token_whose_spending_could_not_be_kept_is_good_still() {
+        let mut registry = Registry::default();
+        make(&mut registry, &invite("alice", 1), 10).unwrap();
+        // The write fails: what was made is dropped.
+        enroll(1, "", 7).apply(&registry, Some(&Mint), 11).unwrap();
+        assert!(make(&mut registry, &enroll(1, "", 8), 12).is_ok());
+        assert!(registry.client_of(&[7; 32]).is_none() && registry.client_of(&[8; 32]).is_some());
+    }
+
+    #[test]
+    fn a_token_is_spent_by_nothing_but_a_certificate() {
+        let mut registry = Registry::default();
+        make(&mut registry, &invite("alice", 1), 10).unwrap();
+        make(&mut registry, &add("bob", 5), 10).unwrap();
+        let empty = Change::Enroll { secret: secret(1), name: String::new(), request: Vec::new() };
+        assert_eq!(make(&mut registry, &empty, 11), Err(Refused::Request("it is empty".to_owned())));
+        assert_eq!(make(&mut registry, &enroll(1, "", 5), 11), Err(Refused::KeyTaken(name("bob"))));
+        assert_eq!(enroll(1, "", 6).apply(&registry, None, 11), Err(Refused::NoAuthority));
+        assert!(make(&mut registry, &enroll(1, "", 6), 11).is_ok());
+    }
+
+    #[test]
+    fn who_comes_too_late_is_told_why_and_a_stranger_is_not() {
+        let mut registry = Registry::default();
+        make(&mut registry, &invite("alice", 1), 0).unwrap();
+        make(&mut registry, &invite("bob", 2), 0).unwrap();
+        make(&mut registry, &invite("carol", 3), 0).unwrap();
+        make(&mut registry, &invite("carol", 4), 0).unwrap();
+        make(&mut registry, &Change::Remove { name: name("bob") }, 0).unwrap();
+        assert_eq!(make(&mut registry, &enroll(2, "", 7), HOUR - 1), Err(Refused::Void));
+        assert_eq!(make(&mut registry, &enroll(3, "", 7), HOUR - 1), Err(Refused::Void));
+        assert_eq!(make(&mut registry, &enroll(1, "", 7), HOUR), Err(Refused::Expired));
+        assert!(registry.invitation("carol", HOUR).is_none());
+        assert_eq!(make(&mut registry, &enroll(9, "", 7), HOUR), Err(Refused::UnknownSecret));
+    }
+
+    #[test]
+    fn names_and_keys_are_of_one_client_each() {
+        let mut registry = Registry::default();
+        make(&mut registry, &invite("alice", 1), 0).unwrap();
+        make(&mut registry, &add("bob", 5), 0).unwrap();
+        assert_eq!(make(&mut registry, &add("alice", 6), 0), Err(Refused::NameInvited(name("alice"))));
+        assert_eq!(make(&mut registry, &add("bob", 6), 0), Err(Refused::NameTaken(name("bob"))));
+        assert_eq!(make(&mut registry, &add("carol", 5), 0), Err(Refused::KeyTaken(name("bob"))));
+        assert_eq!(make(&mut registry, &invite("bob", 2), 0), Err(Refused::NameTaken(name("bob"))));
+        let role = Change::SetRole { name: name("alice"), role: 3 };
+        make(&mut registry, &role, 0).unwrap();
+        assert_eq!(registry.invitation("alice", 0).unwrap().role, 3, "the one it will have");
+        make(&mut registry, &Change::Remove { name: name("bob") }, 0).unwrap();
+        assert_eq!(make(&mut registry, &Change::Remove { name: name("bob") }, 0), Err(Refused::NoClient(name("bob"))));
+        let role = Change::SetRole { name: name("bob"), role: 3 };
+        assert_eq!(make(&mut registry, &role, 0), Err(Refused::NoClient(name("bob"))));
+    }
+
+    #[test]
+    fn there_are_so_many_invitations_and_clients_and_no_more() {
+        let mut registry = Registry::default();
+        for number in 0..64 {
+            make(&mut registry, &invite(&format!("i{number}"), number), 0).unwrap();
+        }
+        assert_eq!(make(&mut registry, &invite("one-more", 99), 0), Err(Refused::TooManyInvitations));
+        make(&mut registry, &invite("i3", 99), 0).unwrap();
+        make(&mut registry, &invite("one-more", 100), HOUR).unwrap();
+        assert_eq!((registry.len(), registry.past.len()), (1, PAST_MAX));
+        let client =
+            Client { role: 1, key: [0; 32], serial: String::new(), not_after_s: 0, since_ns: 0, origin: Origin::Added };
+        for number in 0..4096_u16 {
+            let mut key = [0; 32];
+            key[..2].copy_from_slice(&number.to_be_bytes());
+            registry.clients.insert(name(&format!("c{number}")), Client { key, ..client.clone() });
+        }
+        assert_eq!(make(&mut registry, &add("one-more-client", 255), HOUR), Err(Refused::TooManyClients));
+        assert_eq!(make(&mut registry, &enroll(100, "", 255), HOUR), Err(Refused::TooManyClients));
+    }
+
+    #[test]
+    fn no_secret_is_kept_or_printed() {
+        let mut registry = Registry::default();
+        let change = invite("alice", 0xc5);
+        make(&mut registry, &change, 0).unwrap();
+        let printed = format!("{change:?} {registry:?}");
+        assert!(printed.contains("[secret]") && !printed.contains("197, 197"), "{printed}");
+    }
+}
