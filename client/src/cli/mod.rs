@@ -7,6 +7,7 @@ mod client;
 mod complete;
 mod connection;
 mod daemon;
+mod enroll;
 mod event;
 mod exit;
 mod host;
@@ -117,6 +118,8 @@ enum Noun {
     /// Certificates, for those who have no authority of their own
     #[command(subcommand)]
     Pki(pki::Verb),
+    /// Get a certificate for a daemon elsewhere, with the token that its host's admin has given you
+    Enroll(enroll::Arguments),
     /// Measure how long the daemon takes to answer
     Ping(ping::Arguments),
     /// Say which versions this program and the daemon have
@@ -223,6 +226,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
         Noun::Op(verb) => operation::run(&verb, &mut context),
         Noun::Connection(verb) => connection::run(&verb, &mut context),
         Noun::Client(verb) => client::run(&verb, &mut context),
+        Noun::Enroll(arguments) => enroll::run(&arguments, &mut context),
         Noun::Pki(verb) => pki::run(&verb, &mut context),
         Noun::Ping(arguments) => ping::run(&arguments, &mut context),
         Noun::Version(arguments) => version::run(&arguments, &mut context),

@@ -18,6 +18,7 @@
 //!   asked again, the subscription goes on behind the last event, and calls that change something fail with
 //!   [`Error::Lost`], because nobody knows whether they were done. Streams are over.
 
+mod enroll;
 mod events;
 mod link;
 mod open;
@@ -42,6 +43,7 @@ use vmwire_protocol::message::{
 use vmwire_protocol::version;
 use vmwire_protocol::xdr::{List, Text};
 
+pub(crate) use enroll::{NotEnrolled, enroll};
 pub use events::{Notice, Subscription};
 pub use streams::{Console, Received};
 

@@ -126,8 +126,8 @@ fn a_daemon_that_goes_at_any_stage_is_told_from_one_that_was_never_there() {
     let (whole, opened) = stopped(usize::MAX, true);
     opened.unwrap();
     let mut outcomes = Vec::new();
-    // Its farewell comes last and is not waited for.
-    for limit in (0..whole - 48).step_by(whole / 24) {
+    // Its farewell comes last and is not waited for; signatures are not all of one length.
+    for limit in (0..whole - 64).step_by(whole / 24) {
         let began = Instant::now();
         let error = stopped(limit, true).1.unwrap_err();
         assert!(began.elapsed() < Duration::from_secs(4), "{limit} of {whole}");
@@ -148,7 +148,7 @@ fn a_daemon_that_falls_silent_at_any_stage_is_given_up_in_time() {
     let (whole, opened) = stopped(usize::MAX, true);
     opened.unwrap();
     let mut handshakes = 0;
-    for limit in (0..whole - 1).step_by(whole / 8) {
+    for limit in (0..whole - 64).step_by(whole / 8) {
         let began = Instant::now();
         let error = stopped(limit, false).1.unwrap_err();
         assert!(began.elapsed() < Duration::from_secs(4), "{limit} of {whole}");

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as connect_socket, socket_with};
+use vmwire_tls::config::ClientContext;
 
 use super::socket::Socket;
 use super::tls::{Kept, TlsSocket};
 use super::{Location, Place, Start, start, tcp};
 use crate::error::Error;
-use crate::uri::Transport;
+use crate::uri::{HostPort, Transport};
 
 /// How long between two looks for a socket that is about to appear, or a queue that is about to have room.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -48,11 +49,22 @@ impl Dialer {
             }
             Place::Tls { host, pki } => {
                 let context = self.tls.context(pki)?;
-                let socket = tcp::reach(host, until).map_err(failed)?;
-                Ok(Socket::Tls(Box::new(TlsSocket::new(socket, host, &context)?)))
+                connect_tls(host, &context, until)
             }
         }
     }
+}
+
+/// Connects to a host, at the latest until `until`, for a conversation in TLS of which nothing has been said.
+///
+/// # Errors
+/// When nobody can be reached.
+pub(crate) fn connect_tls(host: &HostPort, context: &ClientContext, until: Instant) -> Result<Socket, Error> {
+    let socket = tcp::reach(host, until).map_err(|error| Error::Connect {
+        place: Place::Tls { host: host.clone(), pki: Vec::new() },
+        error: Arc::new(error),
+    })?;
+    Ok(Socket::Tls(Box::new(TlsSocket::new(socket, host, context)?)))
 }
 
 fn connect_unix(path: &Path, start: Option<&Start>, until: Instant) -> Result<UnixStream, Error> {

@@ -22,7 +22,7 @@ pub(crate) const CERTIFICATE: &str = "client.crt";
 pub(crate) const KEY: &str = "client.key";
 
 /// Which certificates of daemons were revoked. Need not be there.
-const REVOCATIONS: &str = "crl.pem";
+pub(crate) const REVOCATIONS: &str = "crl.pem";
 
 /// No file with a certificate or a key is longer; a list of revoked ones may be.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

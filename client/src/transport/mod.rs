@@ -14,8 +14,9 @@ mod start;
 mod tcp;
 mod tls;
 
-pub(crate) use connect::Dialer;
+pub(crate) use connect::{Dialer, connect_tls};
 pub use credentials::CredentialsError;
+pub(crate) use credentials::{AUTHORITIES, CERTIFICATE, KEY, REVOCATIONS};
 pub use location::{
     Environment, Location, LocationError, Place, SOCKET_PATH_BYTES_MAX, SYSTEM_PKI, SYSTEM_SOCKET, Start,
 };

@@ -27,7 +27,7 @@ pub use self::authority::{Authority, Issued, NewAuthority};
 pub use self::describe::{Description, Purpose, check_signature, describe};
 pub use self::error::PkiError;
 pub use self::names::{AUTHORITY_NAME_CHARACTERS_MAX, CLIENT_NAME_BYTES_MAX, ClientName, HostName, HostNames};
-pub use self::pem::{certificates, key_fingerprint, request};
+pub use self::pem::{certificates, certificates_pem, key_fingerprint, request};
 pub use self::request::{CSR_BYTES_MAX, Request};
 pub use self::revocation::{CRL_ENTRIES_MAX, Reason, RevocationList, Revoked};
 pub use self::serial::Serial;

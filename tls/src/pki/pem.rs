@@ -68,6 +68,11 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
+/// Certificates (DER) in PEM, one behind the other.
+pub fn certificates_pem<T: AsRef<[u8]>>(ders: impl IntoIterator<Item = T>) -> String {
+    ders.into_iter().map(|der| write("CERTIFICATE", der.as_ref())).collect()
+}
+
 /// DER in PEM.
 pub(super) fn write(label: &str, der: &[u8]) -> String {
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);

@@ -11,9 +11,7 @@ use super::super::problem::Problem;
 use super::files::{self, PUBLIC};
 use super::index::{Index, Line};
 use super::{Exit, Kind, refused_file};
-
-/// Where the host's authority is.
-const SYSTEM: &str = "/etc/vmwire/pki";
+use crate::transport::Environment;
 
 /// Which authority is meant.
 #[derive(Debug, Clone, clap::Args)]
@@ -58,18 +56,11 @@ pub(super) struct Office {
 
 impl Which {
     pub(super) fn directory(&self) -> Result<Directory, Problem> {
-        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let path = match &self.dir {
             Some(path) => path.clone(),
-            None if rustix::process::geteuid().is_root() => PathBuf::from(SYSTEM),
-            None => match (absolute("XDG_CONFIG_HOME"), absolute("HOME")) {
-                (Some(config), _) => config.join("vmwire/pki"),
-                (None, Some(home)) => home.join(".config/vmwire/pki"),
-                (None, None) => {
-                    return Err(Problem::usage("neither XDG_CONFIG_HOME nor HOME says where certificates belong")
-                        .hint("say --dir DIR"));
-                }
-            },
+            None => Environment::of_process()
+                .pki()
+                .map_err(|error| Problem::usage(error.to_string()).hint("say --dir DIR"))?,
         };
         Ok(Directory { path })
     }

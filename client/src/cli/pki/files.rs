@@ -15,16 +15,16 @@ use super::super::problem::Problem;
 use super::Exit;
 
 /// Of keys, and of directories with keys for others in them.
-pub(super) const SECRET: u32 = 0o600;
+pub(in crate::cli) const SECRET: u32 = 0o600;
 
 /// Of what anybody may read.
-pub(super) const PUBLIC: u32 = 0o644;
+pub(in crate::cli) const PUBLIC: u32 = 0o644;
 
 /// The longest file that is read: what is remembered of as many certificates as a list may revoke, and more.
 const BYTES_MAX: u64 = 64 << 20;
 
 /// Reads a file that is one: not a directory, a pipe or a device, and not endless.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+pub(in crate::cli) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     read_if_there(path)?.ok_or_else(|| {
         Problem::new(Exit::NotFound, "NOT_FOUND", format!("there is no {}", path.display()))
             .hint("--dir says in which directory the authority is; vmwire pki init makes one")
@@ -32,12 +32,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
 }
 
 /// The same of a file that may be missing.
-pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
+pub(in crate::cli) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
     Ok(open(path)?.map(|file| content(path, file)).transpose()?.map(|(bytes, _)| bytes))
 }
 
 /// The same of a private key, which must be its owner's alone.
-pub(super) fn read_key(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
+pub(in crate::cli) fn read_key(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
     let Some(file) = open(path)? else { return Ok(None) };
     let (bytes, mode) = content(path, file)?;
     if let Some(problem) = open_to_others(mode) {
@@ -49,7 +49,7 @@ pub(super) fn read_key(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
 }
 
 /// What is wrong with the permissions of a key.
-pub(super) fn open_to_others(mode: u32) -> Option<String> {
+pub(in crate::cli) fn open_to_others(mode: u32) -> Option<String> {
     (mode & 0o077 != 0).then(|| format!("is open to others (mode {:04o})", mode & 0o7777))
 }
 
@@ -78,19 +78,19 @@ fn content(path: &Path, file: File) -> Result<(Vec<u8>, u32), Problem> {
 }
 
 /// Whether there is anything by that name; a link to nowhere is something.
-pub(super) fn is_there(path: &Path) -> bool {
+pub(in crate::cli) fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
 /// Files that one run has made, which go again unless the run comes to its end.
 #[derive(Debug, Default)]
-pub(super) struct Created {
+pub(in crate::cli) struct Created {
     paths: Vec<PathBuf>,
 }
 
 impl Created {
     /// Writes a file that must not be there yet.
-    pub(super) fn file(&mut self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Problem> {
+    pub(in crate::cli) fn file(&mut self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Problem> {
         let draft = draft(path, bytes, mode)?;
         // Unlike a renaming, a link fails where something has that name already.
         let linked = std::fs::hard_link(&draft, path);
@@ -102,7 +102,7 @@ impl Created {
     }
 
     /// They stay.
-    pub(super) fn keep(mut self) {
+    pub(in crate::cli) fn keep(mut self) {
         self.paths.clear();
     }
 }
@@ -117,14 +117,14 @@ impl Drop for Created {
 }
 
 /// Writes a file in place of the one that may be there.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Problem> {
+pub(in crate::cli) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Problem> {
     let draft = draft(path, bytes, mode)?;
     let renamed = std::fs::rename(&draft, path).and_then(|()| synchronise_parent(path));
     renamed.map_err(|error| failed("write", path, &error))
 }
 
 /// Adds a line to a file, on disk when this returns. A line that a crash has cut short is ended first.
-pub(super) fn append(path: &Path, line: &str) -> Result<(), Problem> {
+pub(in crate::cli) fn append(path: &Path, line: &str) -> Result<(), Problem> {
     let new = !is_there(path);
     let write = || {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(SECRET).open(path)?;
@@ -145,7 +145,7 @@ pub(super) fn append(path: &Path, line: &str) -> Result<(), Problem> {
 }
 
 /// Makes a directory, and those above it, unless it is there.
-pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), Problem> {
+pub(in crate::cli) fn make_directory(path: &Path, mode: u32) -> Result<(), Problem> {
     if path.is_dir() {
         return Ok(());
     }
@@ -187,7 +187,7 @@ fn synchronise_parent(path: &Path) -> io::Result<()> {
 }
 
 /// What the system said no to.
-pub(super) fn failed(verb: &str, path: &Path, error: &io::Error) -> Problem {
+pub(in crate::cli) fn failed(verb: &str, path: &Path, error: &io::Error) -> Problem {
     let problem = Problem::local(format!("cannot {verb} {}", path.display()), error);
     match error.kind() {
         io::ErrorKind::PermissionDenied => problem.hint("as its owner or as root; or say --dir DIR"),

@@ -13,7 +13,7 @@
 //! ```
 
 mod directory;
-mod files;
+pub(super) mod files;
 mod index;
 mod init;
 mod issue;

@@ -214,6 +214,7 @@ pub(crate) fn knock(uri: &Uri) {
 
 /// An authority, a daemon on 127.0.0.1 and a client, each with its key; made once for all tests.
 pub(crate) struct Pki {
+    pub(crate) authority: Authority,
     pub(crate) authority_pem: String,
     pub(crate) server: (String, String),
     pub(crate) client: (String, String),
@@ -230,14 +231,22 @@ fn made(name: &str) -> Pki {
     let names = HostNames::new(["127.0.0.1".parse().unwrap(), "localhost".parse().unwrap()]).unwrap();
     let (server_key, server) = authority.issue_server(&names, now).unwrap();
     let (client_key, client) = authority.issue_client(&"alice".parse().unwrap(), now).unwrap();
-    Pki { authority_pem: authority.pem(), server: (server.pem, server_key), client: (client.pem, client_key) }
+    Pki {
+        authority_pem: authority.pem(),
+        authority,
+        server: (server.pem, server_key),
+        client: (client.pem, client_key),
+    }
 }
 
 pub(crate) fn server_context() -> ServerContext {
-    let pki = pki();
+    context_of(pki(), ServerOptions::default())
+}
+
+pub(crate) fn context_of(pki: &Pki, options: ServerOptions) -> ServerContext {
     let pair = KeyPair { certificates: pki.server.0.as_bytes(), key: pki.server.1.as_bytes() };
     let material = ServerMaterial { pair, authorities: pki.authority_pem.as_bytes(), revocation_lists: &[] };
-    ServerContext::build(&material, Clock::new(SystemTime::now), ServerOptions::default()).unwrap()
+    ServerContext::build(&material, Clock::new(SystemTime::now), options).unwrap()
 }
 
 /// Another pair of authority and client, whom nobody here knows.
