@@ -194,6 +194,8 @@ mod tests {
         }
         assert_eq!(Token::parse(&format!("{text}AAAA")), Err(TokenError::TooLong));
         assert_eq!(Token::parse(&text.replacen('Z', "+", 1)), Err(TokenError::Character(12)));
+        let other_last = self::text(&token("vm1:16515")).strip_suffix('0').unwrap().to_owned() + "1";
+        assert_eq!(Token::parse(&other_last), Err(TokenError::Mistyped), "the same bytes in another text");
         assert_eq!(Token::parse("vmw2-AAAA"), Err(TokenError::NewerForm));
         assert_eq!(Token::parse("hunter2-x"), Err(TokenError::NotAToken));
         assert_eq!(Token::parse("vmw1-_____w"), Err(TokenError::Mistyped), "an address of 4 GiB");
