@@ -27,6 +27,8 @@ pub const STREAM_DATA_BYTES_MAX: usize = 32 * 1024;
 pub const STREAMS_MAX: usize = 64;
 /// How long half a packet may take to become whole, while it is being read.
 pub const HALF_PACKET_TIME: Duration = Duration::from_secs(30);
+/// How long a peer from the network may take from its connect to its first whole packet, the handshake of TLS included.
+pub const FIRST_PACKET_TIME: Duration = Duration::from_secs(10);
 /// After its last packet the daemon discards what the peer still sends for at most this long.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// And at most this many bytes of it.

@@ -140,7 +140,7 @@ impl World {
         };
         let mut core = Dispatch::new(parts, now);
         let identity = Identity::unix(0, 0);
-        let arrival = Arrival { identity, base: Base::Owners, refusal: None };
+        let arrival = Arrival { identity, base: Base::Owners, refusal: None, first_packet_by: None };
         let id = core.accept(&mut Turn { now, host: &mut NoHost }, arrival);
         let socket = Script { room: usize::MAX, ..Script::default() };
         Self { core, now, buffers: Buffers::new(), connection: Connection::new(socket, id), serial: 0 }
@@ -452,7 +452,8 @@ fn what_a_peer_sent_before_it_vanished_is_carried_out() {
     world.core.gone(&mut turn, world.connection.id);
     world.core.collect(&mut turn);
     let identity = Identity::unix(0, 0);
-    let id = world.core.accept(&mut turn, Arrival { identity, base: Base::Owners, refusal: None });
+    let id =
+        world.core.accept(&mut turn, Arrival { identity, base: Base::Owners, refusal: None, first_packet_by: None });
     world.serial = 0;
     world.connection = Connection::new(Script { room: usize::MAX, ..Script::default() }, id);
     let question = world.packet(&ClientData::HostInfo);

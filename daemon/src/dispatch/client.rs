@@ -1,6 +1,7 @@
 //! Who is connected: the session of each, and what it asked to be told.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use slab::Slab;
 use vmwire_protocol::session::ServerSession;
@@ -33,6 +34,8 @@ pub struct Arrival {
     pub base: Base,
     /// Why it is turned away, whoever it is.
     pub refusal: Option<Refusal>,
+    /// When it has to have said something: who comes from a network may not be silent for as long as it likes.
+    pub first_packet_by: Option<Instant>,
 }
 
 /// Why someone is turned away at the door.

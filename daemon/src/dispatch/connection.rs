@@ -20,7 +20,7 @@ impl Dispatch {
     /// Takes in a connection. It is always taken in, and told if it may not stay. Admins are limited by descriptors alone:
     /// they have to get in to show others out.
     pub fn accept(&mut self, turn: &mut Turn<'_>, arrival: Arrival) -> ConnectionId {
-        let Arrival { identity, base, refusal } = arrival;
+        let Arrival { identity, base, refusal, first_packet_by } = arrival;
         let judged = self.judge(&identity, base);
         let refusal = match (&judged, refusal) {
             (_, Some(Refusal::Denied(why))) => Some(Failure::new(code::DENIED, &why)),
@@ -37,14 +37,21 @@ impl Dispatch {
         // Who is turned away is never asked what it may do.
         let nobody = || (Peer::new(Text::default(), role::OBSERVER), Grants::everywhere(Role::Observer));
         let (peer, grants) = judged.unwrap_or_else(|_| nobody());
-        let (session, transport) = (ServerSession::new(self.session.clone(), peer), identity.transport());
+        let mut session = ServerSession::new(self.session.clone(), peer);
+        if let Some(until) = first_packet_by {
+            session.expect_packet_by(until);
+        }
+        let transport = identity.transport();
         let id = self.clients.insert(session, (identity, base, grants), turn.now.utc_ns);
         match refusal {
             Some(failure) => {
                 warn!("connection {}: refused: {}", id.number, failure.message);
                 self.close(turn, id, failure);
             }
-            None => info!("connection {}: {transport}, {}", id.number, self.identity(id)),
+            None => {
+                info!("connection {}: {transport}, {}", id.number, self.identity(id));
+                self.settle(turn, id);
+            }
         }
         id
     }

@@ -140,7 +140,7 @@ pub struct Dispatch {
     events_pending: bool,
     /// Shutdowns whose guest has a grace until it has to be down.
     graces: Timers<OperationId>,
-    /// Half packets that have to become whole.
+    /// Packets that have to become whole: half ones, and first ones from the network.
     halves: Timers<ConnectionId>,
     calls_taken: u64,
     /// The work done so far for the connection whose turn it is.

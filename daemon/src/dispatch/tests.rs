@@ -91,7 +91,7 @@ impl World {
     }
 
     fn visitor_as(&mut self, identity: Identity, base: Base) -> Visitor {
-        let arrival = Arrival { identity, base, refusal: None };
+        let arrival = Arrival { identity, base, refusal: None, first_packet_by: None };
         let id = self.turn(|dispatch, turn| dispatch.accept(turn, arrival));
         Visitor {
             id,
@@ -488,7 +488,8 @@ fn a_subscriber_goes_on_where_it_was_or_is_told_of_the_gap() {
 #[test]
 fn those_who_may_not_connect_are_told_and_closed() {
     let mut world = World::new();
-    let arrival = Arrival { identity: Identity::unix(1000, 0), base: Base::Owners, refusal: None };
+    let arrival =
+        Arrival { identity: Identity::unix(1000, 0), base: Base::Owners, refusal: None, first_packet_by: None };
     let id = world.turn(|dispatch, turn| dispatch.accept(turn, arrival));
     let mut session = ClientSession::new();
     let bytes = world.dispatch.outbox(id).unwrap().unsent().to_vec();

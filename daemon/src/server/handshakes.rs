@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{debug, info};
 use mio::Token;
 use mio::net::TcpStream;
-use vmwire_protocol::limits::LINGER_TIME;
+use vmwire_protocol::limits::{FIRST_PACKET_TIME, LINGER_TIME};
 use vmwire_tls::config::{Protocol, ServerContext};
 use vmwire_tls::identity::PeerIdentity;
 use vmwire_tls::stream::{End, Phase, ServerTls, Stream as _};
@@ -29,9 +29,6 @@ use crate::event_loop::{Now, Readiness};
 
 /// Peers who are not known yet.
 pub(super) const PEERS_MAX: usize = 64;
-
-/// How long a peer may take to say who it is.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// Reads in one turn, after which others come first.
 const READS_MAX: usize = 16;
@@ -64,6 +61,8 @@ pub(super) struct Admitted {
     /// Of the context that it was judged by.
     pub(super) generation: u64,
     pub(super) certificate: Arc<PeerIdentity>,
+    /// When its first packet has to have come.
+    pub(super) until: Instant,
 }
 
 /// What became of a look at a handshake.
@@ -104,7 +103,7 @@ impl Handshakes {
             Ok(token) => token,
             Err(error) => return log::warn!("tls {address}: cannot be watched: {error}"),
         };
-        let until = now.monotonic + HANDSHAKE_TIME;
+        let until = now.monotonic + FIRST_PACKET_TIME;
         let tls = ServerTls::new(context);
         self.pending.insert(self.last, Pending { socket, tls, address, generation, token, until, refused: false });
     }
@@ -124,11 +123,11 @@ impl Handshakes {
             }
             Outcome::Open { early, end } => {
                 let early = self.plaintext[..early].to_vec();
-                let Pending { socket, tls, address, generation, .. } = self.remove(number, readiness)?;
+                let Pending { socket, tls, address, generation, until, .. } = self.remove(number, readiness)?;
                 debug!("tls {address}: {}", tls.summary());
                 let certificate = Arc::new(tls.peer()?.clone());
                 let socket = TlsSocket::new(socket, tls, self.scratch.clone(), early, end);
-                Some(Admitted { socket, address, generation, certificate })
+                Some(Admitted { socket, address, generation, certificate, until })
             }
         }
     }
@@ -146,7 +145,7 @@ impl Handshakes {
         for number in late {
             let Some(pending) = self.remove(number, readiness) else { continue };
             if !pending.refused {
-                let seconds = HANDSHAKE_TIME.as_secs();
+                let seconds = FIRST_PACKET_TIME.as_secs();
                 info!("tls {}: sent away, for it did not say who it is within {seconds} s", pending.address);
             }
         }

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::Token;
+use vmwire_protocol::limits::FIRST_PACKET_TIME;
 
 use self::connections::Connections;
 use self::door::Door;
@@ -296,7 +297,7 @@ impl Server {
                         }
                         (stream, origin, _) => (stream, origin),
                     };
-                    let arrival = arrival(origin, listening.base, last_descriptor);
+                    let arrival = arrival(now, origin, listening.base, last_descriptor);
                     let id =
                         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
                     self.connections.insert(id, stream, &mut self.readiness);
@@ -315,12 +316,12 @@ impl Server {
     fn shake_hands(&mut self, now: Now, number: u64) {
         let Some(tls) = &mut self.tls else { return };
         let Some(admitted) = tls.handshakes.handle_ready(now, number, &mut self.readiness) else { return };
-        let Admitted { socket, address, generation, certificate } = admitted;
+        let Admitted { socket, address, generation, certificate, until } = admitted;
         // Somebody's handshake may have begun before a change, and ended after it.
         let judged = if generation == tls.generation { Ok(()) } else { socket.judge(&tls.context) };
         let refusal = judged.err().map(|why| Refusal::Denied(why.to_string()));
         let identity = Identity::Tls { address, certificate };
-        let arrival = Arrival { identity, base: Base::Registry, refusal };
+        let arrival = Arrival { identity, base: Base::Registry, refusal, first_packet_by: Some(until) };
         let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
         self.connections.insert(id, Stream::Tls(Box::new(socket)), &mut self.readiness);
     }
@@ -450,12 +451,12 @@ fn with_turn<T>(
 }
 
 /// Who somebody is, as far as the way shows it.
-fn arrival(origin: Origin, base: Base, last_descriptor: bool) -> Arrival {
-    let identity = match origin {
-        Origin::Unix(Credentials { uid, gid, .. }) => Identity::unix(uid, gid),
-        Origin::Network(address) => Identity::Tcp { address },
+fn arrival(now: Now, origin: Origin, base: Base, last_descriptor: bool) -> Arrival {
+    let (identity, first_packet_by) = match origin {
+        Origin::Unix(Credentials { uid, gid, .. }) => (Identity::unix(uid, gid), None),
+        Origin::Network(address) => (Identity::Tcp { address }, Some(now.monotonic + FIRST_PACKET_TIME)),
     };
-    Arrival { identity, base, refusal: last_descriptor.then_some(Refusal::NoDescriptor) }
+    Arrival { identity, base, refusal: last_descriptor.then_some(Refusal::NoDescriptor), first_packet_by }
 }
 
 impl fmt::Display for ServerError {

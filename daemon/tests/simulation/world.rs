@@ -186,6 +186,7 @@ impl World {
             identity: Identity::unix(1000 + u32::try_from(client).unwrap(), 0),
             base: Base::Everybody(role),
             refusal: denied.then(|| Refusal::Denied("not you".to_owned())),
+            first_packet_by: None,
         };
         let full = !is_admin && u32::try_from(self.server.connections().len()).unwrap() >= self.connections_max;
         let link: SharedLink = Rc::new(RefCell::new(Link::new(&mut self.random)));

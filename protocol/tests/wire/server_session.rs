@@ -173,6 +173,36 @@ fn half_a_packet_has_30_seconds_from_its_first_byte() {
 }
 
 #[test]
+fn the_first_packet_has_to_be_whole_by_when_it_was_told() {
+    // Silence, and a packet that trickles in: its first byte does not put the end off.
+    for pieces in [0, 10] {
+        let mut server = Server::new();
+        let until = server.now + 10 * SECOND;
+        server.session.expect_packet_by(until);
+        for piece in ping(1).chunks(1).take(pieces) {
+            server.pass(SECOND / 2);
+            server.show(piece);
+        }
+        server.pass(until - server.now - SECOND / 2);
+        assert_eq!(server.heard(), []);
+        server.pass(SECOND / 2);
+        let heard = server.heard();
+        let [Said { data: ServerData::Failure(failure), .. }] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((failure.code, failure.fact("limit")), (code::DEADLINE_EXCEEDED, Some("10000")));
+        assert_eq!(failure.message.as_str(), "no packet came in time");
+    }
+    // Whoever has said something may be silent ever after, and each half of a packet has its own time.
+    let mut server = Server::new();
+    server.session.expect_packet_by(server.now + 10 * SECOND);
+    server.pass(9 * SECOND);
+    server.show(&[ping(1), ping(2)].concat()[..25]);
+    server.pass(29 * SECOND);
+    server.show(&ping(2)[5..]);
+    server.pass(3600 * SECOND);
+    assert_eq!(in_short(&server.heard()), [(1, plain(2)), (2, plain(2))]);
+}
+
+#[test]
 fn each_half_packet_has_30_seconds_of_its_own() {
     let mut server = Server::new();
     let bytes = [ping(1), ping(2), ping(3)].concat();

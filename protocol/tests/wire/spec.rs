@@ -92,7 +92,7 @@ fn the_table_of_limits_is_that_of_the_code() {
         UNSENT_BYTES_HIGH EVENT_UNSENT_BYTES_MAX STREAM_CREDIT_INITIAL STREAM_DATA_BYTES_MAX STREAMS_MAX
         LINGER_BYTES_MAX TOTAL_BYTES_MAX
     );
-    code.extend(times!(HALF_PACKET_TIME LINGER_TIME WAIT_DEADLINE_MAX DEADLINE_MAX));
+    code.extend(times!(HALF_PACKET_TIME FIRST_PACKET_TIME LINGER_TIME WAIT_DEADLINE_MAX DEADLINE_MAX));
     code.sort();
     let mut rows = table("limit | value");
     rows.sort();

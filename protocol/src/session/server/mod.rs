@@ -27,7 +27,7 @@ use super::refusal::header_failure;
 use super::stream::{self, DataHead, StreamError, Streams};
 use crate::fault::{self, Fault};
 use crate::frame::Deframer;
-use crate::limits::{EVENT_UNSENT_BYTES_MAX, HALF_PACKET_TIME, SERVER_BYTES_MAX, UNSENT_BYTES_HIGH};
+use crate::limits::{EVENT_UNSENT_BYTES_MAX, FIRST_PACKET_TIME, HALF_PACKET_TIME, SERVER_BYTES_MAX, UNSENT_BYTES_HIGH};
 use crate::message::{ClientData, Failure, Over, Procedure, Progress, ServerData, code};
 use crate::serial::Serials;
 use crate::xdr::{Fixed, Text};
@@ -156,9 +156,11 @@ pub struct ServerSession {
     core: Core,
 }
 
-/// The clock of half a packet.
+/// The clock of a packet that is not there whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Half {
+    /// No packet has come whole yet, and one has to until then.
+    First(Instant),
     /// No half packet is held.
     None,
     /// It has until then.
@@ -187,6 +189,13 @@ impl ServerSession {
         Self { deframer: Deframer::new(), half: Half::None, core }
     }
 
+    /// The first packet has to come whole until then. To be said before anything has come.
+    pub fn expect_packet_by(&mut self, until: Instant) {
+        if self.core.phase != Phase::Closed {
+            self.half = Half::First(until);
+        }
+    }
+
     /// Takes the next packet off `input` or off what is held. Ask until it is `Idle`, `Blocked` or `Closed`; `input` is
     /// empty then.
     pub fn step<'s, 'i: 's>(&'s mut self, now: Instant, input: &mut &'i [u8]) -> Step<'s> {
@@ -210,6 +219,7 @@ impl ServerSession {
             }
             Ok(None) => {
                 self.half = match (self.deframer.held(), self.half) {
+                    (_, first @ Half::First(_)) => first,
                     (0, _) => Half::None,
                     (_, Half::None) => Half::Runs(now + HALF_PACKET_TIME),
                     (_, Half::Stands(left)) => Half::Runs(now + left),
@@ -337,12 +347,12 @@ impl ServerSession {
     /// When [`ServerSession::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.half {
-            Half::Runs(deadline) => Some(deadline),
+            Half::Runs(deadline) | Half::First(deadline) => Some(deadline),
             Half::None | Half::Stands(_) => None,
         }
     }
 
-    /// Closes if half a packet took too long to become whole.
+    /// Closes if a packet took too long to become whole.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_none_or(|deadline| deadline > now) {
             return;
@@ -352,10 +362,12 @@ impl ServerSession {
             self.half = Half::Stands(HALF_PACKET_TIME);
             return;
         }
-        self.close(
-            Failure::new(code::DEADLINE_EXCEEDED, "half a packet did not become whole in time")
-                .detail("limit", &HALF_PACKET_TIME.as_millis().to_string()),
-        );
+        let (message, limit) = match self.half {
+            Half::First(_) => ("no packet came in time", FIRST_PACKET_TIME),
+            _ => ("half a packet did not become whole in time", HALF_PACKET_TIME),
+        };
+        let limit = limit.as_millis().to_string();
+        self.close(Failure::new(code::DEADLINE_EXCEEDED, message).detail("limit", &limit));
     }
 
     /// Whether so much is unsent that no packet is taken.
