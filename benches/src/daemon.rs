@@ -1,7 +1,8 @@
 //! The daemon that is measured: the installed program in its default configuration, its log on a pipe that is read.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use vmwire_protocol::xdr::{List, Text};
 
 use crate::Outcome;
 use crate::lab::Lab;
+use crate::papers::{CLIENT_NAME, Papers, free_address};
+use crate::socket::Address;
 use crate::wire::Wire;
 
 /// How long the daemon may take to leave.
@@ -30,22 +33,85 @@ pub(crate) enum Driver {
     Qemu,
 }
 
+/// What a daemon is told besides; nothing makes the default configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setup {
+    /// It listens for TLS as well, and whoever has a certificate of this authority is an admin.
+    pub(crate) papers: Option<Papers>,
+    /// So many rules, of which the last one makes the generator an observer of all guests at a socket of its own, and each
+    /// of the others one of guests that are not there.
+    pub(crate) rules: usize,
+    /// Instead of the default.
+    pub(crate) connections_max: Option<usize>,
+}
+
 /// A daemon that runs; it ends, with its guests, with this value.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
-    socket: PathBuf,
+    socket: Address,
+    ruled: Address,
+    tls: Option<(SocketAddr, Papers)>,
     subscriber: Option<Wire>,
+}
+
+impl Setup {
+    /// With TLS.
+    pub(crate) fn tls(papers: &Papers) -> Self {
+        Self { papers: Some(papers.clone()), ..Self::default() }
+    }
+
+    /// The configuration, for one that listens here.
+    fn text(&self, socket: &Path, ruled: &Path, tls: Option<SocketAddr>) -> String {
+        let mut text = String::new();
+        let mut add = |line: String| text = format!("{text}{line}\n");
+        if let Some(most) = self.connections_max {
+            add(format!("connections_max = {most}"));
+        }
+        add(format!("[[listen]]\npath = \"{}\"", socket.display()));
+        if self.rules > 0 {
+            add(format!("[[listen]]\npath = \"{}\"\nrole = \"observer\"", ruled.display()));
+        }
+        if let (Some(papers), Some(address)) = (&self.papers, tls) {
+            add(format!("[[listen]]\ntls = \"{address}\""));
+            let file = |name: &str| papers.file(name).display().to_string();
+            add(format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"", file("server.crt"), file("server.key")));
+            add(format!("client_ca = \"{}\"\ncrl = \"{}\"", file("ca.crt"), file("crl.pem")));
+            add(format!("[[rule]]\nidentity = \"subject:CN={CLIENT_NAME}\"\nrole = \"admin\""));
+        }
+        let uid = rustix::process::getuid().as_raw();
+        for number in 1..=self.rules {
+            let vms = if number == self.rules { "bench-*".to_owned() } else { format!("other-{number:02}-*") };
+            add(format!("[[rule]]\nidentity = \"uid:{uid}\"\nrole = \"observer\"\nvms = [\"{vms}\"]"));
+        }
+        text
+    }
 }
 
 impl Daemon {
     /// Starts `program` in a fresh directory.
     pub(crate) fn start(lab: &Lab, program: &Path, driver: Driver) -> Outcome<Self> {
+        Self::start_as(lab, program, driver, None)
+    }
+
+    /// The same, with this setup.
+    pub(crate) fn start_as(lab: &Lab, program: &Path, driver: Driver, setup: Option<&Setup>) -> Outcome<Self> {
         let room = lab.room()?;
-        let socket = room.join("socket");
-        let mut child = Command::new(program)
-            .args(["--driver", if driver == Driver::Test { "test" } else { "qemu" }, "--listen"])
-            .arg(format!("unix:{}", socket.display()))
+        let (socket, ruled, file) = (room.join("socket"), room.join("ruled"), room.join("vmwired.toml"));
+        let papers = setup.and_then(|setup| setup.papers.clone());
+        let tls = papers.map(|papers| free_address().map(|address| (address, papers))).transpose()?;
+        let mut command = Command::new(program);
+        match setup {
+            Some(setup) => {
+                std::fs::write(&file, setup.text(&socket, &ruled, tls.as_ref().map(|(address, _)| *address)))?;
+                command.arg("--config").arg(file);
+            }
+            None => {
+                command.arg("--listen").arg(format!("unix:{}", socket.display()));
+            }
+        }
+        let mut child = command
+            .args(["--driver", if driver == Driver::Test { "test" } else { "qemu" }])
             .arg("--state-dir")
             .arg(room.join("state"))
             .arg("--runtime-dir")
@@ -59,12 +125,18 @@ impl Daemon {
         if let Some(log) = child.stderr.take() {
             std::thread::spawn(move || drain(log));
         }
-        Ok(Self { child, socket, subscriber: None })
+        let (socket, ruled) = (Address::Unix(socket), Address::Unix(ruled));
+        Ok(Self { child, socket, ruled, tls, subscriber: None })
     }
 
     /// What rows are measured on that name no driver: QEMU, with ten guests up and one subscriber.
     pub(crate) fn with_guests(lab: &Lab, program: &Path) -> Outcome<Self> {
-        let mut daemon = Self::start(lab, program, Driver::Qemu)?;
+        Self::with_guests_as(lab, program, None)
+    }
+
+    /// The same, with this setup.
+    pub(crate) fn with_guests_as(lab: &Lab, program: &Path, setup: Option<&Setup>) -> Outcome<Self> {
+        let mut daemon = Self::start_as(lab, program, Driver::Qemu, setup)?;
         daemon.define(GUESTS, "memory = \"16 MiB\"\nmachine = \"pc\"\naccel = \"tcg\"\n")?;
         daemon.start_all()?;
         daemon.subscribe_one()?;
@@ -72,8 +144,8 @@ impl Daemon {
     }
 
     /// The same on the test driver.
-    pub(crate) fn with_test_guests(lab: &Lab, program: &Path) -> Outcome<Self> {
-        let mut daemon = Self::start(lab, program, Driver::Test)?;
+    pub(crate) fn with_test_guests(lab: &Lab, program: &Path, setup: Option<&Setup>) -> Outcome<Self> {
+        let mut daemon = Self::start_as(lab, program, Driver::Test, setup)?;
         daemon.define(GUESTS, "memory = \"16 MiB\"\n")?;
         daemon.start_all()?;
         daemon.subscribe_one()?;
@@ -81,8 +153,19 @@ impl Daemon {
     }
 
     /// Where it listens.
-    pub(crate) fn socket(&self) -> &Path {
+    pub(crate) fn socket(&self) -> &Address {
         &self.socket
+    }
+
+    /// Where rules decide.
+    pub(crate) fn ruled_socket(&self) -> &Address {
+        &self.ruled
+    }
+
+    /// Where it listens for TLS, for a client who resumes sessions or does not.
+    pub(crate) fn tls(&self, resumes: bool) -> Outcome<Address> {
+        let (address, papers) = self.tls.as_ref().ok_or("the daemon listens for no TLS")?;
+        Ok(Address::Tls(*address, papers.client(resumes)?))
     }
 
     /// Its process.

@@ -2,15 +2,14 @@
 //! only their serials change; of replies the number of bytes is counted, and the last of each turn is looked at.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vmwire_protocol::message::{ClientData, number};
 
 use crate::Outcome;
+use crate::socket::{Address, Socket};
 use crate::statistics::percentile;
-use crate::wire::{REPLY_TO_AT, SERIAL_AT, Wire, connect, packet, word};
+use crate::wire::{REPLY_TO_AT, SERIAL_AT, Wire, packet, word};
 
 /// A request, and how long its reply is.
 #[derive(Debug, Clone)]
@@ -29,9 +28,9 @@ pub(crate) struct RoundTrips {
 }
 
 impl Exchange {
-    /// Asks the daemon at `path` once, to learn how long the reply is.
-    pub(crate) fn learn(path: &Path, data: &ClientData) -> Outcome<Self> {
-        let (mut stream, serial) = Wire::greet(path)?.into_parts();
+    /// Asks the daemon at `address` once, to learn how long the reply is.
+    pub(crate) fn learn(address: &Address, data: &ClientData) -> Outcome<Self> {
+        let (mut stream, serial) = Wire::greet(address)?.into_parts();
         let request = packet(serial + 1, data)?;
         stream.write_all(&request)?;
         let mut head = [0; 20];
@@ -57,7 +56,7 @@ impl Exchange {
 /// A connection that carries one exchange again and again.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    stream: UnixStream,
+    stream: Socket,
     serial: u32,
     exchange: Exchange,
     /// Whether replies are those of a daemon, and tell what they answer.
@@ -68,17 +67,17 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// To a daemon.
-    pub(crate) fn to_daemon(path: &Path, exchange: &Exchange) -> Outcome<Self> {
-        let (stream, serial) = Wire::greet(path)?.into_parts();
+    pub(crate) fn to_daemon(address: &Address, exchange: &Exchange) -> Outcome<Self> {
+        let (stream, serial) = Wire::greet(address)?.into_parts();
         Ok(Self::new(stream, serial, exchange, true))
     }
 
     /// To an echo.
-    pub(crate) fn to_echo(path: &Path, exchange: &Exchange) -> Outcome<Self> {
-        Ok(Self::new(connect(path)?, 0, exchange, false))
+    pub(crate) fn to_echo(address: &Address, exchange: &Exchange) -> Outcome<Self> {
+        Ok(Self::new(address.connect()?, 0, exchange, false))
     }
 
-    fn new(stream: UnixStream, serial: u32, exchange: &Exchange, answers: bool) -> Self {
+    fn new(stream: Socket, serial: u32, exchange: &Exchange, answers: bool) -> Self {
         Self { stream, serial, exchange: exchange.clone(), answers, requests: Vec::new(), replies: Vec::new() }
     }
 
@@ -119,6 +118,20 @@ impl Lane {
         Ok(())
     }
 
+    /// Connects, sends one request, hears the reply and goes, again and again: how often in a second. Over TLS the reply
+    /// is what shows that the other end is content with us.
+    pub(crate) fn visits(address: &Address, exchange: &Exchange, answers: bool, time: Duration) -> Outcome<f64> {
+        let begin = Instant::now();
+        let mut visits = 0.0;
+        while begin.elapsed() < time {
+            let mut lane = Self::new(address.connect()?, 0, exchange, answers);
+            lane.fill(1);
+            lane.turn(1)?;
+            visits += 1.0;
+        }
+        Ok(visits / begin.elapsed().as_secs_f64())
+    }
+
     fn fill(&mut self, batch: usize) {
         self.requests = self.exchange.request.repeat(batch);
         self.replies = vec![0; self.exchange.reply_bytes * batch];
@@ -143,22 +156,56 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use rustls::HandshakeKind;
+
     use super::*;
+    use crate::papers::{Papers, free_address};
     use crate::yardstick::{Kind, run_here};
 
     #[test]
     fn every_request_to_an_echo_is_answered_with_as_many_bytes_as_a_daemon_would() {
-        for kind in [Kind::MioEcho, Kind::BlockingEcho] {
+        for kind in [Kind::MioEcho, Kind::BlockingEcho, Kind::TlsEcho] {
             let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("echo");
-            run_here(kind, &path, 20, 300);
+            let address = match kind {
+                Kind::TlsEcho => {
+                    let papers = Papers::make(dir.path()).unwrap();
+                    let address = free_address().unwrap();
+                    run_here(kind, address.to_string().as_ref(), 20, 300, Some(dir.path()));
+                    Address::Tls(address, papers.client(false).unwrap())
+                }
+                _ => {
+                    let path = dir.path().join("echo");
+                    run_here(kind, path.as_os_str(), 20, 300, None);
+                    Address::Unix(path)
+                }
+            };
             let exchange = Exchange { request: packet(1, &ClientData::Ping).unwrap(), reply_bytes: 300 };
-            let mut lane = Lane::to_echo(&path, &exchange).unwrap();
+            let mut lane = Lane::to_echo(&address, &exchange).unwrap();
             let run = lane.ping_pong(Duration::from_millis(10)).unwrap();
             assert!(run.p50 > 0.0 && run.p50 <= run.p99, "{run:?}");
             let turns = lane.serial;
             assert!(lane.pipelined(Duration::from_millis(10), 5).unwrap() > 0.0);
             assert!(lane.serial > turns && (lane.serial - turns).is_multiple_of(5));
+            // The blocking echo serves one after the other.
+            drop(lane);
+            assert!(Lane::visits(&address, &exchange, false, Duration::from_millis(10)).unwrap() > 0.0);
+        }
+    }
+
+    #[test]
+    fn a_client_that_resumes_does_and_one_that_is_to_shake_hands_in_full_does_so_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let papers = Papers::make(dir.path()).unwrap();
+        let at = free_address().unwrap();
+        run_here(Kind::TlsEcho, at.to_string().as_ref(), 20, 300, Some(dir.path()));
+        let exchange = Exchange { request: packet(1, &ClientData::Ping).unwrap(), reply_bytes: 300 };
+        for (resumes, expected) in [(true, HandshakeKind::Resumed), (false, HandshakeKind::Full)] {
+            let address = Address::Tls(at, papers.client(resumes).unwrap());
+            Lane::visits(&address, &exchange, false, Duration::from_millis(10)).unwrap();
+            let mut lane = Lane::to_echo(&address, &exchange).unwrap();
+            lane.unhurried(1, Duration::ZERO).unwrap();
+            let Socket::Tls(stream) = &lane.stream else { panic!("{:?}", lane.stream) };
+            assert_eq!(stream.conn.handshake_kind(), Some(expected));
         }
     }
 }

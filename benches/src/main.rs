@@ -10,8 +10,10 @@
 mod daemon;
 mod lab;
 mod load;
+mod papers;
 mod report;
 mod rows;
+mod socket;
 mod statistics;
 mod wire;
 mod yardstick;

@@ -44,6 +44,17 @@ impl Row {
         Self::compared(what, comparison, |value| format!("{:.0} k/s", value / 1e3))
     }
 
+    /// Ours beside a yardstick, each measured once.
+    pub(crate) fn beside(what: impl Into<String>, ours: f64, yardstick: f64, show: impl Fn(f64) -> String) -> Self {
+        let ratio = format!("{:.2}", ours / yardstick);
+        Self { yardstick: show(yardstick), ratio, ..Self::of(what, show(ours)) }
+    }
+
+    /// Ours beside a yardstick, in events a second.
+    pub(crate) fn per_second(what: impl Into<String>, comparison: &Comparison) -> Self {
+        Self::compared(what, comparison, |value| format!("{value:.0} /s"))
+    }
+
     fn compared(what: impl Into<String>, comparison: &Comparison, show: impl Fn(f64) -> String) -> Self {
         let (low, high) = comparison.spread;
         Self {

@@ -1,10 +1,7 @@
 //! A connection for setting things up: one call at a time, whole answers, everything unasked skipped. What is measured
 //! goes through `load`.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
 
 use vmwire_protocol::header::{self, MAGIC};
 use vmwire_protocol::limits::{HEADER_BYTES, SERVER_BYTES_MAX};
@@ -13,9 +10,7 @@ use vmwire_protocol::version::{MAJOR, NEWEST_MINOR};
 use vmwire_protocol::xdr::{List, Text};
 
 use crate::Outcome;
-
-/// How long anything may take that is not measured.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::socket::{Address, Socket};
 
 /// A packet of a client. The serial is at [`SERIAL_AT`].
 pub(crate) fn packet(serial: u32, data: &ClientData) -> Outcome<Vec<u8>> {
@@ -32,42 +27,22 @@ pub(crate) const SERIAL_AT: usize = HEADER_BYTES;
 /// Where in a server's packet stands what it answers.
 pub(crate) const REPLY_TO_AT: usize = HEADER_BYTES + 4;
 
-/// Connects to a socket that may not be there yet.
-pub(crate) fn connect(path: &Path) -> Outcome<UnixStream> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match UnixStream::connect(path) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
-                    && Instant::now() < end =>
-            {
-                std::thread::sleep(Duration::from_micros(100));
-            }
-            Err(error) => return Err(format!("cannot connect to {}: {error}", path.display()).into()),
-        }
-    }
-}
-
 /// A connection on which the calling serial is known.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: UnixStream,
+    stream: Socket,
     serial: u32,
 }
 
 impl Wire {
     /// Connects and says nothing.
-    pub(crate) fn connect(path: &Path) -> Outcome<Self> {
-        Ok(Self { stream: connect(path)?, serial: 0 })
+    pub(crate) fn connect(address: &Address) -> Outcome<Self> {
+        Ok(Self { stream: address.connect()?, serial: 0 })
     }
 
     /// Connects and agrees on the newest version.
-    pub(crate) fn greet(path: &Path) -> Outcome<Self> {
-        let mut wire = Self::connect(path)?;
+    pub(crate) fn greet(address: &Address) -> Outcome<Self> {
+        let mut wire = Self::connect(address)?;
         wire.call(&ClientData::Hello(HelloCall {
             major: MAJOR,
             minor: NEWEST_MINOR,
@@ -123,7 +98,7 @@ impl Wire {
     }
 
     /// The socket, and the serial of the last packet that was sent.
-    pub(crate) fn into_parts(self) -> (UnixStream, u32) {
+    pub(crate) fn into_parts(self) -> (Socket, u32) {
         (self.stream, self.serial)
     }
 }

@@ -1,6 +1,6 @@
 //! TLS for both ends of vmwire: what moves between a socket's bytes and the protocol's.
 //!
-//! This is the only crate that names rustls. It opens no socket, starts no thread and asks no clock of its own: PEM bytes
+//! Of what is shipped this is the only crate that names rustls. It opens no socket, starts no thread and asks no clock of its own: PEM bytes
 //! become a context ([`config`]), a context makes a stream ([`stream`]), a stream is shown a socket that does not wait and
 //! tells who is at the other end ([`identity`]), or in words why not ([`error`]). Beside them [`pki`]
 //! makes certificates.

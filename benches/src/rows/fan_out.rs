@@ -4,7 +4,6 @@
 //! that is served last; then it looks whether all others have the event, and waits for those that have not.
 
 use std::io::{ErrorKind, Write};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv};
@@ -18,8 +17,9 @@ use crate::Outcome;
 use crate::daemon::{Daemon, name, subscribe};
 use crate::lab::Lab;
 use crate::report::Row;
+use crate::socket::Socket;
 use crate::statistics::percentile;
-use crate::wire::{Wire, connect, word};
+use crate::wire::{Wire, word};
 use crate::yardstick::{Kind, Yardstick};
 
 /// Subscribers.
@@ -41,8 +41,8 @@ pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
     ours.open_and_close(&mut Vec::new())?;
 
     let yardstick = Yardstick::start(Kind::FanOut, &lab.room()?, SUBSCRIBERS, ours.bytes)?;
-    let crowd = (0..SUBSCRIBERS).map(|_| connect(yardstick.path())).collect::<Outcome<Vec<_>>>()?;
-    let mut trigger = connect(yardstick.path())?;
+    let crowd = (0..SUBSCRIBERS).map(|_| yardstick.address().connect()).collect::<Outcome<Vec<_>>>()?;
+    let mut trigger = yardstick.address().connect()?;
 
     let [p50, p99] = lab.alternate(
         |time| run(time, |samples| ours.open_and_close(samples)),
@@ -72,7 +72,7 @@ fn run(time: Duration, mut once: impl FnMut(&mut Vec<f64>) -> Outcome<()>) -> Ou
 }
 
 struct Ours {
-    crowd: Vec<UnixStream>,
+    crowd: Vec<Socket>,
     wire: Wire,
     bytes: usize,
 }
@@ -102,7 +102,7 @@ impl Ours {
 }
 
 /// When all have an event, in microseconds after `begin`, and how many bytes the first one got.
-fn last(crowd: &[UnixStream], begin: Instant) -> Outcome<(f64, usize)> {
+fn last(crowd: &[Socket], begin: Instant) -> Outcome<(f64, usize)> {
     let mut buffer = [0; 4096];
     let (last, others) = crowd.split_last().ok_or("nobody is there")?;
     receive(last, &mut buffer, RecvFlags::empty())?;
@@ -123,7 +123,7 @@ fn last(crowd: &[UnixStream], begin: Instant) -> Outcome<(f64, usize)> {
 }
 
 /// One event, which comes whole because it is written whole.
-fn receive(stream: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> std::io::Result<usize> {
+fn receive(stream: &Socket, buffer: &mut [u8], flags: RecvFlags) -> std::io::Result<usize> {
     let (bytes, _) = recv(stream, &mut *buffer, flags)?;
     let announced = word(buffer, 4).and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     // The yardstick announces nothing.

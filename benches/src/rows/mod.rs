@@ -5,8 +5,10 @@ mod idle;
 mod list;
 mod ping_pong;
 mod pipelined;
+mod rules;
 mod start;
 mod system_calls;
+mod tls;
 
 use vmwire_protocol::message::{ClientData, VmCall};
 use vmwire_protocol::xdr::Text;
@@ -25,7 +27,7 @@ pub(crate) struct Group {
 }
 
 /// All of them, in the order of the table.
-pub(crate) const GROUPS: [Group; 7] = [
+pub(crate) const GROUPS: [Group; 11] = [
     Group { name: "ping-pong", measure: ping_pong::measure },
     Group { name: "system-calls", measure: system_calls::measure },
     Group { name: "pipelined", measure: pipelined::measure },
@@ -33,6 +35,10 @@ pub(crate) const GROUPS: [Group; 7] = [
     Group { name: "fan-out", measure: fan_out::measure },
     Group { name: "start", measure: start::measure },
     Group { name: "idle", measure: idle::measure },
+    Group { name: "tls-ping-pong", measure: tls::ping_pong },
+    Group { name: "tls-handshakes", measure: tls::handshakes },
+    Group { name: "rules", measure: rules::measure },
+    Group { name: "many-idle", measure: idle::many },
 ];
 
 fn vm_show() -> ClientData {

@@ -22,7 +22,7 @@ pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
         rows.push(Row::times("PING, p50", &p50).at_most(p50.ratio, 1.25, "x"));
         rows.push(Row::times("PING, p99", &p99));
     }
-    let daemon = Daemon::with_test_guests(lab, &lab.vmwired)?;
+    let daemon = Daemon::with_test_guests(lab, &lab.vmwired, None)?;
     let show = Exchange::learn(daemon.socket(), &vm_show())?;
     let [p50, p99] = against_echo(lab, &daemon, &show)?;
     let bytes = format!("{} and {} bytes", show.request_bytes(), show.reply_bytes());
@@ -35,7 +35,7 @@ pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
 pub(super) fn against_echo(lab: &Lab, daemon: &Daemon, exchange: &Exchange) -> Outcome<[Comparison; 2]> {
     let echo = Yardstick::start(Kind::MioEcho, &lab.room()?, exchange.request_bytes(), exchange.reply_bytes())?;
     let mut ours = Lane::to_daemon(daemon.socket(), exchange)?;
-    let mut theirs = Lane::to_echo(echo.path(), exchange)?;
+    let mut theirs = Lane::to_echo(echo.address(), exchange)?;
     lab.alternate(
         |time| ours.ping_pong(time).map(|run| [run.p50, run.p99]),
         |time| theirs.ping_pong(time).map(|run| [run.p50, run.p99]),
@@ -46,8 +46,8 @@ fn echoes(lab: &Lab, exchange: &Exchange) -> Outcome<[Comparison; 2]> {
     let (request, reply) = (exchange.request_bytes(), exchange.reply_bytes());
     let mio = Yardstick::start(Kind::MioEcho, &lab.room()?, request, reply)?;
     let blocking = Yardstick::start(Kind::BlockingEcho, &lab.room()?, request, reply)?;
-    let mut mio = Lane::to_echo(mio.path(), exchange).map(|lane| (lane, mio))?;
-    let mut blocking = Lane::to_echo(blocking.path(), exchange).map(|lane| (lane, blocking))?;
+    let mut mio = Lane::to_echo(mio.address(), exchange).map(|lane| (lane, mio))?;
+    let mut blocking = Lane::to_echo(blocking.address(), exchange).map(|lane| (lane, blocking))?;
     lab.alternate(
         |time| mio.0.ping_pong(time).map(|run| [run.p50, run.p99]),
         |time| blocking.0.ping_pong(time).map(|run| [run.p50, run.p99]),

@@ -39,7 +39,7 @@ fn against_echo(lab: &Lab, daemon: &Daemon, data: &ClientData) -> Outcome<Compar
     let exchange = Exchange::learn(daemon.socket(), data)?;
     let echo = Yardstick::start(Kind::MioEcho, &lab.room()?, exchange.request_bytes(), exchange.reply_bytes())?;
     let mut ours = Lane::to_daemon(daemon.socket(), &exchange)?;
-    let mut theirs = Lane::to_echo(echo.path(), &exchange)?;
+    let mut theirs = Lane::to_echo(echo.address(), &exchange)?;
     let [rate] = lab.alternate(
         |time| ours.pipelined(time, BATCH).map(|rate| [rate]),
         |time| theirs.pipelined(time, BATCH).map(|rate| [rate]),

@@ -8,10 +8,12 @@ use vmwire_protocol::message::ClientData;
 
 use super::vm_show;
 use crate::Outcome;
-use crate::daemon::{Daemon, process};
+use crate::daemon::{Daemon, Setup, process};
 use crate::lab::Lab;
 use crate::load::{Exchange, Lane};
+use crate::papers::Papers;
 use crate::report::Row;
+use crate::socket::Address;
 
 /// Calls that are counted.
 const CALLS: u32 = 200;
@@ -20,11 +22,21 @@ const CALLS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(3);
 
 pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
-    let daemon = Daemon::with_guests(lab, &lab.vmwired)?;
+    let mut rows = {
+        let daemon = Daemon::with_guests(lab, &lab.vmwired)?;
+        count(lab, &daemon, daemon.socket(), "")?
+    };
+    let setup = Setup::tls(&Papers::make(&lab.room()?)?);
+    let daemon = Daemon::with_guests_as(lab, &lab.vmwired, Some(&setup))?;
+    rows.extend(count(lab, &daemon, &daemon.tls(false)?, " over TLS")?);
+    Ok(rows)
+}
+
+fn count(lab: &Lab, daemon: &Daemon, address: &Address, how: &str) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, data) in [("PING", ClientData::Ping), ("vm show", vm_show())] {
-        let exchange = Exchange::learn(daemon.socket(), &data)?;
-        let mut lane = Lane::to_daemon(daemon.socket(), &exchange)?;
+        let exchange = Exchange::learn(address, &data)?;
+        let mut lane = Lane::to_daemon(address, &exchange)?;
         lane.unhurried(10, PAUSE)?;
         let file = lab.room()?.join("strace");
         let mut strace = Command::new("strace")
@@ -35,7 +47,7 @@ pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("strace: {error}"))?;
-        let attached = attached(&daemon, &mut strace);
+        let attached = attached(daemon, &mut strace);
         let calls = attached.and_then(|()| lane.unhurried(CALLS, PAUSE));
         kill_process(Pid::from_child(&strace), Signal::INT)?;
         strace.wait()?;
@@ -51,7 +63,7 @@ pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
             .map(|(name, count)| format!("{name} {count:.2}"))
             .collect();
         rows.push(
-            Row::of(format!("an unhurried {name}"), format!("{per_call:.2}: {}", parts.join(", ")))
+            Row::of(format!("an unhurried {name}{how}"), format!("{per_call:.2}: {}", parts.join(", ")))
                 .at_most(per_call, 4.0, ""),
         );
     }

@@ -6,12 +6,15 @@
 mod blocking;
 mod fan_out;
 mod mio_echo;
+mod tls_echo;
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::Outcome;
+use crate::papers::{Papers, free_address};
+use crate::socket::Address;
 
 /// The first argument of this program when it is to be a yardstick.
 pub(crate) const ARGUMENT: &str = "--yardstick";
@@ -28,16 +31,19 @@ pub(crate) enum Kind {
     BlockingEcho,
     /// A loop that writes to all who are connected whenever the last one says something.
     FanOut,
+    /// An echo on a mio loop, behind rustls.
+    TlsEcho,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::MioEcho, Self::BlockingEcho, Self::FanOut];
+    const ALL: [Self; 4] = [Self::MioEcho, Self::BlockingEcho, Self::FanOut, Self::TlsEcho];
 
     fn name(self) -> &'static str {
         match self {
             Self::MioEcho => "mio-echo",
             Self::BlockingEcho => "blocking-echo",
             Self::FanOut => "fan-out",
+            Self::TlsEcho => "tls-echo",
         }
     }
 }
@@ -46,7 +52,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Yardstick {
     child: Child,
-    path: PathBuf,
+    address: Address,
 }
 
 impl Yardstick {
@@ -55,18 +61,25 @@ impl Yardstick {
     pub(crate) fn start(kind: Kind, dir: &Path, first: usize, second: usize) -> Outcome<Self> {
         let path = dir.join(format!("{}.sock", kind.name()));
         let _ = std::fs::remove_file(&path);
-        let child = Command::new(std::env::current_exe()?)
-            .args([ARGUMENT, kind.name()])
-            .arg(&path)
-            .args([first.to_string(), second.to_string()])
-            .stdin(Stdio::null())
-            .spawn()?;
-        Ok(Self { child, path })
+        let child = spawn(kind, path.as_os_str(), first, second, None)?;
+        Ok(Self { child, address: Address::Unix(path) })
+    }
+
+    /// Starts an echo behind rustls with these certificates, for a client who resumes sessions or does not.
+    pub(crate) fn start_tls(papers: &Papers, resumes: bool, request: usize, reply: usize) -> Outcome<Self> {
+        let address = free_address()?;
+        let child = spawn(Kind::TlsEcho, address.to_string().as_ref(), request, reply, Some(papers.dir()))?;
+        Ok(Self { child, address: Address::Tls(address, papers.client(resumes)?) })
     }
 
     /// Where it listens.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -77,16 +90,29 @@ impl Drop for Yardstick {
     }
 }
 
+fn spawn(kind: Kind, place: &OsStr, first: usize, second: usize, papers: Option<&Path>) -> Outcome<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([ARGUMENT, kind.name()]).arg(place).args([first.to_string(), second.to_string()]).args(papers);
+    Ok(command.stdin(Stdio::null()).spawn()?)
+}
+
 /// Is a yardstick, if the arguments behind [`ARGUMENT`] say so; until the end of the process.
 pub(crate) fn run(arguments: &[OsString]) -> Outcome<()> {
-    let [kind, path, first, second] = arguments else { return Err("a yardstick takes four arguments".into()) };
+    let [kind, place, first, second, papers @ ..] = arguments else {
+        return Err("a yardstick takes at least four arguments".into());
+    };
     let kind = Kind::ALL.into_iter().find(|known| *kind == *known.name()).ok_or("there is no such yardstick")?;
     let number = |text: &OsString| text.to_str().and_then(|text| text.parse::<usize>().ok()).ok_or("not a number");
-    let (path, first, second) = (Path::new(path), number(first)?, number(second)?);
+    let (path, first, second) = (Path::new(place), number(first)?, number(second)?);
     match kind {
         Kind::MioEcho => mio_echo::run(path, first, second),
         Kind::BlockingEcho => blocking::run(path, first, second),
         Kind::FanOut => fan_out::run(path, first, second),
+        Kind::TlsEcho => {
+            let [papers] = papers else { return Err("an echo behind TLS has certificates".into()) };
+            let address = place.to_str().ok_or("not an address")?.parse()?;
+            tls_echo::run(address, &Papers::of(Path::new(papers)).server()?, first, second)
+        }
     }
 }
 
@@ -110,8 +136,9 @@ impl Count {
 
 /// Is a yardstick in a thread of this process, for tests.
 #[cfg(test)]
-pub(crate) fn run_here(kind: Kind, path: &Path, first: usize, second: usize) {
-    let arguments = [kind.name().into(), path.into(), first.to_string().into(), second.to_string().into()];
+pub(crate) fn run_here(kind: Kind, place: &OsStr, first: usize, second: usize, papers: Option<&Path>) {
+    let mut arguments = vec![kind.name().into(), place.into(), first.to_string().into(), second.to_string().into()];
+    arguments.extend(papers.map(Into::into));
     std::thread::spawn(move || run(&arguments).map_err(|error| error.to_string()));
 }
 
