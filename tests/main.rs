@@ -23,6 +23,7 @@ mod operations;
 mod overload;
 mod pki;
 mod pki_openssl;
+mod remote;
 mod rights;
 mod starting;
 mod versions;

@@ -1,0 +1,122 @@
+//! From afar: a daemon that listens over TLS and over plain TCP, and the command line against it.
+
+use crate::harness::{Daemon, Ran, Running, Setup, eventually, vmwire};
+use crate::pki::pki;
+
+/// A daemon that listens everywhere, with an authority beside it; alice is an operator.
+struct Remote {
+    daemon: Daemon,
+    tls: String,
+    tcp: String,
+}
+
+impl Remote {
+    fn start() -> Self {
+        let setup = Setup::test();
+        pki(&setup.place, &["init", "--name", "Example Ltd", "--server", "127.0.0.1"]).ok();
+        pki(&setup.place, &["issue", "client", "alice"]).ok();
+        pki(&setup.place, &["issue", "client", "mallory"]).ok();
+        let (own, files) = (setup.socket(), setup.place.join("pki"));
+        let (own, files) = (own.display(), files.display());
+        let config = format!(
+            "[[listen]]\npath = \"{own}\"\n[[listen]]\ntls = \"127.0.0.1:0\"\n\
+             [[listen]]\ntcp = \"127.0.0.1:0\"\ninsecure = true\n\
+             [tls]\ncertificate = \"{files}/server.crt\"\nkey = \"{files}/server.key\"\nclient_ca = \"{files}/ca.crt\"\n\
+             crl = \"{files}/crl.pem\"\n[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"operator\"\n"
+        );
+        let daemon = setup.config(&config).start();
+        // The system chose the ports.
+        let of = |scheme: &str| {
+            let start = format!("listening at {scheme}:");
+            eventually("it listens there", || {
+                let log = daemon.log();
+                let line = log.lines().find_map(|line| line.split_once(&start).map(|(_, rest)| rest.to_owned()))?;
+                let end = line.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(line.len());
+                Some(line[..end].trim_end_matches(':').to_owned())
+            })
+        };
+        let (tls, tcp) = (of("tls"), of("tcp"));
+        Self { daemon, tls, tcp }
+    }
+
+    /// The URI by which somebody comes who was issued a certificate.
+    fn uri(&self, name: &str) -> String {
+        let files = self.daemon.place().join("pki/issued").join(name);
+        format!("test+tls://{}/default?pkipath={}", self.tls, files.display())
+    }
+
+    /// Runs the command line with such a URI.
+    fn vmwire(&self, uri: &str, words: &[&str]) -> Ran {
+        let mut command = vmwire();
+        command.args(["-o", "json", "-c", uri]).args(words);
+        command.env("SSLKEYLOGFILE", self.daemon.place().join("keys"));
+        Running::start(command).end()
+    }
+}
+
+#[test]
+fn who_has_a_certificate_is_served_and_the_transport_is_shown() {
+    let remote = Remote::start();
+    let alice = remote.uri("alice");
+    let version = remote.vmwire(&alice, &["version"]).json()["daemon"].clone();
+    assert_eq!((&version["transport"], &version["role"]), (&"tls".into(), &"operator".into()), "{version}");
+    assert!(version["tls"].as_str().unwrap().starts_with("TLSv1"), "{version}");
+    assert!(version["identity"].as_str().unwrap().contains("CN=alice"), "{version}");
+    let connection = remote.vmwire(&alice, &["connection", "list"]).json()[0].clone();
+    assert_eq!(connection["transport"], "tls", "{connection}");
+    assert_eq!(remote.vmwire(&alice, &["ping"]).json()["transport"], "tls");
+
+    remote.daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
+    remote.vmwire(&alice, &["vm", "start", "web"]).json();
+    assert_eq!(remote.daemon.state("web"), "running");
+    assert_eq!(remote.vmwire(&alice, &["vm", "undefine", "web"]).none_done(4)["code"], "DENIED");
+
+    // What Wireshark and tshark read: a label, the client's random bytes, a secret.
+    let keys = std::fs::read_to_string(remote.daemon.place().join("keys")).unwrap();
+    let labels: Vec<&str> = keys.lines().filter_map(|line| line.split(' ').next()).collect();
+    for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0", "CLIENT_TRAFFIC_SECRET_0"] {
+        assert!(labels.contains(&label), "{label}: {labels:?}");
+    }
+    let whole = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        words.len() == 3 && words[1].len() == 64 && hex(words[1]) && hex(words[2])
+    };
+    assert!(keys.lines().all(whole), "{keys}");
+}
+
+#[test]
+fn who_has_no_right_or_the_wrong_door_is_told_so() {
+    let remote = Remote::start();
+    let denied = remote.vmwire(&remote.uri("mallory"), &["vm", "list"]).error(4);
+    assert!(!denied["hint"].as_str().unwrap_or_default().is_empty(), "{denied}");
+
+    // Plain where TLS is spoken, and the other way round.
+    let plain = format!("test+tcp://{}/default", remote.tls);
+    let refused = remote.vmwire(&plain, &["vm", "list"]).error(3);
+    assert_eq!(refused["message"], "the server speaks TLS on this port", "{refused}");
+    let alice = remote.uri("alice").replace(&remote.tls, &remote.tcp);
+    let refused = remote.vmwire(&alice, &["vm", "list"]).error(3);
+    assert!(refused["causes"][0].as_str().unwrap().contains("an unencrypted vmwire packet"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("qemu+tcp://"), "{refused}");
+
+    // Whoever comes plainly may look and no more.
+    let plain = format!("test+tcp://{}/default", remote.tcp);
+    assert_eq!(remote.vmwire(&plain, &["version"]).json()["daemon"]["role"], "observer");
+    remote.daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
+    assert_eq!(remote.vmwire(&plain, &["vm", "start", "web"]).none_done(4)["code"], "DENIED");
+}
+
+#[test]
+fn who_was_revoked_is_denied() {
+    let remote = Remote::start();
+    let alice = remote.uri("alice");
+    remote.vmwire(&alice, &["ping"]).json();
+    pki(remote.daemon.place(), &["revoke", "pki/issued/alice/client.crt"]).ok();
+    let refused = eventually("the list is taken up", || {
+        let ran = remote.vmwire(&alice, &["ping"]);
+        (ran.code != 0).then_some(ran)
+    });
+    let error = refused.error(4);
+    assert!(error["causes"][0].as_str().unwrap().contains("your certificate was revoked"), "{error}");
+}
