@@ -2,13 +2,14 @@
 //!
 //! The rooms, in the order data passes them: [`event_loop`] turns descriptors into readiness, `listener` and
 //! `connection` turn readiness into bytes, `dispatch` turns packets into work on the [`model`], and a [`driver`] does
-//! that work. [`access`] decides who may do what. `model` and `event_loop` import nothing of ours; only `dispatch` knows
+//! that work. [`access`] decides who may do what, [`audit`] tells what became of it. `model` and `event_loop` import nothing of ours; only `dispatch` knows
 //! both wire and model types.
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests may wait, for disks and for each other"))]
 
 pub mod access;
 pub mod arguments;
+pub mod audit;
 pub mod config;
 pub mod connection;
 pub mod dispatch;

@@ -92,7 +92,7 @@ impl Scripted {
             input = &input[input.len() - rest.len()..];
             self.came.push_back(match step {
                 Step::Idle | Step::Blocked | Step::Closed => break,
-                Step::Handled => continue,
+                Step::Handled | Step::Refused { .. } => continue,
                 Step::Call(call) => Came::Call(call),
                 Step::Cancelled(serial) => Came::Cancelled(serial),
                 Step::Unsubscribed => Came::Unsubscribed,

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::audit::AuditKeys;
 use super::path::{self, Purpose};
 use super::tls::TlsKeys;
 use super::{DriverKind, Listen};
@@ -43,8 +44,12 @@ pub(super) static KEYS: Keys = Keys {
         "rule.role",
         "rule.vms",
         "rule.labels",
+        "audit.path",
+        "audit.level",
+        "audit.rotate_bytes",
+        "audit.keep",
     ],
-    tables: &["listen", "qemu", "tls", "rule"],
+    tables: &["listen", "qemu", "tls", "rule", "audit"],
 };
 
 const LOG_LEVELS: &[(&str, &str)] =
@@ -63,6 +68,7 @@ pub(super) struct File {
     pub(super) force_tcg: bool,
     pub(super) tls: TlsKeys,
     pub(super) rules: Vec<Rule>,
+    pub(super) audit: AuditKeys,
 }
 
 impl File {
@@ -86,6 +92,7 @@ impl File {
             qemu,
             force_tcg,
             rules: top.tables("rule", RULES_MAX)?.iter().map(|table| rule(table, users)).collect::<Result<_, _>>()?,
+            audit: top.table("audit")?.map(|table| AuditKeys::of_table(&table)).transpose()?.unwrap_or_default(),
             tls: top.table("tls")?.map(|table| TlsKeys::of_table(&table)).transpose()?.unwrap_or_default(),
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! The command line wins over the file, the file over the defaults. Nothing is created or opened here but the file.
 
+mod audit;
 mod error;
 mod file;
 mod listen;
@@ -25,6 +26,7 @@ pub use self::tls::{OptionalFile, TlsFiles};
 use self::file::File;
 use crate::access::{Role, Rule, Users};
 use crate::arguments::Arguments;
+use crate::audit::Settings;
 
 /// A configuration longer than this is none.
 const FILE_BYTES_MAX: usize = 256 * 1024;
@@ -49,6 +51,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Who may do what, beyond what the place where they come in gives them.
     pub rules: Vec<Rule>,
+    /// What is written down of what clients do, if anything is.
+    pub audit: Option<Settings>,
     /// Where definitions are kept.
     pub state_dir: PathBuf,
     /// Where the sockets and records of running guests are kept.
@@ -199,6 +203,7 @@ impl Config {
             listen,
             tls,
             rules: file.rules,
+            audit: file.audit.resolve(&state_dir),
             state_dir,
             runtime_dir,
             connections_max: file.connections_max.unwrap_or(CONNECTIONS_MAX),

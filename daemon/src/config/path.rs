@@ -38,6 +38,9 @@ pub(super) const RUNTIME_DIR: Purpose = Purpose {
     directory: true,
 };
 
+/// The audit; the longest name of an old one is longer by `.1000`.
+pub(super) const AUDIT: Purpose = Purpose { what: "for a file", bytes_max: PATH_BYTES_MAX - 5, directory: false };
+
 /// A key, a certificate, a list of what was revoked.
 pub(super) const CERTIFICATE: Purpose = Purpose { what: "for a file", bytes_max: PATH_BYTES_MAX, directory: false };
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::audit::Level;
 use crate::regular_file::each_impostor;
 
 fn unix(path: &str) -> Listen {
@@ -32,7 +33,8 @@ fn the_sample_holds_every_key_with_its_default() {
         .lines()
         .map(|line| match line.strip_prefix("# ") {
             Some(rest)
-                if ["[qemu]", "[tls]"].contains(&rest) || keys().any(|key| rest.starts_with(&format!("{key} ="))) =>
+                if ["[qemu]", "[tls]", "[audit]"].contains(&rest)
+                    || keys().any(|key| rest.starts_with(&format!("{key} ="))) =>
             {
                 format!("{rest}\n")
             }
@@ -56,6 +58,22 @@ fn the_sample_holds_every_key_with_its_default() {
     let arguments = Arguments::default();
     assert_eq!(resolve(&uncommented, &arguments, &root()), resolve("", &arguments, &root()));
     assert_eq!(resolve(SAMPLE, &arguments, &root()), resolve("", &arguments, &root()));
+}
+
+#[test]
+fn the_audit_is_kept_with_the_state_unless_it_is_told_otherwise() {
+    let audit = |text: &str| resolve(text, &Arguments::default(), &root()).unwrap().audit;
+    let default = Settings {
+        path: "/var/lib/vmwire/audit.jsonl".into(),
+        level: Level::Changes,
+        rotate_bytes: 16 * 1024 * 1024,
+        keep: 8,
+    };
+    assert_eq!(audit(""), Some(default.clone()));
+    assert_eq!(audit("[audit]\nlevel = \"all\""), Some(Settings { level: Level::All, ..default }));
+    let other = audit("[audit]\npath = \"/a\"\nrotate_bytes = 65536\nkeep = 1").unwrap();
+    assert_eq!((other.path, other.rotate_bytes, other.keep), ("/a".into(), 65536, 1));
+    assert_eq!(audit("[audit]\nlevel = \"off\"\npath = \"/a\""), None);
 }
 
 #[test]
@@ -91,6 +109,15 @@ fn listeners_are_addresses_or_tables() {
         ("listen = [\"tls:\"]", "line 1, column 11: \"\" is no IP address"),
         ("[tls]\nkey = \"k\"", "line 2, column 7: \"k\" is not absolute"),
         ("[tls]\nkey = \"/k/\"", "line 2, column 7: \"/k/\" is the name of a directory"),
+        ("[audit]\npath = \"a\"", "line 2, column 8: \"a\" is not absolute"),
+        ("[audit]\npath = \"/a/\"", "line 2, column 8: \"/a/\" is the name of a directory"),
+        (
+            "[audit]\nlevel = \"change\"",
+            "line 2, column 9: \"change\" is nothing that audit.level can be; did you mean \"changes\"?",
+        ),
+        ("[audit]\nrotate_bytes = 65535", "line 2, column 16: "),
+        ("[audit]\nkeep = 0", "line 2, column 8: "),
+        ("[audit]\nfile = \"/a\"", "line 2, column 1: unknown key \"audit.file\""),
         ("[tls]\nkeys = \"/k\"", "line 2, column 1: unknown key \"tls.keys\"; did you mean tls.key?"),
     ] {
         let error = resolve(text, &Arguments::default(), &user()).unwrap_err();

@@ -137,6 +137,7 @@ impl World {
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max: 9, ..DaemonFacts::default() },
             access: Access::default(),
+            audit: None,
         };
         let mut core = Dispatch::new(parts, now);
         let identity = Identity::unix(0, 0);

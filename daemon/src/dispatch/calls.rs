@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use vmwire_protocol::session::Ticket;
 
+use super::audit::Noted;
 use super::client::ConnectionId;
 use crate::event_loop::Timers;
 use crate::model::{OperationId, VmId};
@@ -44,6 +45,7 @@ pub(super) enum Subject {
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
     pub(super) subject: Subject,
+    pub(super) noted: Noted,
 }
 
 /// All calls that wait.
@@ -58,10 +60,16 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn insert(&mut self, key: CallKey, ticket: Ticket, subject: Subject, deadline: Instant) {
+    pub(super) fn insert(
+        &mut self,
+        key: CallKey,
+        (ticket, noted): (Ticket, Noted),
+        subject: Subject,
+        deadline: Instant,
+    ) {
         self.enter(key, &subject);
         self.deadlines.set(deadline, key);
-        self.open.insert(key, Waiting { ticket, subject });
+        self.open.insert(key, Waiting { ticket, subject, noted });
     }
 
     /// The call waits for something else now.

@@ -61,6 +61,8 @@ pub(super) struct Client {
     pub(super) ended: bool,
     /// Packets have come that may not be taken yet.
     pub(super) blocked: bool,
+    /// It was turned away at the door.
+    pub(super) refused: bool,
     /// The connection is to be cut without writing what is unsent.
     pub(super) cut: bool,
     /// Bytes that were last counted as held on its behalf.
@@ -168,6 +170,7 @@ impl Clients {
             streams: Streams::default(),
             ended: false,
             blocked: false,
+            refused: false,
             cut: false,
             held: 0,
             dirty: false,

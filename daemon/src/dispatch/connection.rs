@@ -12,6 +12,7 @@ use super::page::{self, Page};
 use super::refusal;
 use super::{Dispatch, Outcome, Reply, Turn};
 use crate::access::{Grants, Role};
+use crate::audit::Ending;
 
 /// When somebody who found no room may try again, in milliseconds.
 const RETRY_AFTER_MS: u32 = 1000;
@@ -43,10 +44,14 @@ impl Dispatch {
         }
         let transport = identity.transport();
         let id = self.clients.insert(session, (identity, base, grants), turn.now.utc_ns);
+        self.audit_came(turn, id, refusal.as_ref());
         match refusal {
             Some(failure) => {
                 warn!("connection {}: refused: {}", id.number, failure.message);
                 self.close(turn, id, failure);
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.refused = true;
+                }
             }
             None => {
                 info!("connection {}: {transport}, {}", id.number, self.identity(id));
@@ -85,8 +90,11 @@ impl Dispatch {
     /// A connection is gone. Its waits, subscription and streams end; operations that were received whole go on.
     pub fn gone(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.release(turn, id);
-        if self.clients.remove(id).is_some() {
+        if let Some(client) = self.clients.remove(id) {
             info!("connection {}: gone", id.number);
+            if !client.refused {
+                self.audit_gone(turn, id, &client);
+            }
         }
     }
 
@@ -104,7 +112,9 @@ impl Dispatch {
         self.unsubscribe(id);
         self.halves.cancel(id);
         for key in self.calls.of_connection(id) {
-            self.calls.take(key);
+            if let Some(waiting) = self.calls.take(key) {
+                self.audit_waited(turn, id, &waiting, Ending::Unanswered);
+            }
         }
         let streams = self.clients.get_mut(id).map(|client| client.streams.numbers()).unwrap_or_default();
         for stream in streams {

@@ -24,6 +24,7 @@ use vmwire_protocol::xdr::Text;
 use super::calls::{CallKey, Subject};
 use super::refusal::{self, busy, invalid, overtaken, wrong_state};
 use super::{Dispatch, Outcome, Reply, Turn, convert};
+use crate::audit::Ending;
 use crate::driver::{Action, Job};
 use crate::model::admission::{Verdict, WAITING_MAX, Wish, judge};
 use crate::model::operation::{Operation, OperationState};
@@ -259,6 +260,7 @@ impl Dispatch {
             failure: None,
         });
         self.tasks.insert(id, task);
+        self.asked = Some(id);
         id
     }
 
@@ -525,6 +527,8 @@ impl Dispatch {
     /// Answers a call that waited.
     pub(super) fn conclude(&mut self, turn: &mut Turn<'_>, key: CallKey, outcome: Result<ServerData, Failure>) {
         let Some(waiting) = self.calls.take(key) else { return };
+        let ending = outcome.as_ref().map_or_else(Ending::Failed, |_| Ending::Done);
+        self.audit_waited(turn, key.connection, &waiting, ending);
         let Some(client) = self.clients.get_mut(key.connection) else { return };
         match outcome {
             Ok(answer) => client.session.answer(waiting.ticket, &answer),

@@ -10,6 +10,7 @@
 //! ```
 //! Nothing is queued per subscriber or reader: both are positions in what is kept once.
 
+mod audit;
 mod calls;
 mod census;
 mod certificate;
@@ -49,6 +50,7 @@ pub use enrolment::{EnrolmentId, KeptRegistry};
 pub use host::{DaemonFacts, HostFacts};
 pub use store::{MemoryStore, Restored, Store};
 
+use self::audit::Noted;
 use self::calls::{CallKey, Calls, Subject};
 use self::client::Clients;
 use self::console::Consoles;
@@ -56,6 +58,7 @@ use self::define::Define;
 use self::enrolment::Enrolments;
 use self::life::Task;
 use crate::access::Access;
+use crate::audit::{Audit, Ending, Settings};
 use crate::driver::{Driver, FileAnswer, FileTicket, Host};
 use crate::event_loop::{Now, Timers};
 use crate::model::operation::Operations;
@@ -107,6 +110,8 @@ pub struct Parts {
     pub daemon: DaemonFacts,
     /// Who may do what.
     pub access: Access,
+    /// What is written down of what is done, if anything is.
+    pub audit: Option<Settings>,
 }
 
 /// The daemon's core.
@@ -119,6 +124,9 @@ pub struct Dispatch {
     certificates: Vec<CertificateFacts>,
     access: Access,
     enrolments: Enrolments,
+    audit: Audit,
+    /// The operation that the call which is being carried out has asked for.
+    asked: Option<OperationId>,
     vms: Vms,
     operations: Operations<Failure>,
     /// What the operations that have not ended are about to do.
@@ -163,7 +171,7 @@ type Outcome = Result<Reply, Failure>;
 impl Dispatch {
     /// The core of a daemon that starts.
     pub fn new(parts: Parts, now: Now) -> Self {
-        let Parts { session, driver, store, definitions, events, registry, host, daemon, access } = parts;
+        let Parts { session, driver, store, definitions, events, registry, host, daemon, access, audit } = parts;
         let mut vms = Vms::default();
         for (id, definition) in definitions {
             vms.insert(Vm::new(id, definition, now.utc_ns));
@@ -176,6 +184,8 @@ impl Dispatch {
             daemon,
             certificates: Vec::new(),
             access,
+            audit: Audit::new(audit),
+            asked: None,
             ring: event::restore(events, &vms),
             enrolments: Enrolments::new(registry),
             vms,
@@ -200,6 +210,7 @@ impl Dispatch {
 
     /// Says that the daemon has started, takes up what the driver found, and starts what starts with the daemon.
     pub fn start(&mut self, turn: &mut Turn<'_>) {
+        self.audit.started(turn.now, &self.daemon.release, self.daemon.pid);
         self.emit_daemon_started(turn);
         self.collect(turn);
         self.autostart(turn);
@@ -222,6 +233,7 @@ impl Dispatch {
             let (session, streams) = client.parts();
             match session.step(turn.now.monotonic, &mut input) {
                 Step::Handled => {}
+                Step::Refused { number, failure } => self.audit_refused(turn, id, number, &failure),
                 Step::Call(call) => {
                     self.worked += self.work(&call.data);
                     self.call(turn, id, call);
@@ -265,14 +277,23 @@ impl Dispatch {
         let key = CallKey { connection: id, serial: call.ticket.serial() };
         debug!("connection {}: call {} {}", id.number, key.serial, call.procedure.name);
         // Calls and answers are large, and moving them from place to place is a good part of what a call costs.
+        let object = self.audit.tells(call.procedure).then(|| self.object_of(&call.data));
+        self.asked = None;
         match self.may(id, call.procedure, &call.data).and_then(|()| self.carry_out(turn, key, call.data)) {
-            Ok(Reply::Later(subject)) => self.calls.insert(key, call.ticket, subject, call.deadline),
+            Ok(Reply::Later(subject)) => {
+                let noted = Noted { since: turn.now.monotonic, object: object.map(Box::new) };
+                self.calls.insert(key, (call.ticket, noted), subject, call.deadline);
+            }
             Ok(Reply::Now(ref answer)) => {
+                if object.is_some() {
+                    self.audit_call(turn, id, call.procedure, object.as_ref(), Ending::Done);
+                }
                 if let Some(client) = self.clients.get_mut(id) {
                     client.session.answer(call.ticket, answer);
                 }
             }
             Err(failure) => {
+                self.audit_call(turn, id, call.procedure, object.as_ref(), Ending::Failed(&failure));
                 if let Some(client) = self.clients.get_mut(id) {
                     client.session.fail(call.ticket, failure);
                 }
@@ -377,6 +398,9 @@ impl Dispatch {
 
     /// A file request has been answered.
     pub fn handle_file(&mut self, turn: &mut Turn<'_>, ticket: FileTicket, answer: FileAnswer) {
+        if self.audit.answered(ticket, &answer) {
+            return;
+        }
         if self.reservations.remove(&ticket) {
             if let FileAnswer::Failed(why) = answer {
                 error!("numbers for operations could not be reserved: {why}");
@@ -418,10 +442,9 @@ impl Dispatch {
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         // What ends a turn may itself be an event: the writer of a console was removed.
         let pending = (!self.defines.is_empty() || self.enrolments.has_work() || self.events_pending).then_some(now);
-        [pending, self.driver.poll_timeout(), self.calls.next_deadline(), self.graces.next(), self.halves.next()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (driver, calls, audit) =
+            (self.driver.poll_timeout(), self.calls.next_deadline(), self.audit.poll_timeout());
+        [pending, driver, calls, audit, self.graces.next(), self.halves.next()].into_iter().flatten().min()
     }
 
     /// Once a turn, after everything that came in: reads the next definition, takes up what the driver reports, hands
@@ -461,6 +484,7 @@ impl Dispatch {
         for id in self.clients.ids() {
             self.close(turn, id, Failure::new(code::GOING_AWAY, &message));
         }
+        self.audit.left(turn.now);
         self.driver.detach(turn.host);
     }
 }

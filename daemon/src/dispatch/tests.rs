@@ -1,6 +1,7 @@
 //! The core with the test hypervisor, driven in memory on a virtual clock.
 
 mod adopting;
+mod audit;
 mod console;
 mod rights;
 mod shutdown;
@@ -18,8 +19,14 @@ use super::*;
 use crate::access::{Access, Base, Identity, Rule};
 use crate::driver::TestDriver;
 
-/// Nobody's descriptors and nobody's files.
-struct NoHost;
+/// Nobody's descriptors and nobody's files, but for the lines of the audit.
+#[derive(Default)]
+struct NoHost {
+    audited: String,
+    /// How many requests there were, and the last one if it was not answered.
+    requests: u64,
+    unanswered: Option<FileTicket>,
+}
 
 impl Host for NoHost {
     fn watch(&mut self, _source: &mut dyn Source) -> std::io::Result<Token> {
@@ -28,8 +35,14 @@ impl Host for NoHost {
 
     fn unwatch(&mut self, _source: &mut dyn Source, _token: Token) {}
 
-    fn file(&mut self, _request: crate::driver::FileRequest) -> FileTicket {
-        unreachable!("the memory store has no files")
+    fn file(&mut self, request: crate::driver::FileRequest) -> FileTicket {
+        let crate::driver::FileRequest::Append { lines, .. } = request else {
+            unreachable!("the memory store has no files")
+        };
+        self.audited.push_str(&String::from_utf8(lines).unwrap());
+        self.requests += 1;
+        assert_eq!(self.unanswered.replace(FileTicket(self.requests)), None, "one at a time");
+        FileTicket(self.requests)
     }
 }
 
@@ -76,8 +89,9 @@ impl World {
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max: 100, ..DaemonFacts::default() },
             access: Access { own_uid: 7, rules },
+            audit: None,
         };
-        let mut world = Self { dispatch: Dispatch::new(parts, now), now, host: NoHost };
+        let mut world = Self { dispatch: Dispatch::new(parts, now), now, host: NoHost::default() };
         world.turn(Dispatch::start);
         world
     }
@@ -135,7 +149,11 @@ impl World {
             self.turn(|dispatch, turn| {
                 dispatch.handle_timeout(turn);
                 dispatch.collect(turn);
+                dispatch.hand_over_audit(turn);
             });
+            if let Some(ticket) = self.host.unanswered.take() {
+                self.turn(|dispatch, turn| dispatch.handle_file(turn, ticket, FileAnswer::Done));
+            }
             self.exchange(visitor);
         }
         self.now = end;

@@ -191,7 +191,7 @@ fn rfc3339(time: SystemTime) -> String {
 
 /// The Gregorian date of a day counted from 1970-01-01: years are counted from March, so that leap days come last, in
 /// eras of 400 years, which all have the same length.
-fn civil_date(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -237,6 +237,7 @@ impl Server {
             self.handle_files(now);
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.collect(turn));
             self.write_and_remove(now);
+            with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.hand_over_audit(turn));
             self.handle_idleness(now);
             self.log_waits = self.log.flush();
             if self.has_left(now.monotonic) {

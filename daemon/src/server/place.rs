@@ -145,6 +145,7 @@ mod tests {
             listen: vec![Listen::Unix(UnixListen::own(dir.join("deep/er/a.sock")))],
             tls: None,
             rules: Vec::new(),
+            audit: None,
             state_dir: dir.join("state"),
             runtime_dir: dir.join("state/run"),
             connections_max: 1,

@@ -53,6 +53,7 @@ pub(super) fn parts(config: &Config, log: Log, now: Now, host: &mut dyn Host) ->
         host: host_facts(),
         daemon: daemon_facts(config, now),
         access: access(config),
+        audit: config.audit.clone(),
     })
 }
 

@@ -86,6 +86,7 @@ impl World {
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max, ..DaemonFacts::default() },
             access: Access::default(),
+            audit: None,
         };
         let mut core = Dispatch::new(parts, now);
         let mut files = Files::default();

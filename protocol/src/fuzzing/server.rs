@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
         let mut input = bytes;
         loop {
             let handed_out = match self.session.step(self.now, &mut input) {
-                Step::Handled => continue,
+                Step::Handled | Step::Refused { .. } => continue,
                 Step::Idle | Step::Blocked | Step::Closed => break,
                 Step::Call(call) => {
                     let (right, peer) = (call.procedure.right, self.session.peer());

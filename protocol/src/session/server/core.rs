@@ -50,6 +50,8 @@ pub(super) struct Core {
     pub(super) progress: Vec<(u32, Progress)>,
     pub(super) streams: Streams,
     pub(super) calls: u64,
+    /// The code of the last packet.
+    pub(super) closed_with: Option<u32>,
 }
 
 impl Core {
@@ -78,18 +80,18 @@ impl Core {
             return self.closing(Failure::new(code::SERIAL, "the serial is that of a call that is still open"));
         }
         if self.phase == Phase::Refused && number != number::HELLO && number != number::PING {
-            return self.refuse(serial, version_mismatch(None));
+            return self.refuse(serial, number, version_mismatch(None));
         }
         match number {
             number::HELLO => self.hello(serial, body),
             number::PING if body.is_empty() => self.reply(serial, &ServerData::Ping),
-            number::PING => self.refuse(serial, malformed("PING has no body")),
+            number::PING => self.refuse(serial, number, malformed("PING has no body")),
             number::STREAM_DATA => self.stream_data(serial, body),
             number::CANCEL | number::UNSUBSCRIBE | number::STREAM_CREDIT | number::STREAM_END => {
                 match ClientData::decode_body(number, body) {
                     Some(Ok(data)) => self.control(serial, data),
-                    Some(Err(error)) => self.refuse(serial, malformed(&error.to_string())),
-                    None => self.refuse(serial, unknown(number)),
+                    Some(Err(error)) => self.refuse(serial, number, malformed(&error.to_string())),
+                    None => self.refuse(serial, number, unknown(number)),
                 }
             }
             _ => self.call(now, serial, deadline_ms, number, body),
@@ -99,17 +101,17 @@ impl Core {
     fn call(&mut self, now: Instant, serial: u32, deadline_ms: u32, number: u32, body: &[u8]) -> Step<'static> {
         let Some(procedure) = Procedure::of(number).filter(|procedure| procedure.minor <= self.config.newest_minor)
         else {
-            return self.refuse(serial, unknown(number));
+            return self.refuse(serial, number, unknown(number));
         };
         if procedure.minor > self.minor {
-            return self.refuse(serial, unsupported(procedure));
+            return self.refuse(serial, number, unsupported(procedure));
         }
         let role = self.peer.role_over(procedure.right.over);
         if role < procedure.right.role {
-            return self.refuse(serial, denied(procedure, role));
+            return self.refuse(serial, number, denied(procedure, role));
         }
         if self.open.len() >= usize::try_from(CALLS_IN_FLIGHT_MAX).unwrap_or(usize::MAX) {
-            return self.refuse(serial, too_many_calls());
+            return self.refuse(serial, number, too_many_calls());
         }
         match ClientData::decode_body(number, body) {
             Some(Ok(data)) => {
@@ -118,8 +120,8 @@ impl Core {
                 let ticket = Ticket { serial, number };
                 Step::Call(Call { ticket, procedure, deadline: now + procedure.deadline(deadline_ms), data })
             }
-            Some(Err(error)) => self.refuse(serial, malformed(&error.to_string())),
-            None => self.refuse(serial, unknown(number)),
+            Some(Err(error)) => self.refuse(serial, number, malformed(&error.to_string())),
+            None => self.refuse(serial, number, unknown(number)),
         }
     }
 
@@ -127,21 +129,21 @@ impl Core {
         let again = || Failure::new(code::INVALID, "a version was agreed already");
         // Of a major that is not ours only the first word is ours to read.
         let Some((major, _)) = body.split_first_chunk().map(|(word, rest)| (u32::from_be_bytes(*word), rest)) else {
-            return self.refuse(serial, malformed("HELLO has no major"));
+            return self.refuse(serial, number::HELLO, malformed("HELLO has no major"));
         };
         if major != MAJOR {
             if self.phase == Phase::Agreed {
-                return self.refuse(serial, again());
+                return self.refuse(serial, number::HELLO, again());
             }
             self.phase = Phase::Refused;
-            return self.refuse(serial, version_mismatch(Some(major)));
+            return self.refuse(serial, number::HELLO, version_mismatch(Some(major)));
         }
         let call: HelloCall = match xdr::decode(body) {
             Ok(call) => call,
-            Err(error) => return self.refuse(serial, malformed(&error.to_string())),
+            Err(error) => return self.refuse(serial, number::HELLO, malformed(&error.to_string())),
         };
         if self.phase == Phase::Agreed {
-            return self.refuse(serial, again());
+            return self.refuse(serial, number::HELLO, again());
         }
         self.phase = Phase::Agreed;
         self.minor = call.minor.min(self.config.newest_minor);
@@ -190,7 +192,7 @@ impl Core {
 
     fn stream_data<'a>(&mut self, serial: u32, body: &'a [u8]) -> Step<'a> {
         let Some((head, data)) = stream::split_data(body) else {
-            return self.refuse(serial, malformed("STREAM_DATA is not as it has to be"));
+            return self.refuse(serial, number::STREAM_DATA, malformed("STREAM_DATA is not as it has to be"));
         };
         match self.streams.handle_data(head, data.len()) {
             Received::Data => Step::StreamData { stream: head.stream, flags: head.flags, offset: head.offset, data },
@@ -247,8 +249,13 @@ impl Core {
         Step::Handled
     }
 
-    fn refuse(&mut self, serial: u32, failure: Failure) -> Step<'static> {
-        self.reply(serial, &ServerData::Failure(failure))
+    fn refuse(&mut self, serial: u32, number: u32, failure: Failure) -> Step<'static> {
+        let data = ServerData::Failure(failure);
+        self.reply(serial, &data);
+        match data {
+            ServerData::Failure(failure) => Step::Refused { number, failure },
+            _ => Step::Handled,
+        }
     }
 
     pub(super) fn send_data(&mut self, reply_to: u32, data: &ServerData) {
@@ -275,6 +282,7 @@ impl Core {
 
     pub(super) fn close(&mut self, failure: Failure) {
         if self.phase != Phase::Closed {
+            self.closed_with = Some(failure.code);
             self.send_data(0, &ServerData::Failure(failure));
             self.phase = Phase::Closed;
             self.progress = Vec::new();

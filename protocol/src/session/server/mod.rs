@@ -116,6 +116,13 @@ pub enum Step<'a> {
     Blocked,
     /// The session has dealt with a packet itself. Ask again.
     Handled,
+    /// The session has refused a packet itself, and said so. Ask again.
+    Refused {
+        /// The number of the packet.
+        number: u32,
+        /// What was said.
+        failure: Failure,
+    },
     /// A call to be carried out and answered.
     Call(Call),
     /// An open call, by its serial, is to be given up and answered CANCELLED.
@@ -185,6 +192,7 @@ impl ServerSession {
             progress: Vec::new(),
             streams: Streams::default(),
             calls: 0,
+            closed_with: None,
         };
         Self { deframer: Deframer::new(), half: Half::None, core }
     }
@@ -342,6 +350,11 @@ impl ServerSession {
     /// Whether the last packet is in the outbox.
     pub fn is_closed(&self) -> bool {
         self.core.phase == Phase::Closed
+    }
+
+    /// The code of the last packet, if it is in the outbox.
+    pub fn closed_with(&self) -> Option<u32> {
+        self.core.closed_with
     }
 
     /// When [`ServerSession::handle_timeout`] is due.

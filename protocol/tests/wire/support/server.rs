@@ -93,7 +93,7 @@ impl Server {
                     assert!(input.is_empty());
                     return events;
                 }
-                Step::Handled => continue,
+                Step::Handled | Step::Refused { .. } => continue,
                 Step::Call(call) => {
                     let event = Event::Call(call.ticket.serial(), call.data.clone());
                     assert_eq!(call.procedure.number, call.data.number());

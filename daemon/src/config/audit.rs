@@ -1,0 +1,59 @@
+//! `[audit]`: what is written down of what clients do, and where.
+
+use std::path::{Path, PathBuf};
+
+use super::file::choice;
+use super::path;
+use crate::audit::{Level, Settings};
+use crate::model::toml_table::{Fault, Table};
+
+/// Its name in the state directory.
+const NAME: &str = "audit.jsonl";
+
+/// At least what is written at once.
+const ROTATE_BYTES_MIN: u64 = 64 * 1024;
+
+/// More than anybody has room for.
+const ROTATE_BYTES_MAX: u64 = 1 << 40;
+
+/// Length of the file at which a new one is begun, unless said otherwise.
+const ROTATE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Old files at most. All of them are renamed when another comes.
+const KEEP_MAX: u64 = 1000;
+
+/// Old files that are kept, unless said otherwise.
+const KEEP: u32 = 8;
+
+const LEVELS: &[(&str, Option<Level>)] = &[("off", None), ("changes", Some(Level::Changes)), ("all", Some(Level::All))];
+
+/// What the configuration says of it.
+#[derive(Debug, Default)]
+pub(super) struct AuditKeys {
+    path: Option<PathBuf>,
+    level: Option<Option<Level>>,
+    rotate_bytes: Option<u64>,
+    keep: Option<u64>,
+}
+
+impl AuditKeys {
+    pub(super) fn of_table(table: &Table<'_>) -> Result<Self, Fault> {
+        let checked = |text: &str| path::AUDIT.check(Path::new(text)).map(|()| PathBuf::from(text));
+        Ok(Self {
+            path: table.string("audit.path")?.map(|found| found.narrow(checked)).transpose()?,
+            level: choice(table.string("audit.level")?, LEVELS)?,
+            rotate_bytes: table.integer("audit.rotate_bytes", ROTATE_BYTES_MIN, ROTATE_BYTES_MAX)?,
+            keep: table.integer("audit.keep", 1, KEEP_MAX)?,
+        })
+    }
+
+    /// With the default in the state directory; `None` where nothing is to be told.
+    pub(super) fn resolve(self, state_dir: &Path) -> Option<Settings> {
+        Some(Settings {
+            level: self.level.unwrap_or(Some(Level::Changes))?,
+            path: self.path.unwrap_or_else(|| state_dir.join(NAME)),
+            rotate_bytes: self.rotate_bytes.unwrap_or(ROTATE_BYTES),
+            keep: self.keep.map_or(KEEP, |keep| u32::try_from(keep).unwrap_or(KEEP)),
+        })
+    }
+}
