@@ -58,7 +58,9 @@ fn a_session_stands_in_the_audit_from_the_start_of_the_daemon_to_its_end() {
     assert_eq!(mode & 0o777, 0o600);
 
     let mut daemon = setup.start();
-    line(&daemon, "the next daemon goes on behind it", |line| line["event"] == "started" && line["pid"] == daemon.pid());
+    line(&daemon, "the next daemon goes on behind it", |line| {
+        line["event"] == "started" && line["pid"] == daemon.pid()
+    });
     assert_eq!(read(&path)[..lines.len()], lines);
     daemon.signal(Signal::TERM);
     daemon.ended();

@@ -133,7 +133,11 @@ impl Dispatch {
         let Some(procedure) = Procedure::of(waited.ticket.number()) else { return };
         let operation = match waited.subject {
             Subject::Operation(operation) => Some(operation),
-            Subject::Definition | Subject::Capabilities | Subject::OperationEnd(_) | Subject::VmState { .. } => None,
+            Subject::Definition
+            | Subject::Capabilities
+            | Subject::Registry
+            | Subject::OperationEnd(_)
+            | Subject::VmState { .. } => None,
         };
         let took = turn.now.monotonic.saturating_duration_since(waited.noted.since);
         self.tell_call(turn, id, procedure, waited.noted.object.as_deref(), ending, operation, took);
