@@ -26,19 +26,27 @@ pub(crate) enum Screen {
 
 /// Keeps what draws and drops what makes the terminal answer.
 pub(crate) struct Terminal {
+    pieces: Pieces,
     parser: Parser<OPERATING_SYSTEM_COMMAND_BYTES_MAX>,
     passed: Passed,
 }
 
-/// The begun character and line end of the last piece.
+/// Keeps lines and what prints.
 #[derive(Default)]
 pub(crate) struct Lines {
+    pieces: Pieces,
+}
+
+/// What the last piece ended with and may be the beginning of something: a character, the end of a line.
+#[derive(Default)]
+struct Pieces {
     begun: Vec<u8>,
 }
 
 impl Screen {
     pub(crate) fn terminal() -> Self {
-        Self::Terminal(Box::new(Terminal { parser: Parser::new_with_size(), passed: Passed::default() }))
+        let (pieces, parser, passed) = (Pieces::default(), Parser::new_with_size(), Passed::default());
+        Self::Terminal(Box::new(Terminal { pieces, parser, passed }))
     }
 
     pub(crate) fn text() -> Self {
@@ -50,10 +58,12 @@ impl Screen {
         match self {
             Self::Raw => piece.to_vec(),
             Self::Terminal(terminal) => {
-                terminal.parser.advance(&mut terminal.passed, piece);
+                // Cut in the middle of a character the parser reads it otherwise than whole.
+                let whole = terminal.pieces.whole(piece, false);
+                terminal.parser.advance(&mut terminal.passed, &whole);
                 mem::take(&mut terminal.passed.0)
             }
-            Self::Text(lines) => lines.show(piece),
+            Self::Text(lines) => escaped(&lines.pieces.whole(piece, true)),
         }
     }
 
@@ -61,25 +71,24 @@ impl Screen {
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         match self {
             Self::Raw | Self::Terminal(_) => Vec::new(),
-            Self::Text(lines) => escaped(&mem::take(&mut lines.begun)),
+            Self::Text(lines) => escaped(&mem::take(&mut lines.pieces.begun)),
         }
     }
 }
 
-impl Lines {
-    fn show(&mut self, piece: &[u8]) -> Vec<u8> {
+impl Pieces {
+    /// What is whole with this piece: characters, or also line ends.
+    fn whole(&mut self, piece: &[u8], lines: bool) -> Vec<u8> {
         self.begun.extend_from_slice(piece);
-        let whole = self.begun.len() - unfinished(&self.begun);
+        let unfinished = if lines && self.begun.last() == Some(&b'\r') { 1 } else { unfinished(&self.begun) };
+        let whole = self.begun.len() - unfinished;
         let rest = self.begun.split_off(whole);
-        escaped(&mem::replace(&mut self.begun, rest))
+        mem::replace(&mut self.begun, rest)
     }
 }
 
-/// How many bytes at the end may be the beginning of something: a character, or the carriage return of a line's end.
+/// How many bytes at the end may be the beginning of a character.
 fn unfinished(bytes: &[u8]) -> usize {
-    if bytes.last() == Some(&b'\r') {
-        return 1;
-    }
     match bytes.utf8_chunks().last() {
         // Only the beginning of a character is invalid merely for its end: up to three bytes.
         Some(chunk) if !chunk.invalid().is_empty() && std::str::from_utf8(chunk.invalid()).is_err_and(is_cut) => {
