@@ -156,13 +156,14 @@ impl QemuDriver {
             self.tickets.insert(ticket, vm);
         }
         self.timers.cancel(Who::Guest(vm));
-        self.again.remove(&Who::Guest(vm));
         if guest.is_gone() {
+            self.again.remove(&Who::Guest(vm));
             return;
         }
         if let Some(at) = guest.poll_timeout() {
             self.timers.set(at, Who::Guest(vm));
         }
+        // What is there already stays: this work may have been about something else than what it still had to do.
         if more {
             self.again.insert(Who::Guest(vm));
         }
@@ -376,5 +377,53 @@ impl Driver for QemuDriver {
         }
         self.probe.detach(host);
         self.tokens.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::event::Source;
+
+    use super::*;
+    use crate::driver::FileRequest;
+
+    struct NoHost;
+
+    impl Host for NoHost {
+        fn watch(&mut self, _source: &mut dyn Source) -> std::io::Result<Token> {
+            unreachable!("nothing is watched")
+        }
+
+        fn unwatch(&mut self, _source: &mut dyn Source, _token: Token) {}
+
+        fn file(&mut self, _request: FileRequest) -> FileTicket {
+            unreachable!("nothing is written")
+        }
+    }
+
+    /// A guest that flooded its console stood still for ever when its monitor said something in the same turn.
+    #[test]
+    fn what_is_left_to_be_read_is_not_forgotten_over_something_else() {
+        let now = Now::read();
+        let config = Config::new(PathBuf::from("/nowhere"));
+        let vm = VmId(uuid::Uuid::from_u128(7));
+        let mut driver = QemuDriver {
+            boot_id: String::new(),
+            probe: Probe::new(&config),
+            guests: HashMap::from([(vm, Guest::new(&config, vm, Lifecycle::lost(vm, "in a test")))]),
+            config,
+            waiting: Vec::new(),
+            tokens: HashMap::new(),
+            tickets: HashMap::new(),
+            timers: Timers::new(),
+            again: BTreeSet::new(),
+            turn: now.monotonic,
+            reports: VecDeque::new(),
+        };
+        driver.with_guest(now, &mut NoHost, vm, |_, _| true);
+        driver.with_guest(now, &mut NoHost, vm, |_, _| false);
+        assert_eq!(driver.poll_timeout(), Some(now.monotonic), "there was more to be read");
+        driver.handle_timeout(now, &mut NoHost);
+        assert_eq!(driver.poll_timeout(), None, "all was looked at");
     }
 }
