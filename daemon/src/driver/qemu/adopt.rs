@@ -48,7 +48,7 @@ pub(super) fn take_up(around: &mut Surroundings<'_>, found: &FoundRecord) -> Gue
     match judge(around.boot_id, &around.config.runtime_dir, &record) {
         Verdict::Ours(pidfd, process) => match Watched::process(around.host, pidfd) {
             Ok(watched) => {
-                let life = Lifecycle::adopt(around.now, vm, process, patience);
+                let life = Lifecycle::adopt(around.now, vm, process, patience, first_id());
                 Guest::found(around, life, &record, Some(watched))
             }
             Err(error) => {
@@ -59,6 +59,11 @@ pub(super) fn take_up(around: &mut Surroundings<'_>, found: &FoundRecord) -> Gue
         Verdict::Gone { same_boot } => Guest::found(around, Lifecycle::gone(vm, same_boot), &record, None),
         Verdict::Lost(why) => Guest::found(around, Lifecycle::lost(vm, &why), &record, None),
     }
+}
+
+/// Where to begin to number commands: drawn, and small enough for whoever takes numbers for floating-point ones.
+fn first_id() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0 >> 12
 }
 
 fn parse(found: &FoundRecord) -> Result<Record, String> {

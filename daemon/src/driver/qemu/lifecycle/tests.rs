@@ -514,7 +514,7 @@ fn a_command_that_is_not_answered_ends_the_operation() {
 
 fn adopting() -> Stage {
     let mut stage = Stage::new();
-    stage.life = Lifecycle::adopt(stage.now, VM, process(), Patience::default());
+    stage.life = Lifecycle::adopt(stage.now, VM, process(), Patience::default(), 1);
     stage
 }
 
@@ -765,7 +765,7 @@ proptest! {
     ) {
         let mut stage = Stage::new();
         if adopted {
-            stage.life = Lifecycle::adopt(stage.now, VM, process(), Patience::default());
+            stage.life = Lifecycle::adopt(stage.now, VM, process(), Patience::default(), 1);
         }
         let mut world = World {
             stage, preparing: false, process: adopted, launching: false, cleaning: false, open: Vec::new(),
