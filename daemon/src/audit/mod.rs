@@ -199,6 +199,24 @@ impl Audit {
         }
     }
 
+    /// A token was shown from this address: the client's name and role, or why it bought nothing.
+    pub(crate) fn enrolled(&mut self, now: Now, address: &str, outcome: Result<(&str, u32), &Failure>) {
+        if outcome.is_err() && !self.may_refuse(now) {
+            return;
+        }
+        self.write(now, true, |out| {
+            let mut line = Line::begin(out, now.utc_ns, "enroll");
+            line.text("transport", "tls").text("address", address);
+            match outcome {
+                Ok((name, role)) => {
+                    line.text("name", name).text("granted", role_name(role)).text("verdict", "ok");
+                }
+                Err(failure) => tell_failure(&mut line, failure),
+            }
+            line.end();
+        });
+    }
+
     /// A call came to its end.
     pub(crate) fn call(&mut self, now: Now, who: Who<'_>, deed: &Deed<'_>) {
         let told = self.tells(deed.procedure);

@@ -139,6 +139,7 @@ impl Dispatch {
         });
         let outcome = refused.map_or(Ok(()), Err).and_then(|()| self.ask_for_change(asked));
         if let Err(failure) = outcome {
+            self.audit.enrolled(turn.now, &from.to_string(), Err(&failure));
             self.enrolments.enrolled.push_back((id, Err(failure)));
         }
         id
@@ -315,6 +316,8 @@ impl Dispatch {
         match &asked.by {
             Asker::Enrolment(id) => {
                 let answer = result.and_then(|done| enrolled(&done));
+                let told = answer.as_ref().map(|answer| (answer.name.as_str(), answer.role));
+                self.audit.enrolled(turn.now, &asked.identity, told);
                 self.enrolments.enrolled.push_back((*id, answer));
             }
             Asker::Call(key) => {

@@ -9,7 +9,7 @@
 //! They cost memory and nobody vouches for them, so they share a pool in which the oldest makes room: whoever floods it
 //! pushes out the flood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use mio::Token;
 use mio::net::TcpStream;
 use vmwire_protocol::limits::{FIRST_PACKET_TIME, LINGER_TIME};
 use vmwire_tls::config::{Protocol, ServerContext};
+use vmwire_tls::error::Refusal;
 use vmwire_tls::identity::PeerIdentity;
 use vmwire_tls::stream::{End, Phase, ServerTls, Stream as _};
 
@@ -36,6 +37,7 @@ const READS_MAX: usize = 16;
 /// Handshakes under way, by age.
 pub(super) struct Handshakes {
     pending: BTreeMap<u64, Pending>,
+    sent_away: VecDeque<SentAway>,
     last: u64,
     scratch: Scratch,
     plaintext: Box<[u8]>,
@@ -65,6 +67,15 @@ pub(super) struct Admitted {
     pub(super) until: Instant,
 }
 
+/// Somebody who could not show who they are.
+#[derive(Debug)]
+pub(super) struct SentAway {
+    pub(super) address: SocketAddr,
+    /// A word that does not change.
+    pub(super) why: &'static str,
+    pub(super) message: String,
+}
+
 /// What became of a look at a handshake.
 enum Outcome {
     Wait,
@@ -77,6 +88,7 @@ impl Handshakes {
     pub(super) fn new() -> Self {
         Self {
             pending: BTreeMap::new(),
+            sent_away: VecDeque::new(),
             last: 0,
             scratch: Scratch::new(),
             plaintext: vec![0; READ_BYTES].into_boxed_slice(),
@@ -95,7 +107,7 @@ impl Handshakes {
         if self.pending.len() >= PEERS_MAX
             && let Some((_, mut oldest)) = self.pending.pop_first()
         {
-            info!("tls {}: sent away, for {PEERS_MAX} others are not known yet either", oldest.address);
+            self.send_away(oldest.address, "crowded", format!("{PEERS_MAX} others are not known yet either"));
             readiness.unwatch(&mut oldest.socket, oldest.token);
         }
         self.last += 1;
@@ -111,7 +123,16 @@ impl Handshakes {
     /// The socket of a peer may be ready. Answers whoever is known now.
     pub(super) fn handle_ready(&mut self, now: Now, number: u64, readiness: &mut Readiness<Who>) -> Option<Admitted> {
         let pending = self.pending.get_mut(&number)?;
-        match pending.advance(now.monotonic, &self.scratch, &mut self.plaintext) {
+        let refused_before = pending.refused;
+        let outcome = pending.advance(now.monotonic, &self.scratch, &mut self.plaintext);
+        if pending.refused && !refused_before {
+            let refusal = pending.tls.refusal();
+            let message = refusal.map_or_else(|| "it went away".to_owned(), ToString::to_string);
+            let (address, why) = (pending.address, refusal.map_or("gone", Refusal::code));
+            self.send_away(address, why, message);
+        }
+        let pending = self.pending.get_mut(&number)?;
+        match outcome {
             Outcome::Wait => None,
             Outcome::Again => {
                 readiness.run_again(pending.token);
@@ -132,6 +153,16 @@ impl Handshakes {
         }
     }
 
+    /// The next one who could not show who they are.
+    pub(super) fn poll_sent_away(&mut self) -> Option<SentAway> {
+        self.sent_away.pop_front()
+    }
+
+    fn send_away(&mut self, address: SocketAddr, why: &'static str, message: String) {
+        info!("tls {address}: refused: {message}");
+        self.sent_away.push_back(SentAway { address, why, message });
+    }
+
     fn remove(&mut self, number: u64, readiness: &mut Readiness<Who>) -> Option<Pending> {
         let mut pending = self.pending.remove(&number)?;
         readiness.unwatch(&mut pending.socket, pending.token);
@@ -146,7 +177,7 @@ impl Handshakes {
             let Some(pending) = self.remove(number, readiness) else { continue };
             if !pending.refused {
                 let seconds = FIRST_PACKET_TIME.as_secs();
-                info!("tls {}: sent away, for it did not say who it is within {seconds} s", pending.address);
+                self.send_away(pending.address, "too-slow", format!("it did not say who it is within {seconds} s"));
             }
         }
     }
@@ -185,10 +216,8 @@ impl Pending {
         Outcome::Again
     }
 
-    /// Says why in the log. The peer gets its alert.
+    /// The peer gets its alert.
     fn refuse(&mut self, now: Instant) {
-        let why = self.tls.refusal().map_or_else(|| "it went away".to_owned(), ToString::to_string);
-        info!("tls {}: refused: {why}", self.address);
         self.refused = true;
         self.until = self.until.min(now + LINGER_TIME);
     }

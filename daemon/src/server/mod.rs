@@ -237,7 +237,7 @@ impl Server {
             self.handle_files(now);
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.collect(turn));
             self.write_and_remove(now);
-            with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.hand_over_audit(turn));
+            self.audit(now);
             self.handle_idleness(now);
             self.log_waits = self.log.flush();
             if self.has_left(now.monotonic) {
@@ -311,6 +311,18 @@ impl Server {
             }
         }
         self.readiness.run_again(listening.token);
+    }
+
+    /// Tells the audit of those who never came in, and has written what it has to write.
+    fn audit(&mut self, now: Now) {
+        with_turn(&mut self.readiness, &mut self.files, now, |turn| {
+            let handshakes = self.tls.as_mut().map(|tls| &mut tls.handshakes);
+            for away in handshakes.into_iter().flat_map(|handshakes| std::iter::from_fn(|| handshakes.poll_sent_away()))
+            {
+                self.core.handshake_refused(turn, away.address, away.why, &away.message);
+            }
+            self.core.hand_over_audit(turn);
+        });
     }
 
     /// A handshake can go on; whoever is known at its end is shown to the core.

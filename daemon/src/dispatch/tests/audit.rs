@@ -178,3 +178,23 @@ fn a_role_that_is_given_is_told_with_whom_it_is_given_to() {
         [json!(["client-set-role", "client", "alice", "operator"])]
     );
 }
+
+#[test]
+fn a_token_that_bought_nothing_and_a_handshake_that_failed_are_told_with_the_address_they_came_from() {
+    let mut world = world(Level::Changes, Vec::new());
+    let call = EnrollCall {
+        secret: vmwire_protocol::xdr::Secret::new(Fixed::from([0x5e; 16])),
+        name: Text::clipped("alice"),
+        request: vmwire_protocol::xdr::Opaque::default(),
+    };
+    world.turn(|dispatch, turn| {
+        dispatch.enroll(turn, "192.0.2.1".parse().unwrap(), &call);
+        dispatch.collect(turn);
+        let address = "192.0.2.2:4711".parse().unwrap();
+        dispatch.handshake_refused(turn, address, "expired", "the certificate is of the past");
+    });
+    assert_eq!(
+        table(&told(&mut world), ["event", "transport", "address", "verdict"]),
+        [json!(["enroll", "tls", "192.0.2.1", "DENIED"]), json!(["handshake", "tls", "192.0.2.2:4711", "expired"]),]
+    );
+}
