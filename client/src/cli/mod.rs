@@ -19,6 +19,7 @@ mod ping;
 mod pki;
 mod problem;
 mod quantity;
+mod raw;
 mod screen;
 mod table;
 #[cfg(test)]

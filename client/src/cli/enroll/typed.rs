@@ -3,10 +3,9 @@
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-
 use super::super::output::Output;
 use super::super::problem::Problem;
+use super::super::raw::Raw;
 use super::Exit;
 
 /// More than any token has, with room for the lines around it.
@@ -48,7 +47,7 @@ fn text(bytes: &[u8]) -> Result<String, Problem> {
 
 /// Reads a line that is not shown; `None` when it is broken off.
 fn at_terminal(terminal: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
-    let _silent = Silent::enter(terminal)?;
+    let _raw = Raw::enter(terminal)?;
     let mut typed = Vec::new();
     loop {
         let mut byte = [0];
@@ -80,29 +79,6 @@ fn key(typed: &mut Vec<u8>, byte: u8) -> Option<Option<Vec<u8>>> {
         _ => {}
     }
     None
-}
-
-/// A terminal that shows nothing and whose keys are all ours: it is put back however this ends, for no key ends us.
-struct Silent<'a> {
-    terminal: BorrowedFd<'a>,
-    before: Termios,
-}
-
-impl<'a> Silent<'a> {
-    fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
-        let before = tcgetattr(terminal)?;
-        let mut silent = before.clone();
-        silent.make_raw();
-        tcsetattr(terminal, OptionalActions::Drain, &silent)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for Silent<'_> {
-    fn drop(&mut self) {
-        // If the terminal is gone there is nothing to put back.
-        let _ = tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
-    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use vmwire_protocol::message::{ConsoleOpenCall, code, console_mode};
 
 use super::super::output::Format;
 use super::super::problem::Problem;
 use super::super::quantity::read_bytes;
+use super::super::raw::Raw;
 use super::super::screen::Screen;
 use super::super::{Context, Exit};
 use super::vm;
@@ -187,29 +187,6 @@ fn read(stdin: BorrowedFd<'_>, keyboard: &mut Keyboard) -> Result<bool, Problem>
         Ok(count) => Ok(keyboard.take(buffer.get(..count).unwrap_or_default())),
         Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(false),
         Err(error) => Err(Problem::local("cannot read standard input", &io::Error::from(error))),
-    }
-}
-
-/// A terminal on which every key goes to the guest. Put back as it was when dropped.
-struct Raw<'a> {
-    terminal: BorrowedFd<'a>,
-    before: Termios,
-}
-
-impl<'a> Raw<'a> {
-    fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
-        let before = tcgetattr(terminal)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(terminal, OptionalActions::Drain, &raw)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for Raw<'_> {
-    fn drop(&mut self) {
-        // If the terminal is gone there is nothing to put back.
-        let _ = tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
     }
 }
 
