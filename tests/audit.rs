@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use vmwire_protocol::message::ClientData;
+use vmwire_protocol::message::{ClientData, EnrollCall, HelloCall};
+use vmwire_protocol::xdr::{Fixed, List, Opaque, Secret, Text};
 
 use crate::harness::{Daemon, Setup, eventually};
 
@@ -155,4 +156,38 @@ fn a_pipe_or_a_link_in_its_place_and_a_deleted_file_keep_nobody_waiting() {
     daemon.ok(&["vm", "stop", "web"]);
     line(&daemon, "the loss is told", |line| line["event"] == "lost");
     assert_eq!(std::fs::read_to_string(elsewhere).unwrap(), "");
+}
+
+#[test]
+fn a_secret_of_the_wire_stands_in_no_log_no_audit_and_no_command_line() {
+    let daemon = Setup::test().config("log = \"trace\"\n[audit]\nlevel = \"all\"\n").start();
+    let mut raw = daemon.raw();
+    let canary = *b"CANARY-OF-TOKENS";
+    let name = Text::clipped("alice");
+    let hello = HelloCall { major: 1, minor: 2, capabilities: List::default(), name: Text::default() };
+    let serial = raw.call(&ClientData::Hello(hello));
+    raw.answer(serial);
+    let enroll = EnrollCall { secret: Secret::new(Fixed::from(canary)), name, request: Opaque::default() };
+    let serial = raw.call(&ClientData::Enroll(enroll));
+    raw.failure(serial);
+    let told = line(&daemon, "it is told of", |line| line["procedure"] == "enroll");
+    assert_eq!((&told["object"], &told["name"]), (&json!("client"), &json!("alice")));
+
+    let hex: String = canary.iter().map(|byte| format!("{byte:02x}")).collect();
+    let list = format!("{:?}", canary.as_slice()).trim_matches(['[', ']']).to_owned();
+    let written = |text: &str| {
+        let text = text.to_lowercase();
+        ["canary-of-tokens", &hex, &list].iter().any(|written| text.contains(written))
+    };
+    assert!(written("a CANARY-OF-TOKENS") && written(&list) && written(&hex));
+    assert!(!written(&std::fs::read_to_string(path(&daemon)).unwrap()));
+    assert!(daemon.log().contains("call"), "the log tells of calls: {}", daemon.log());
+    assert!(!written(&daemon.log()));
+    let mut family = vec![daemon.pid()];
+    while let Some(pid) = family.pop() {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        assert!(!written(&String::from_utf8_lossy(&line)));
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        family.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+    }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     /// So many rules, of which the last one makes the generator an observer of all guests at a socket of its own, and each
     /// of the others one of guests that are not there.
     pub(crate) rules: usize,
+    /// The level of its audit, instead of the default.
+    pub(crate) audit: Option<&'static str>,
     /// Instead of the default.
     pub(crate) connections_max: Option<usize>,
 }
@@ -69,6 +71,9 @@ impl Setup {
             add(format!("connections_max = {most}"));
         }
         add(format!("[[listen]]\npath = \"{}\"", socket.display()));
+        if let Some(level) = self.audit {
+            add(format!("[audit]\nlevel = \"{level}\""));
+        }
         if self.rules > 0 {
             add(format!("[[listen]]\npath = \"{}\"\nrole = \"observer\"", ruled.display()));
         }

@@ -1,5 +1,6 @@
 //! The figures, a room for each group.
 
+mod audit;
 mod fan_out;
 mod idle;
 mod list;
@@ -27,7 +28,7 @@ pub(crate) struct Group {
 }
 
 /// All of them, in the order of the table.
-pub(crate) const GROUPS: [Group; 11] = [
+pub(crate) const GROUPS: [Group; 12] = [
     Group { name: "ping-pong", measure: ping_pong::measure },
     Group { name: "system-calls", measure: system_calls::measure },
     Group { name: "pipelined", measure: pipelined::measure },
@@ -38,6 +39,7 @@ pub(crate) const GROUPS: [Group; 11] = [
     Group { name: "tls-ping-pong", measure: tls::ping_pong },
     Group { name: "tls-handshakes", measure: tls::handshakes },
     Group { name: "rules", measure: rules::measure },
+    Group { name: "audit", measure: audit::measure },
     Group { name: "many-idle", measure: idle::many },
 ];
 

@@ -37,7 +37,8 @@ fn count(lab: &Lab, daemon: &Daemon, address: &Address, how: &str) -> Outcome<Ve
     for (name, data) in [("PING", ClientData::Ping), ("vm show", vm_show())] {
         let exchange = Exchange::learn(address, &data)?;
         let mut lane = Lane::to_daemon(address, &exchange)?;
-        lane.unhurried(10, PAUSE)?;
+        // Until the audit has written that the connection came, which is no call's.
+        lane.unhurried(100, PAUSE)?;
         let file = lab.room()?.join("strace");
         let mut strace = Command::new("strace")
             .args(["-f", "-q", "-c", "-U", "name,calls", "-p", &daemon.pid().to_string(), "-o"])

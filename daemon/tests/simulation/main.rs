@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is a test")]
 
+mod audit;
 mod calls;
 mod client;
 mod doubles;

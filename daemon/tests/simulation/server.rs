@@ -93,6 +93,7 @@ impl Server {
         }
         core.collect(&mut Turn { now, host: files });
         self.write_and_remove(now, &mut turned);
+        self.core.hand_over_audit(&mut Turn { now, host: &mut self.files });
         turned
     }
 

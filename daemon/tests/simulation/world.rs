@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vmwire_daemon::access::{Access, Base, Identity, Role};
+use vmwire_daemon::audit::{Level, Settings};
 use vmwire_daemon::dispatch::{Arrival, DaemonFacts, Dispatch, HostFacts, Parts, Refusal, Restored, Turn};
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, VmId};
@@ -86,7 +87,12 @@ impl World {
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max, ..DaemonFacts::default() },
             access: Access::default(),
-            audit: None,
+            audit: Some(Settings {
+                path: "/sim/audit.jsonl".into(),
+                level: Level::All,
+                rotate_bytes: 1 << 20,
+                keep: 1,
+            }),
         };
         let mut core = Dispatch::new(parts, now);
         let mut files = Files::default();
@@ -386,6 +392,7 @@ impl World {
                 return Err(format!("client {} is still here: {connection:?}", client.number));
             }
         }
+        crate::audit::check(&self.server.files.audited)?;
         let census = self.server.core.census();
         if census.is_empty() && self.next_timeout().is_none() {
             Ok(())
