@@ -353,17 +353,23 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// The peer hears nothing any more, but what it had sent whole is carried out all the same. Says whether there is more
-    /// of it than a turn allows.
+    /// The peer hears nothing any more, but what it had sent whole is carried out all the same. Says whether there may
+    /// be more of it than a turn allows.
     fn hear_out(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, buffers: &mut Buffers) -> bool {
         let mut budget = TURN_BYTES_MAX;
         let hints = Hints { readable: true, read_closed: true };
         loop {
             if let Some(outbox) = core.outbox(self.id) {
-                outbox.advance(outbox.unsent().len());
+                // To make an answer that nobody hears is as much as to make any other.
+                let unheard = outbox.unsent().len();
+                outbox.advance(unheard);
+                budget = budget.saturating_sub(unheard);
             }
-            if core.is_closing(self.id) || budget == 0 {
-                return self.blocked && !core.is_closing(self.id);
+            if core.is_closing(self.id) {
+                return false;
+            }
+            if budget == 0 {
+                return true;
             }
             if self.blocked {
                 self.input(core, turn, &[], &mut budget);

@@ -8,8 +8,8 @@ use mio::event::Source;
 use vmwire_protocol::header::MAGIC;
 use vmwire_protocol::limits::UNSENT_BYTES_HIGH;
 use vmwire_protocol::message::{
-    ClientData, Failure, HelloCall, ServerData, VmCell, VmDefineCall, VmFilter, VmListCall, code, filter_comparison,
-    vm_field,
+    ClientData, Failure, HelloCall, ServerData, VmCall, VmCell, VmDefineCall, VmFilter, VmListCall, code,
+    filter_comparison, vm_field,
 };
 use vmwire_protocol::session::ServerConfig;
 use vmwire_protocol::version::NEWEST_MINOR;
@@ -173,6 +173,25 @@ impl World {
     fn output(&mut self) -> Next {
         let turn = &mut Turn { now: self.now, host: &mut NoHost };
         self.connection.handle_output(&mut self.core, turn, &mut self.buffers)
+    }
+
+    /// The connection is gone, and another comes and asks.
+    fn vms_as_somebody_else_sees_them(&mut self) -> u32 {
+        let mut turn = Turn { now: self.now, host: &mut NoHost };
+        self.core.gone(&mut turn, self.connection.id);
+        self.core.collect(&mut turn);
+        let identity = Identity::unix(0, 0);
+        let arrival = Arrival { identity, base: Base::Owners, refusal: None, first_packet_by: None };
+        let id = self.core.accept(&mut turn, arrival);
+        self.serial = 0;
+        self.connection = Connection::new(Script { room: usize::MAX, ..Script::default() }, id);
+        let question = self.packet(&ClientData::HostInfo);
+        self.arrive(Incoming::Bytes(question));
+        self.ready(false);
+        match &self.answers()[..] {
+            [(1, ServerData::HostInfo(info))] => info.vms_defined,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn leave(&mut self) {
@@ -449,21 +468,35 @@ fn what_a_peer_sent_before_it_vanished_is_carried_out() {
     world.connection.socket.write_error = Some(io::ErrorKind::BrokenPipe);
     assert_eq!(world.ready(true), Next::Gone);
 
-    let mut turn = Turn { now: world.now, host: &mut NoHost };
-    world.core.gone(&mut turn, world.connection.id);
-    world.core.collect(&mut turn);
-    let identity = Identity::unix(0, 0);
-    let id =
-        world.core.accept(&mut turn, Arrival { identity, base: Base::Owners, refusal: None, first_packet_by: None });
-    world.serial = 0;
-    world.connection = Connection::new(Script { room: usize::MAX, ..Script::default() }, id);
-    let question = world.packet(&ClientData::HostInfo);
-    world.arrive(Incoming::Bytes(question));
-    world.ready(false);
-    match &world.answers()[..] {
-        [(1, ServerData::HostInfo(info))] => assert_eq!(info.vms_defined, 1),
-        other => panic!("{other:?}"),
+    assert_eq!(world.vms_as_somebody_else_sees_them(), 1);
+}
+
+/// A quarter of a megabyte of wide lists, sent by a peer that went at once, kept the loop for 7 s.
+#[test]
+fn what_a_peer_asked_before_it_vanished_does_not_keep_the_turn() {
+    let mut world = World::new();
+    let text = |name: &str| format!("name = \"{name}\"\nmemory = \"64 MiB\"\n");
+    let define = |text: &str| ClientData::VmDefine(VmDefineCall { definition: Text::clipped(text), replace: false });
+    let long = world.packet(&define(&format!("{}#{}", text("a"), "x".repeat(40_000))));
+    world.arrive(Incoming::Bytes(long));
+    assert_eq!(world.ready(false), Next::Wait);
+    world.core.collect(&mut Turn { now: world.now, host: &mut NoHost });
+
+    let questions = 100;
+    let mut bytes = Vec::new();
+    for _ in 0..questions {
+        bytes.extend(world.packet(&ClientData::VmDefinition(VmCall { vm: Text::clipped("a") })));
     }
+    bytes.extend(world.packet(&define(&text("b"))));
+    world.arrive(Incoming::Bytes(bytes));
+    world.arrive(Incoming::Error(io::ErrorKind::ConnectionReset));
+    world.connection.socket.write_error = Some(io::ErrorKind::BrokenPipe);
+    let mut turns = 1;
+    while world.ready(true) == Next::Again {
+        turns += 1;
+    }
+    assert!((questions * 40_000 / TURN_BYTES_MAX / 2..=20).contains(&turns), "{turns} turns");
+    assert_eq!(world.vms_as_somebody_else_sees_them(), 2, "its last wish was not carried out");
 }
 
 #[test]
