@@ -106,6 +106,11 @@ pub(super) fn role(role: Role) -> u32 {
     }
 }
 
+/// The role of a number; one that is not known is none.
+pub(super) fn role_of(number: u32) -> Option<Role> {
+    [Role::Observer, Role::Operator, Role::Admin].into_iter().find(|known| role(*known) == number)
+}
+
 /// A count as the wire has it.
 pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)

@@ -109,7 +109,7 @@ impl Dispatch {
     }
 
     /// Whether the registry has changed since this was last asked: then live connections are to be judged again.
-    pub fn take_registry_changed(&mut self) -> bool {
+    pub(super) fn take_registry_changed(&mut self) -> bool {
         std::mem::take(&mut self.enrolments.changed)
     }
 

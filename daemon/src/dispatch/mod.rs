@@ -452,6 +452,9 @@ impl Dispatch {
     pub fn collect(&mut self, turn: &mut Turn<'_>) {
         self.define_next(turn);
         self.change_next(turn);
+        if self.take_registry_changed() {
+            self.rejudge(turn);
+        }
         while let Some(report) = self.driver.poll_report() {
             self.report(turn, report);
         }

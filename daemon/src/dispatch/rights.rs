@@ -13,7 +13,7 @@ use super::calls::Subject;
 use super::client::ConnectionId;
 use super::refusal::{self, no_operation, no_vm};
 use super::{Dispatch, Turn, convert};
-use crate::access::{Access, Base, Grants, Identity, Stranger};
+use crate::access::{Access, Base, Grants, Identity, Known, Stranger};
 use crate::model::operation::Operation;
 use crate::model::{OperationId, Vm};
 
@@ -105,13 +105,21 @@ impl Dispatch {
 
     /// Who somebody is to the sessions, and what they may do.
     pub(super) fn judge(&self, identity: &Identity, base: Base) -> Result<(Peer, Grants), Stranger> {
-        let grants = self.access.judge(identity, base, None)?;
+        let known = self.known(identity);
+        let grants = self.access.judge(identity, base, known)?;
         let peer = Peer {
-            identity: Text::clipped(&identity.text(None)),
+            identity: Text::clipped(&identity.text(known)),
             role: convert::role(grants.most()),
             host_role: convert::role(grants.host()),
         };
         Ok((peer, grants))
+    }
+
+    /// Whom the registry knows by this key.
+    fn known(&self, identity: &Identity) -> Option<Known<'_>> {
+        let Identity::Tls { certificate, .. } = identity else { return None };
+        let (name, client) = self.registry().client_of(certificate.key.bytes())?;
+        Some(Known { name: name.as_str(), role: convert::role_of(client.role)? })
     }
 
     /// The rules are others from now on: everybody is judged by them again.

@@ -32,7 +32,7 @@ pub trait Signer: Debug {
 pub struct Authority {
     /// Where clients reach the daemon, as in `host:port`, if nobody says otherwise.
     pub address: String,
-    /// The SHA-256 of the root's certificate.
+    /// The SHA-256 of the root's public key (SubjectPublicKeyInfo).
     pub ca: [u8; 32],
     /// Makes the certificates.
     pub signer: Box<dyn Signer>,

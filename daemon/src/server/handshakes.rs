@@ -13,23 +13,29 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, info};
 use mio::Token;
 use mio::net::TcpStream;
 use vmwire_protocol::limits::{FIRST_PACKET_TIME, LINGER_TIME};
+use vmwire_protocol::message::{EnrollAnswer, EnrollCall, Failure};
 use vmwire_tls::config::{Protocol, ServerContext};
 use vmwire_tls::error::Refusal;
 use vmwire_tls::identity::PeerIdentity;
 use vmwire_tls::stream::{End, Phase, ServerTls, Stream as _};
 
 use super::Who;
+use super::enrolment::{self, Asked};
 use crate::connection::{READ_BYTES, Scratch, TlsSocket};
+use crate::dispatch::EnrolmentId;
 use crate::event_loop::{Now, Readiness};
 
 /// Peers who are not known yet.
 pub(super) const PEERS_MAX: usize = 64;
+
+/// How long an enrolment may take that has been asked for: a disk has to be waited for.
+const ENROLMENT_TIME: Duration = Duration::from_secs(30);
 
 /// Reads in one turn, after which others come first.
 const READS_MAX: usize = 16;
@@ -51,8 +57,24 @@ struct Pending {
     generation: u64,
     token: Token,
     until: Instant,
-    /// It was refused, and is read until its end, for otherwise the kernel might take the alert back.
+    /// What somebody without a certificate has said.
+    asked: Vec<u8>,
+    enrolling: Option<EnrolmentId>,
+    /// What is still to be said to it, encrypted last.
+    answer: Vec<u8>,
+    /// It was not let in.
     refused: bool,
+    /// All is said: it is read until its end, for otherwise the kernel might take the last bytes back.
+    over: bool,
+}
+
+/// What a handshake has come to.
+#[derive(Debug)]
+pub(super) enum Arrived {
+    /// Somebody who is known now.
+    Admitted(Box<Admitted>),
+    /// Somebody who wants to be known: what comes of it is for [`Handshakes::answer`].
+    Enrolling { number: u64, address: SocketAddr, call: Box<EnrollCall> },
 }
 
 /// Somebody who is known now.
@@ -81,6 +103,7 @@ enum Outcome {
     Wait,
     Again,
     Open { early: usize, end: Option<End> },
+    Enroll(Box<EnrollCall>),
     Over,
 }
 
@@ -117,11 +140,24 @@ impl Handshakes {
         };
         let until = now.monotonic + FIRST_PACKET_TIME;
         let tls = ServerTls::new(context);
-        self.pending.insert(self.last, Pending { socket, tls, address, generation, token, until, refused: false });
+        let pending = Pending {
+            socket,
+            tls,
+            address,
+            generation,
+            token,
+            until,
+            asked: Vec::new(),
+            enrolling: None,
+            answer: Vec::new(),
+            refused: false,
+            over: false,
+        };
+        self.pending.insert(self.last, pending);
     }
 
-    /// The socket of a peer may be ready. Answers whoever is known now.
-    pub(super) fn handle_ready(&mut self, now: Now, number: u64, readiness: &mut Readiness<Who>) -> Option<Admitted> {
+    /// The socket of a peer may be ready. Answers what it has come to.
+    pub(super) fn handle_ready(&mut self, now: Now, number: u64, readiness: &mut Readiness<Who>) -> Option<Arrived> {
         let pending = self.pending.get_mut(&number)?;
         let refused_before = pending.refused;
         let outcome = pending.advance(now.monotonic, &self.scratch, &mut self.plaintext);
@@ -148,8 +184,41 @@ impl Handshakes {
                 debug!("tls {address}: {}", tls.summary());
                 let certificate = Arc::new(tls.peer()?.clone());
                 let socket = TlsSocket::new(socket, tls, self.scratch.clone(), early, end);
-                Some(Admitted { socket, address, generation, certificate, until })
+                Some(Arrived::Admitted(Box::new(Admitted { socket, address, generation, certificate, until })))
             }
+            Outcome::Enroll(call) => Some(Arrived::Enrolling { number, address: pending.address, call }),
+        }
+    }
+
+    /// The core knows the one who enrols by this.
+    pub(super) fn enrolling(&mut self, now: Now, number: u64, id: EnrolmentId) {
+        if let Some(pending) = self.pending.get_mut(&number) {
+            pending.enrolling = Some(id);
+            pending.until = now.monotonic + ENROLMENT_TIME;
+        }
+    }
+
+    /// Tells somebody what came of the enrolment.
+    pub(super) fn answer(
+        &mut self,
+        now: Now,
+        id: EnrolmentId,
+        result: Result<EnrollAnswer, Failure>,
+        readiness: &mut Readiness<Who>,
+    ) {
+        let Some((number, pending)) =
+            self.pending.iter_mut().find(|(_, pending)| pending.enrolling == Some(id)).map(|(number, p)| (*number, p))
+        else {
+            // It did not wait. Its token is spent, as the client library has told it might be.
+            return;
+        };
+        match &result {
+            Ok(answer) => info!("tls {}: enrolled as client {}", pending.address, answer.name),
+            Err(failure) => info!("tls {}: not enrolled: {}", pending.address, failure.message),
+        }
+        pending.say(now.monotonic, enrolment::answer(result));
+        if matches!(pending.hear_out(&mut self.plaintext), Outcome::Over) {
+            self.remove(number, readiness);
         }
     }
 
@@ -175,7 +244,7 @@ impl Handshakes {
             self.pending.iter().filter(|(_, pending)| pending.until <= now).map(|(number, _)| *number).collect();
         for number in late {
             let Some(pending) = self.remove(number, readiness) else { continue };
-            if !pending.refused {
+            if !pending.over {
                 let seconds = FIRST_PACKET_TIME.as_secs();
                 self.send_away(pending.address, "too-slow", format!("it did not say who it is within {seconds} s"));
             }
@@ -197,39 +266,81 @@ impl Handshakes {
 impl Pending {
     fn advance(&mut self, now: Instant, scratch: &Scratch, plaintext: &mut [u8]) -> Outcome {
         for _ in 0..READS_MAX {
-            if self.refused {
+            if self.over {
                 return self.hear_out(plaintext);
             }
             let Ok(received) = scratch.read(&mut self.tls, &mut self.socket, plaintext) else { return Outcome::Over };
             // A socket that cannot be written to shows it in reading too, where what was read before counts first.
             let _ = self.tls.write(&mut self.socket, &[]);
-            let known = self.tls.peer().is_some() && self.tls.protocol() == Some(Protocol::Vmwire);
-            match self.tls.phase() {
-                Phase::Open | Phase::Ended if known => {
+            let open = matches!(self.tls.phase(), Phase::Open | Phase::Ended);
+            match self.tls.protocol() {
+                Some(Protocol::Vmwire) if open && self.tls.peer().is_some() => {
                     return Outcome::Open { early: received.plaintext, end: received.end };
                 }
-                Phase::Ended => self.refuse(now),
-                _ if received.more => {}
-                _ => return Outcome::Wait,
+                Some(Protocol::Enroll) if received.plaintext > 0 => {
+                    if let Some(call) = self.hear(now, &plaintext[..received.plaintext]) {
+                        return Outcome::Enroll(call);
+                    }
+                }
+                _ if self.tls.phase() == Phase::Ended && self.enrolling.is_none() => self.refuse(now),
+                _ => {}
+            }
+            if !received.more && !self.over {
+                return Outcome::Wait;
             }
         }
         Outcome::Again
     }
 
+    /// Somebody without a certificate says something.
+    fn hear(&mut self, now: Instant, said: &[u8]) -> Option<Box<EnrollCall>> {
+        if self.enrolling.is_some() || !self.answer.is_empty() {
+            return None;
+        }
+        let room = enrolment::BYTES_MAX - self.asked.len();
+        self.asked.extend_from_slice(&said[..said.len().min(room)]);
+        match enrolment::read(&self.asked) {
+            Asked::Incomplete => None,
+            Asked::Enroll(call) => Some(call),
+            Asked::Wrong(failure) => {
+                info!("tls {}: not enrolled: {}", self.address, failure.message);
+                self.say(now, enrolment::answer(Err(*failure)));
+                None
+            }
+        }
+    }
+
+    /// Has this said, and then no more.
+    fn say(&mut self, now: Instant, answer: Vec<u8>) {
+        self.answer = answer;
+        self.over = true;
+        self.until = now + LINGER_TIME;
+    }
+
     /// The peer gets its alert.
     fn refuse(&mut self, now: Instant) {
-        self.refused = true;
+        (self.refused, self.over) = (true, true);
         self.until = self.until.min(now + LINGER_TIME);
     }
 
-    /// Lets a refused peer read its alert in peace, and throws away what it still sends.
+    /// Lets the peer read its answer or its alert in peace, and throws away what it still sends.
     fn hear_out(&mut self, trash: &mut [u8]) -> Outcome {
-        match self.tls.write(&mut self.socket, &[]) {
-            Ok(sent) if sent.blocked => return Outcome::Wait,
-            Ok(_) => {}
-            Err(_) => return Outcome::Over,
+        loop {
+            match self.tls.write(&mut self.socket, &self.answer) {
+                Ok(sent) => {
+                    self.answer.drain(..sent.taken);
+                    if sent.blocked {
+                        return Outcome::Wait;
+                    }
+                }
+                Err(_) => return Outcome::Over,
+            }
+            if self.answer.is_empty() {
+                break;
+            }
         }
-        if self.socket.shutdown(Shutdown::Write).is_err() {
+        self.tls.close();
+        if self.tls.write(&mut self.socket, &[]).is_err() || self.socket.shutdown(Shutdown::Write).is_err() {
             return Outcome::Over;
         }
         for _ in 0..READS_MAX {

@@ -9,6 +9,7 @@
 
 mod connections;
 mod door;
+mod enrolment;
 mod handshakes;
 mod notify;
 mod place;
@@ -28,7 +29,7 @@ use vmwire_protocol::limits::FIRST_PACKET_TIME;
 
 use self::connections::Connections;
 use self::door::Door;
-use self::handshakes::Admitted;
+use self::handshakes::{Admitted, Arrived};
 use self::place::Place;
 pub use self::place::PlaceError;
 use self::reload::{Reload, What};
@@ -173,11 +174,9 @@ impl Server {
         let mut door = Door { now: now.monotonic, readiness: &mut readiness, files: &mut files };
         let mut core = Dispatch::new(start::parts(&config, log.clone(), now, &mut door)?, now);
         core.start(&mut Turn { now, host: &mut door });
-        let tls = config.tls.as_ref().map(|files| Tls::start(files, now)).transpose().map_err(ServerError::Tls)?;
-        if let Some(tls) = &tls {
-            core.set_certificates(tls.facts.clone());
-        }
+        let mut tls = config.tls.as_ref().map(|files| Tls::start(files, now)).transpose().map_err(ServerError::Tls)?;
         let mut listeners = Vec::new();
+        let mut port = None;
         for listen in &config.listen {
             let bound = match listen {
                 Listen::Unix(unix) => Listener::bind_for(&unix.path, unix.mode, unix.gid),
@@ -190,11 +189,19 @@ impl Server {
                 (Listen::Tcp(_), Some(address)) => {
                     log::warn!("listening at tcp:{address}: anybody who can reach it may look, unencrypted");
                 }
-                (Listen::Tls(_), Some(address)) => log::info!("listening at tls:{address}"),
+                (Listen::Tls(_), Some(address)) => {
+                    log::info!("listening at tls:{address}");
+                    port.get_or_insert(address.port());
+                }
                 _ => log::info!("listening at {listen}"),
             }
             let (tls, base) = (matches!(listen, Listen::Tls(_)), listen.base());
             listeners.push(Listening { listener, token, tls, base, retry: None });
+        }
+        if let Some(tls) = &mut tls {
+            tls.port = port.unwrap_or(tls.port);
+            core.set_certificates(tls.facts.clone());
+            core.set_authority(tls.take_authority());
         }
         notify::notify("READY=1");
         Ok(Self {
@@ -236,6 +243,7 @@ impl Server {
             self.handle_timeout(now);
             self.handle_files(now);
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.collect(turn));
+            self.answer_enrolments(now);
             self.write_and_remove(now);
             self.audit(now);
             self.handle_idleness(now);
@@ -328,8 +336,17 @@ impl Server {
     /// A handshake can go on; whoever is known at its end is shown to the core.
     fn shake_hands(&mut self, now: Now, number: u64) {
         let Some(tls) = &mut self.tls else { return };
-        let Some(admitted) = tls.handshakes.handle_ready(now, number, &mut self.readiness) else { return };
-        let Admitted { socket, address, generation, certificate, until } = admitted;
+        let admitted = match tls.handshakes.handle_ready(now, number, &mut self.readiness) {
+            None => return,
+            Some(Arrived::Admitted(admitted)) => admitted,
+            Some(Arrived::Enrolling { number, address, call }) => {
+                let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| {
+                    self.core.enroll(turn, address.ip(), &call)
+                });
+                return tls.handshakes.enrolling(now, number, id);
+            }
+        };
+        let Admitted { socket, address, generation, certificate, until } = *admitted;
         // Somebody's handshake may have begun before a change, and ended after it.
         let judged = if generation == tls.generation { Ok(()) } else { socket.judge(&tls.context) };
         let refusal = judged.err().map(|why| Refusal::Denied(why.to_string()));
@@ -337,6 +354,15 @@ impl Server {
         let arrival = Arrival { identity, base: Base::Registry, refusal, first_packet_by: Some(until) };
         let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
         self.connections.insert(id, Stream::Tls(Box::new(socket)), &mut self.readiness);
+    }
+
+    /// Tells those who enrol what came of it.
+    fn answer_enrolments(&mut self, now: Now) {
+        while let Some((id, result)) = self.core.poll_enrolled() {
+            if let Some(tls) = &mut self.tls {
+                tls.handshakes.answer(now, id, result, &mut self.readiness);
+            }
+        }
     }
 
     fn handle_timeout(&mut self, now: Now) {

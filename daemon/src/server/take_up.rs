@@ -74,8 +74,9 @@ impl Server {
         let (Some(tls), Some(files)) = (&mut self.tls, &self.config.tls) else { return };
         let outcome = read.map_err(tls::TlsError::File).and_then(|read| Ok((tls::context(files, &read)?, read)));
         let (change, message) = match outcome {
-            Ok((context, read)) => {
-                tls.take_up(context, &read, now);
+            Ok((made, read)) => {
+                tls.take_up(made, &read, now);
+                self.core.set_authority(tls.take_authority());
                 self.connections.judge_again();
                 let message = format!("the certificate of {} is in force", tls.context.identity().subject);
                 info!("{message}");

@@ -1,21 +1,24 @@
 //! What TLS listeners need: the files, what is made of them, and those who shake hands.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use vmwire_tls::config::{KeyPair, MaterialError, Part, ServerContext, ServerMaterial, ServerOptions, notice};
 use vmwire_tls::date::{Clock, Date};
+use vmwire_tls::identity::AlternativeName;
 use vmwire_tls::pki::{certificates, describe};
 
 use super::Who;
+use super::enrolment::PkiSigner;
 use super::handshakes::Handshakes;
 use super::watch::Watch;
-use crate::config::TlsFiles;
+use crate::config::{TLS_PORT, TlsFiles};
 use crate::dispatch::CertificateFacts;
 use crate::driver::ReadFile;
+use crate::enrolment::Authority;
 use crate::event_loop::{Now, Readiness};
 use crate::files::child::read_all;
 
@@ -32,6 +35,10 @@ pub(super) struct Tls {
     pub(super) generation: u64,
     pub(super) facts: Vec<CertificateFacts>,
     pub(super) handshakes: Handshakes,
+    /// The port that clients are told of.
+    pub(super) port: u16,
+    /// Who makes certificates for the invited, until the core has it.
+    authority: Option<Box<PkiSigner>>,
     /// Of each certificate that expires, how few days were told of last.
     told: Vec<Option<i64>>,
     check_at: Instant,
@@ -66,9 +73,11 @@ impl Tls {
     /// Reads the files. At the start, when there is nobody yet to keep waiting.
     pub(super) fn start(files: &TlsFiles, now: Now) -> Result<Self, TlsError> {
         let read = read_all(&requests(files)).map_err(TlsError::File)?;
-        let context = context(files, &read)?;
+        let (context, authority) = context(files, &read)?;
         let mut tls = Self {
             generation: 0,
+            port: TLS_PORT,
+            authority,
             facts: Vec::new(),
             handshakes: Handshakes::new(),
             told: Vec::new(),
@@ -80,8 +89,9 @@ impl Tls {
     }
 
     /// Takes up another context. Nobody resumes what they had under the former one.
-    pub(super) fn take_up(&mut self, context: ServerContext, read: &[Option<Vec<u8>>], now: Now) {
+    pub(super) fn take_up(&mut self, (context, authority): Made, read: &[Option<Vec<u8>>], now: Now) {
         self.context = context;
+        self.authority = authority;
         self.generation += 1;
         self.set_facts(read, now);
     }
@@ -90,6 +100,19 @@ impl Tls {
         self.facts = facts(&self.context, read);
         self.told = vec![None; self.context.expiries().len()];
         self.check_at = now.monotonic;
+    }
+
+    /// Who makes certificates for the invited, and what their tokens say of this daemon.
+    pub(super) fn take_authority(&mut self) -> Option<Authority> {
+        let signer = self.authority.take()?;
+        let host = self.context.identity().names.iter().find_map(|name| match name {
+            AlternativeName::Dns(name) if !name.starts_with('*') => Some(name.clone()),
+            AlternativeName::Ip(IpAddr::V6(address)) => Some(format!("[{address}]")),
+            AlternativeName::Ip(address) => Some(address.to_string()),
+            _ => None,
+        });
+        let address = host.map_or_else(String::new, |host| format!("{host}:{}", self.port));
+        Some(Authority { address, ca: signer.fingerprint(), signer })
     }
 
     /// What expires soon, and was not told of yet: purpose, days, and words.
@@ -121,9 +144,10 @@ impl Tls {
     }
 }
 
-/// All files but the authority's key, which is read when it is needed.
+/// All files.
 pub(super) fn paths(files: &TlsFiles) -> impl Iterator<Item = &Path> {
-    [&files.certificate, &files.key, &files.client_ca, &files.crl.path].into_iter().map(PathBuf::as_path)
+    let TlsFiles { certificate, key, client_ca, crl, ca_key, .. } = files;
+    [certificate, key, client_ca, &crl.path, &ca_key.path].into_iter().map(PathBuf::as_path)
 }
 
 /// What is to be read.
@@ -139,12 +163,16 @@ pub(super) fn requests(files: &TlsFiles) -> Vec<ReadFile> {
         file(&files.key, true, false),
         file(&files.client_ca, false, false),
         file(&files.crl.path, false, !files.crl.required),
+        file(&files.ca_key.path, true, !files.ca_key.required),
     ]
 }
 
+/// What is made of the files: the context, and who makes certificates for the invited.
+pub(super) type Made = (ServerContext, Option<Box<PkiSigner>>);
+
 /// Makes a context of what was read, in the order of the requests.
-pub(super) fn context(files: &TlsFiles, read: &[Option<Vec<u8>>]) -> Result<ServerContext, TlsError> {
-    let [certificates, key, authorities, list] = read else {
+pub(super) fn context(files: &TlsFiles, read: &[Option<Vec<u8>>]) -> Result<Made, TlsError> {
+    let [certificates, key, authorities, list, ca_key] = read else {
         return Err(TlsError::File("the file helper read something else than it was asked for".to_owned()));
     };
     let lists: Vec<&[u8]> = list.iter().map(Vec::as_slice).collect();
@@ -156,9 +184,17 @@ pub(super) fn context(files: &TlsFiles, read: &[Option<Vec<u8>>]) -> Result<Serv
         authorities: authorities.as_deref().unwrap_or_default(),
         revocation_lists: &lists,
     };
-    let options = ServerOptions { enroll: false, key_log: files.key_log };
-    ServerContext::build(&material, Clock::new(SystemTime::now), options)
-        .map_err(|error| TlsError::Material { files: Box::new(files.clone()), error })
+    let signer = ca_key.as_deref().and_then(|key| match PkiSigner::new(material.authorities, key) {
+        Ok(signer) => Some(Box::new(signer)),
+        Err(error) => {
+            log::warn!("nobody can be enrolled: {error} ({})", files.ca_key.path.display());
+            None
+        }
+    });
+    let options = ServerOptions { enroll: signer.is_some(), key_log: files.key_log };
+    let context = ServerContext::build(&material, Clock::new(SystemTime::now), options)
+        .map_err(|error| TlsError::Material { files: Box::new(files.clone()), error })?;
+    Ok((context, signer))
 }
 
 fn purpose(part: Part) -> &'static str {
