@@ -11,6 +11,7 @@ mod clients;
 mod completion;
 mod connections;
 mod console;
+mod enrolment;
 mod events;
 mod exits;
 mod guest_adoption;

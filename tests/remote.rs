@@ -4,14 +4,14 @@ use crate::harness::{Daemon, Ran, Running, Setup, eventually, vmwire};
 use crate::pki::pki;
 
 /// A daemon that listens everywhere, with an authority beside it; alice is an operator.
-struct Remote {
-    daemon: Daemon,
-    tls: String,
+pub(crate) struct Remote {
+    pub(crate) daemon: Daemon,
+    pub(crate) tls: String,
     tcp: String,
 }
 
 impl Remote {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let setup = Setup::test();
         pki(&setup.place, &["init", "--name", "Example Ltd", "--server", "127.0.0.1"]).ok();
         pki(&setup.place, &["issue", "client", "alice"]).ok();
@@ -22,7 +22,7 @@ impl Remote {
             "[[listen]]\npath = \"{own}\"\n[[listen]]\ntls = \"127.0.0.1:0\"\n\
              [[listen]]\ntcp = \"127.0.0.1:0\"\ninsecure = true\n\
              [tls]\ncertificate = \"{files}/server.crt\"\nkey = \"{files}/server.key\"\nclient_ca = \"{files}/ca.crt\"\n\
-             crl = \"{files}/crl.pem\"\n[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"operator\"\n"
+             crl = \"{files}/crl.pem\"\nca_key = \"{files}/ca.key\"\n[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"operator\"\n"
         );
         let daemon = setup.config(&config).start();
         // The system chose the ports.
@@ -46,7 +46,7 @@ impl Remote {
     }
 
     /// Runs the command line with such a URI.
-    fn vmwire(&self, uri: &str, words: &[&str]) -> Ran {
+    pub(crate) fn vmwire(&self, uri: &str, words: &[&str]) -> Ran {
         let mut command = vmwire();
         command.args(["-o", "json", "-c", uri]).args(words);
         command.env("SSLKEYLOGFILE", self.daemon.place().join("keys"));
