@@ -66,6 +66,9 @@ pub(crate) const CHOSEN_DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// A link that held for so long is a good one: the next loss is a trouble of its own.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 
+/// Whoever waits for longer than this waits for ever.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How many unsent bytes a connection may hold before beginning another call waits.
 const UNSENT_BYTES_MAX: usize = 256 * 1024;
 
@@ -490,6 +493,11 @@ impl Connection {
 
     /// Makes a lost link anew, at the latest until `until`, and asks again what may be asked again.
     fn restore(&mut self, until: Instant) -> Result<(), Error> {
+        // However late the daemon asks to be asked again: beyond that nobody tries.
+        let until = match &self.trouble {
+            Some(trouble) => until.min(trouble.since + self.options.reconnect.min(YEAR)),
+            None => until,
+        };
         while self.link.is_none() {
             let error = self.reason();
             if !self.may_restore(&error) {
@@ -535,7 +543,6 @@ impl Connection {
 
 /// The moment that lies so far ahead; a time that is not to end at all ends after a year.
 fn in_time(time: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     Instant::now() + time.min(YEAR)
 }
 

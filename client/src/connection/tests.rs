@@ -58,6 +58,7 @@ over_every_transport! {
     after_a_lost_link_events_go_on_behind_the_last_one
     a_link_that_cannot_be_made_anew_in_time_is_lost_for_good
     a_daemon_that_keeps_going_away_is_not_asked_without_pause
+    a_daemon_that_wants_to_be_asked_much_later_is_not_waited_for
     an_older_daemon_is_asked_for_names_and_then_for_each
 }
 
@@ -529,6 +530,25 @@ fn a_daemon_that_keeps_going_away_is_not_asked_without_pause(over: Over) {
     knock(&uri);
     let attempts = daemon.join().unwrap();
     assert!((3..20).contains(&attempts), "{attempts} attempts");
+}
+
+fn a_daemon_that_wants_to_be_asked_much_later_is_not_waited_for(over: Over) {
+    let Place { _directory, listener, uri } = place(over);
+    let options = Options { reconnect: Duration::from_millis(500), ..Options::default() };
+    let daemon = std::thread::spawn(move || {
+        let mut daemon = Scripted::new(listener.accept(), 1);
+        let _unanswered = daemon.call();
+        let full = Failure { retry_after_ms: u32::MAX, ..Failure::new(code::OVERLOADED, "full") };
+        daemon.session.close(full);
+        daemon.flush();
+        daemon.until_gone();
+    });
+    let mut connection = Connection::open(&uri, &Environment::default(), options).unwrap();
+    let began = Instant::now();
+    let error = connection.call(request::HostInfo, Some(Duration::from_secs(8))).unwrap_err();
+    assert!(error.is(code::OVERLOADED), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    daemon.join().unwrap();
 }
 
 fn an_older_daemon_is_asked_for_names_and_then_for_each(over: Over) {
