@@ -21,6 +21,9 @@ use crate::uri::Uri;
 /// How long a person waits for the names: less than would make them press the key again.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// The longest name that a virtual machine can have.
+const NAME_BYTES_MAX: usize = 64;
+
 /// A shell that a completion script is there for.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Shell {
@@ -72,6 +75,7 @@ pub(crate) fn complete(arguments: &CompleteArguments, context: &mut Context<'_>)
 
 fn candidates(words: &[OsString], names: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static) -> Vec<String> {
     let Some(last) = words.last() else { return Vec::new() };
+    let names = move || names().into_iter().filter(|name| is_name(name)).collect();
     let mut command = values::attach(command(), &names);
     let found = engine::complete(&mut command, words.to_vec(), words.len() - 1, None).unwrap_or_default();
     let found = found.iter().map(|candidate| {
@@ -83,6 +87,14 @@ fn candidates(words: &[OsString], names: impl Fn() -> Vec<String> + Clone + Send
     let wanted = if others.is_empty() || last.to_string_lossy().starts_with('-') { options } else { others };
     let safe = wanted.into_iter().filter(|(value, _)| !value.contains(text::acts));
     safe.map(|(value, help)| format!("{value}\t{}\n", text::line(&help))).collect()
+}
+
+/// Whether it can be the name of a virtual machine. What a daemon calls one goes onto a command line unquoted, to be run
+/// by the next key, and what begins with a colon tells the script what to do; no real daemon has such a name.
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 /// The URI that is on the command line, wherever it stands.
@@ -163,6 +175,46 @@ mod tests {
         }
         assert_eq!(offered("op show "), ["--connect", "--output", "--timeout", "--no-header", "--help"]);
         assert_eq!(offered("nonsense x"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_name_that_a_shell_would_heed_is_not_offered() {
+        let bad = [
+            "w$(touch${IFS}pwn)",
+            "w;id",
+            "w`id`",
+            "w id",
+            "w'",
+            "w\\",
+            "w\n:files",
+            "w\tx",
+            "w*",
+            "w=",
+            "wé",
+            "w\u{1b}",
+            ":files",
+            ":directories",
+            "-w",
+            "--help",
+            ".w",
+            "~w",
+            "",
+            "w/../x",
+        ];
+        let mut names = bad.map(str::to_owned).to_vec();
+        names.extend(["w".repeat(65), "w".repeat(64), "w.1_-".to_owned()]);
+        for line in
+            ["vm start w", "vm start ", "vm start :", "vm start ~", "vm list --filter name=", "event follow --vm="]
+        {
+            let words: Vec<OsString> = format!("vmwire {line}").split(' ').map(OsString::from).collect();
+            let names = names.clone();
+            let offered = candidates(&words, move || names.clone()).concat();
+            let values = offered.lines().map(|line| line.split('\t').next().unwrap());
+            let values: Vec<_> = values.map(|value| value.rsplit('=').next().unwrap()).collect();
+            let wanted = ["w".repeat(64), "w.1_-".to_owned()];
+            let wanted: &[String] = if line.ends_with([':', '~']) { &[] } else { &wanted };
+            assert_eq!(values, wanted, "{line}");
+        }
     }
 
     #[test]
