@@ -161,8 +161,9 @@ impl Formatter for Quiet {
         let mut rest = fragment;
         while let Some((at, bad)) = rest.char_indices().find(|&(_, c)| text::acts(c)) {
             CompactFormatter.write_string_fragment(writer, &rest[..at])?;
-            // All of them lie in the plane whose characters are one UTF-16 unit.
-            write!(writer, "\\u{:04x}", u32::from(bad))?;
+            for unit in bad.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
             rest = &rest[at + bad.len_utf8()..];
         }
         CompactFormatter.write_string_fragment(writer, rest)
@@ -178,10 +179,11 @@ mod tests {
 
     #[test]
     fn json_has_no_character_that_acts_and_reads_back_the_same() {
-        let value = json!({"name": "a\u{1b}b\u{9b}c\u{202e}d\"e\\f\ng", "k\u{85}": 18_446_744_073_709_551_615_u64});
+        let value =
+            json!({"name": "a\u{1b}b\u{9b}c\u{202e}d\u{e0041}\"e\\f\ng", "k\u{85}": 18_446_744_073_709_551_615_u64});
         let line = String::from_utf8(to_json(&value).unwrap()).unwrap();
         assert_eq!(line.trim_end_matches('\n').find(text::acts), None, "{line}");
-        assert!(line.contains("\\u009b") && line.contains("\\u202e"), "{line}");
+        assert!(line.contains("\\u009b") && line.contains("\\u202ed\\udb40\\udc41"), "{line}");
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
     }
 
