@@ -158,8 +158,9 @@ impl Session {
 
     fn handshake_went_on(&mut self, judge: &mut Option<impl FnOnce(&Connection) -> Option<Verdict>>) {
         match self.end {
-            None if self.connection.is_handshaking() => {}
-            None => {
+            None | Some(End::Closed) if self.connection.is_handshaking() => {}
+            // Whoever says all there is to say at once may have ended its side with it.
+            None | Some(End::Closed) => {
                 self.opened = true;
                 if self.peer.is_some() {
                     return;
@@ -170,7 +171,7 @@ impl Session {
                     None => {}
                 }
             }
-            Some(_) => {}
+            Some(End::Cut | End::Failed) => {}
         }
     }
 

@@ -225,6 +225,27 @@ fn either_end_says_when_it_sends_no_more() {
 }
 
 #[test]
+fn who_says_everything_with_the_end_of_the_handshake_and_leaves_is_heard() {
+    let authority = Authority::new("CA");
+    let mut pair =
+        Pair::new(&client(&authority.client(), &authority.pem), &server(&authority.server(), &authority.pem));
+    while pair.client.stream.phase() != Phase::Open {
+        pair.server.turn(&mut pair.up, &mut pair.down);
+        pair.client.turn(&mut pair.down, &mut pair.up);
+    }
+    pair.client.stream.write(&mut pair.up, b"all there is").unwrap();
+    pair.client.stream.close();
+    pair.client.stream.write(&mut pair.up, b"").unwrap();
+    pair.up.ended = true;
+    pair.server.turn(&mut pair.up, &mut pair.down);
+    assert_eq!((pair.server.plaintext.as_slice(), pair.server.end), (&b"all there is"[..], Some(End::Closed)));
+    assert_eq!(pair.server.stream.peer().unwrap().subject, "CN=anna");
+    pair.server.unsent = b"farewell".to_vec();
+    pair.settle();
+    assert!(pair.client.plaintext.ends_with(b"farewell"));
+}
+
+#[test]
 fn an_end_that_nobody_announced_is_told_apart() {
     let authority = Authority::new("CA");
     let mut pair = talk(&client(&authority.client(), &authority.pem), &server(&authority.server(), &authority.pem));
