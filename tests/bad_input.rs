@@ -1,15 +1,27 @@
 //! Bytes that nobody should send: each gets a clear answer, and the daemon goes on serving others.
 
 use std::io::Write;
-use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use vmwire_protocol::message::{
-    ClientData, HelloCall, PROCEDURES, ServerData, VmCall, VmDefineCall, VmStartCall, code, number,
+    ClientData, HelloCall, PROCEDURES, ServerData, VmCall, VmDefineCall, VmStartCall, code, number, role,
 };
 use vmwire_protocol::xdr::{List, Text};
 
-use crate::harness::{Raw, Setup, packet};
+use crate::harness::{Setup, Way, by_every_way, by_ways, packet};
+
+by_every_way!(
+    strangers_are_told_what_they_look_like,
+    lengths_that_may_not_come_are_refused_before_a_byte_of_them_is_kept,
+    a_body_that_cannot_be_decoded_is_malformed_and_the_connection_lives_on,
+    serials_that_do_not_follow_close_the_connection,
+    unknown_procedures_and_newer_ones_are_told_apart,
+    hello_counts_once_and_what_follows_a_refused_one_is_not_executed,
+    however_the_bytes_are_cut_the_answers_are_the_same,
+    random_packets_are_all_answered_and_nothing_is_left_of_them,
+);
+by_ways!(by_unix_as_admin Unix: what_was_asked_before_a_half_close_is_answered);
+by_ways!(by_tls_as_admin Tls: what_was_asked_before_a_half_close_is_answered);
 
 fn hello(major: u32) -> ClientData {
     ClientData::Hello(HelloCall { major, minor: 1, capabilities: List::default(), name: Text::clipped("a story") })
@@ -23,10 +35,9 @@ fn string(bytes: &[u8]) -> Vec<u8> {
     body
 }
 
-#[test]
-fn strangers_are_told_what_they_look_like() {
-    let daemon = Setup::test().start();
-    let mut other = daemon.raw();
+fn strangers_are_told_what_they_look_like(way: Way) {
+    let daemon = way.setup().start();
+    let mut other = daemon.raw_by(way);
     other.ping();
     let strangers: &[(&[u8], Option<&str>)] = &[
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", Some("an HTTP request")),
@@ -39,7 +50,7 @@ fn strangers_are_told_what_they_look_like() {
         (b"{\"execute\": \"qmp_capabilities\"}\n", None),
     ];
     for (bytes, looks_like) in strangers {
-        let mut stranger = daemon.raw();
+        let mut stranger = daemon.raw_by(way);
         stranger.send(bytes);
         let failure = stranger.closing();
         assert_eq!((failure.code, failure.fact("looks_like")), (code::BAD_MAGIC, *looks_like), "{failure:?}");
@@ -49,9 +60,8 @@ fn strangers_are_told_what_they_look_like() {
     }
 }
 
-#[test]
-fn lengths_that_may_not_come_are_refused_before_a_byte_of_them_is_kept() {
-    let daemon = Setup::test().start();
+fn lengths_that_may_not_come_are_refused_before_a_byte_of_them_is_kept(way: Way) {
+    let daemon = way.setup().start();
     let header = |length: u32| [b"\x89VMW".as_slice(), &length.to_be_bytes()].concat();
     for (length, after_hello) in [
         (0xffff_ffff, false),
@@ -62,7 +72,7 @@ fn lengths_that_may_not_come_are_refused_before_a_byte_of_them_is_kept() {
         (256 * 1024 + 4, true),
         (0x0c00_0000, true),
     ] {
-        let mut raw = daemon.raw();
+        let mut raw = daemon.raw_by(way);
         if after_hello {
             let serial = raw.call(&hello(1));
             assert!(matches!(raw.answer(serial), ServerData::Hello(_)));
@@ -77,18 +87,25 @@ fn lengths_that_may_not_come_are_refused_before_a_byte_of_them_is_kept() {
 
 #[test]
 fn half_a_packet_has_30_seconds_and_disturbs_nobody() {
-    let daemon = Setup::test().start();
+    let daemon = Way::Tls.setup().start();
     let begun = Instant::now();
-    let mut halves: Vec<Raw> = (0..3).map(|_| daemon.raw()).collect();
-    let whole = packet(1, 0, number::PING, b"");
-    halves[0].send(&whole[..4]);
-    halves[1].send(&whole[..19]);
-    halves[2].send(&whole[..8]);
+    let mut halves = Vec::new();
+    for way in Way::ALL {
+        for sent in [4, 19, 8] {
+            let mut half = daemon.raw_by(way);
+            // The first packet has less time than this, when it comes from a network.
+            half.ping();
+            half.send(&packet(2, 0, number::PING, b"")[..sent]);
+            halves.push(half);
+        }
+    }
     // A byte now and then does not make it live longer.
-    let mut trickle = halves[2].socket.try_clone().unwrap();
+    let mut trickles: Vec<_> = halves.iter().skip(2).step_by(3).map(|half| half.socket.clone()).collect();
     let mut other = daemon.raw();
     for second in 1..=10 {
-        trickle.write_all(&[0]).unwrap();
+        for trickle in &mut trickles {
+            trickle.write_all(&[0]).unwrap();
+        }
         other.ping();
         std::thread::sleep((begun + Duration::from_secs(2 * second)).saturating_duration_since(Instant::now()));
     }
@@ -101,11 +118,10 @@ fn half_a_packet_has_30_seconds_and_disturbs_nobody() {
     other.ping();
 }
 
-#[test]
-fn a_body_that_cannot_be_decoded_is_malformed_and_the_connection_lives_on() {
-    let daemon = Setup::test().start();
+fn a_body_that_cannot_be_decoded_is_malformed_and_the_connection_lives_on(way: Way) {
+    let daemon = way.setup().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
-    let mut raw = daemon.raw();
+    let mut raw = daemon.raw_by(way);
     let serial = raw.call(&hello(1));
     raw.answer(serial);
     let web = string(b"web");
@@ -135,6 +151,10 @@ fn a_body_that_cannot_be_decoded_is_malformed_and_the_connection_lives_on() {
     for (what, procedure, body) in table {
         let serial = raw.send_next(0, *procedure, body);
         let failure = raw.failure(serial);
+        if *procedure == start && !way.may_change() {
+            assert_eq!(failure.code, code::DENIED, "what may not be done is not looked at: {failure:?}");
+            continue;
+        }
         assert_eq!(failure.code, code::MALFORMED, "{what}: {failure:?}");
         assert!(!failure.causes.is_empty(), "{what}: {failure:?}");
         raw.ping();
@@ -142,27 +162,25 @@ fn a_body_that_cannot_be_decoded_is_malformed_and_the_connection_lives_on() {
     assert_eq!(daemon.state("web"), "stopped");
 }
 
-#[test]
-fn serials_that_do_not_follow_close_the_connection() {
-    let daemon = Setup::test().start();
+fn serials_that_do_not_follow_close_the_connection(way: Way) {
+    let daemon = way.setup().start();
     for (first, second, expected) in [(1, 1, 2), (1, 3, 2), (1, 0, 2), (2, 3, 1), (0, 1, 1), (u32::MAX, 1, 1)] {
-        let mut raw = daemon.raw();
+        let mut raw = daemon.raw_by(way);
         raw.send(&[packet(first, 0, number::PING, b""), packet(second, 0, number::PING, b"")].concat());
         let failure = raw.closing();
         assert_eq!(failure.code, code::SERIAL, "{failure:?}");
         assert_eq!(failure.fact("expected"), Some(expected.to_string().as_str()), "{first}, {second}: {failure:?}");
     }
     // A packet that is refused for another reason has used its number all the same.
-    let mut raw = daemon.raw();
+    let mut raw = daemon.raw_by(way);
     let serial = raw.send_next(0, 0x999, b"");
     assert_eq!(raw.failure(serial).code, code::UNKNOWN_PROCEDURE);
     raw.ping();
 }
 
-#[test]
-fn unknown_procedures_and_newer_ones_are_told_apart() {
-    let daemon = Setup::test().start();
-    let mut raw = daemon.raw();
+fn unknown_procedures_and_newer_ones_are_told_apart(way: Way) {
+    let daemon = way.setup().start();
+    let mut raw = daemon.raw_by(way);
     // An answer-only number, one from the server's side, one of nobody's.
     for procedure in [0, 0x1001, 0x999, u32::MAX] {
         let serial = raw.send_next(0, procedure, b"");
@@ -176,10 +194,9 @@ fn unknown_procedures_and_newer_ones_are_told_apart() {
     raw.ping();
 }
 
-#[test]
-fn hello_counts_once_and_what_follows_a_refused_one_is_not_executed() {
-    let daemon = Setup::test().start();
-    let mut raw = daemon.raw();
+fn hello_counts_once_and_what_follows_a_refused_one_is_not_executed(way: Way) {
+    let daemon = way.setup().start();
+    let mut raw = daemon.raw_by(way);
     let refused = raw.call(&hello(2));
     let definition = Text::new("name = \"web\"\nmemory = \"64 MiB\"\n").unwrap();
     let behind = raw.call(&ClientData::VmDefine(VmDefineCall { definition, replace: false }));
@@ -191,7 +208,7 @@ fn hello_counts_once_and_what_follows_a_refused_one_is_not_executed() {
 
     let taken = raw.call(&hello(1));
     let ServerData::Hello(answer) = raw.answer(taken) else { panic!("no answer to HELLO") };
-    assert_eq!((answer.major, answer.minor, answer.identity.as_str()), (1, 1, "uid 0"));
+    assert_eq!((answer.major, answer.minor, role::name(answer.role)), (1, 1, Some(way.role())));
     let again = raw.call(&hello(1));
     assert_eq!(raw.failure(again).code, code::INVALID);
     let again = raw.call(&hello(2));
@@ -200,16 +217,15 @@ fn hello_counts_once_and_what_follows_a_refused_one_is_not_executed() {
     assert_eq!(raw.failure(shown).code, code::NOT_FOUND);
 }
 
-#[test]
-fn however_the_bytes_are_cut_the_answers_are_the_same() {
-    let daemon = Setup::test().start();
+fn however_the_bytes_are_cut_the_answers_are_the_same(way: Way) {
+    let daemon = way.setup().start();
     let mut bytes = Vec::new();
     for serial in 1..=20 {
         let call = if serial % 2 == 0 { (number::PING, Vec::new()) } else { (number::VM_SHOW, string(b"none")) };
         bytes.extend(packet(serial, 0, call.0, &call.1));
     }
     for cut in [1, 3, 7, 20, 21, bytes.len()] {
-        let mut raw = daemon.raw();
+        let mut raw = daemon.raw_by(way);
         for piece in bytes.chunks(cut) {
             raw.send(piece);
         }
@@ -223,14 +239,13 @@ fn however_the_bytes_are_cut_the_answers_are_the_same() {
     }
 }
 
-#[test]
-fn what_was_asked_before_a_half_close_is_answered() {
-    let daemon = Setup::test().start();
+fn what_was_asked_before_a_half_close_is_answered(way: Way) {
+    let daemon = way.setup().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 200\n");
-    let mut raw = daemon.raw();
+    let mut raw = daemon.raw_by(way);
     let start = raw.call(&ClientData::VmStart(VmStartCall { vm: Text::clipped("web"), paused: false }));
     let ping = raw.call(&ClientData::Ping);
-    raw.socket.shutdown(Shutdown::Write).unwrap();
+    raw.socket.end_writing().unwrap();
     assert_eq!(raw.answer(ping), ServerData::Ping);
     assert!(matches!(raw.answer(start), ServerData::VmStart(_)));
     assert_eq!(raw.receive(), None);
@@ -300,8 +315,7 @@ fn escape_codes_in_what_strangers_say_reach_no_terminal() {
     }
 }
 
-#[test]
-fn random_packets_are_all_answered_and_nothing_is_left_of_them() {
+fn random_packets_are_all_answered_and_nothing_is_left_of_them(way: Way) {
     let seed = std::env::var("VMWIRE_SEED").ok().map_or_else(
         || u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() & u128::from(u64::MAX)).unwrap(),
         |seed| seed.parse().unwrap(),
@@ -314,12 +328,12 @@ fn random_packets_are_all_answered_and_nothing_is_left_of_them() {
         state ^= state << 17;
         usize::try_from(state % u64::try_from(below).unwrap()).unwrap()
     };
-    let daemon = Setup::test().start();
+    let daemon = way.setup().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
     // All but kicking, by which it would show itself out.
     let numbers = PROCEDURES.iter().map(|procedure| procedure.number);
     let procedures: Vec<u32> = numbers.filter(|number| *number != 0x21).collect();
-    let mut raw = daemon.raw();
+    let mut raw = daemon.raw_by(way);
     let serial = raw.call(&hello(1));
     raw.answer(serial);
     for _ in 0..3000 {

@@ -9,18 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Place, Ran, Running, vmwire};
-
-/// Runs a verb of `vmwire pki` on the authority in `pki` of the place; it talks JSON.
-pub(crate) fn pki(place: &Place, words: &[&str]) -> Ran {
-    Running::start(command(place, words)).end()
-}
-
-fn command(place: &Place, words: &[&str]) -> Command {
-    let mut command = vmwire();
-    command.current_dir(place.path()).args(["-o", "json", "pki"]).args(words).args(["--dir", "pki"]);
-    command
-}
+use crate::harness::{Place, Ran, Running, pki, pki_command as command, vmwire};
 
 /// A place with an authority and a server in it.
 pub(crate) fn with_authority() -> Place {

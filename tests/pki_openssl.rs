@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Place, skip};
-use crate::pki::{pki, with_authority};
+use crate::harness::{Place, pki, skip};
+use crate::pki::with_authority;
 
 /// Runs openssl in the place; answers whether it succeeded, and all that it said.
 fn openssl(place: &Place, words: &str) -> (bool, String) {

@@ -223,7 +223,7 @@ fn a_daemon_can_listen_at_several_places() {
     ));
     let mut daemon = setup.start();
     for socket in [daemon.socket(), other.clone()] {
-        let mut raw = crate::harness::Raw::new(UnixStream::connect(socket).unwrap());
+        let mut raw = crate::harness::Raw::new(crate::harness::Socket::unix(&socket));
         raw.ping();
     }
     assert_eq!(daemon.json(&["daemon", "info"])["sockets"].as_array().unwrap().len(), 2);

@@ -12,7 +12,8 @@ use vmwire_client::connection::{Connection, Options};
 use vmwire_client::transport::Environment;
 use vmwire_client::uri::Uri;
 
-use super::{Place, Ran, Raw, Running, eventually, vmwire};
+use super::socket::client_context;
+use super::{Place, Ran, Raw, Running, Socket, Way, eventually, vmwire};
 
 /// The program.
 pub(crate) const VMWIRED: &str = env!("CARGO_BIN_EXE_vmwired-copy");
@@ -134,7 +135,19 @@ impl Daemon {
 
     /// Connects without anybody's help.
     pub(crate) fn raw(&self) -> Raw {
-        Raw::new(UnixStream::connect(self.socket()).unwrap())
+        self.raw_by(Way::Unix)
+    }
+
+    /// The same, over any way.
+    pub(crate) fn raw_by(&self, way: Way) -> Raw {
+        Raw::new(match way {
+            Way::Unix => Socket::unix(&self.socket()),
+            Way::Tcp => Socket::tcp(self.address(way)),
+            Way::Tls => {
+                let context = client_context(&self.place().join("pki/issued/alice"));
+                Socket::tls(self.address(way), &context).unwrap()
+            }
+        })
     }
 
     /// Runs the command line against it.
@@ -144,8 +157,13 @@ impl Daemon {
 
     /// The same, and does not wait for the end.
     pub(crate) fn begin(&self, arguments: &[&str]) -> Running {
+        self.begin_at(&self.uri(), arguments)
+    }
+
+    /// The same, against whatever is there.
+    pub(crate) fn begin_at(&self, uri: &str, arguments: &[&str]) -> Running {
         let mut command = vmwire();
-        command.env("VMWIRE_URI", self.uri()).args(arguments);
+        command.env("VMWIRE_URI", uri).args(arguments);
         Running::start(command)
     }
 

@@ -3,20 +3,26 @@
 //! Nothing here sleeps for synchronisation. Whoever waits, waits for what is to happen, with a deadline; what was logged
 //! until then is shown when it does not.
 
+mod certificates;
 mod daemon;
 mod guest;
 mod place;
 mod program;
 mod raw;
+mod socket;
+mod way;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+pub(crate) use certificates::{Signer, params};
 pub(crate) use daemon::{Daemon, Setup, VMWIRED};
 pub(crate) use guest::{Guest, Shell, has_qemu};
 pub(crate) use place::Place;
 pub(crate) use program::{Ran, Running, vmwire};
 pub(crate) use raw::{Raw, packet};
+pub(crate) use socket::{Socket, client_context};
+pub(crate) use way::{Way, pki, pki_command};
 
 /// Long enough for anything that happens at once, on a machine that is busy with something else.
 pub(crate) const ENOUGH: Duration = Duration::from_secs(30);
@@ -43,3 +49,29 @@ pub(crate) fn skip(test: &str, why: &str) {
         None => print!("{line}"),
     }
 }
+
+/// Tells stories over each way to the daemon: `by_unix::`, `by_tcp::` and `by_tls::` and the name of the story, which is a
+/// function that is given the way.
+macro_rules! by_every_way {
+    ($($story:ident),* $(,)?) => {
+        crate::harness::by_ways!(by_unix Unix: $($story)*);
+        crate::harness::by_ways!(by_tcp Tcp: $($story)*);
+        crate::harness::by_ways!(by_tls Tls: $($story)*);
+    };
+}
+
+/// The same over one way.
+macro_rules! by_ways {
+    ($module:ident $way:ident: $($story:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $story() {
+                    super::$story(crate::harness::Way::$way);
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use {by_every_way, by_ways};

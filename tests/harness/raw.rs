@@ -1,12 +1,10 @@
 //! A client that keeps to no rule: bytes as they are given, and what comes back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 
 use vmwire_protocol::message::{ClientData, Failure, ServerData};
 
-use super::ENOUGH;
+use super::Socket;
 
 /// The bytes of a packet, header included, whatever they mean.
 pub(crate) fn packet(serial: u32, deadline_ms: u32, number: u32, body: &[u8]) -> Vec<u8> {
@@ -22,7 +20,7 @@ pub(crate) fn packet(serial: u32, deadline_ms: u32, number: u32, body: &[u8]) ->
 /// The connection.
 #[derive(Debug)]
 pub(crate) struct Raw {
-    pub(crate) socket: UnixStream,
+    pub(crate) socket: Socket,
     received: Vec<u8>,
     /// The serial of the last packet sent by [`Raw::call`].
     serial: u32,
@@ -31,9 +29,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    pub(crate) fn new(socket: UnixStream) -> Self {
-        socket.set_read_timeout(Some(ENOUGH)).unwrap();
-        socket.set_write_timeout(Some(ENOUGH)).unwrap();
+    pub(crate) fn new(socket: Socket) -> Self {
         Self { socket, received: Vec::new(), serial: 0, packets: 0 }
     }
 
@@ -116,7 +112,7 @@ impl Raw {
         loop {
             if let (0, ServerData::Failure(failure)) = self.receive().expect("a last packet") {
                 // The daemon discards what we say until we are done.
-                let _over_already = self.socket.shutdown(Shutdown::Write);
+                let _over_already = self.socket.end_writing();
                 assert_eq!(self.receive(), None, "something behind the last packet");
                 return failure;
             }
