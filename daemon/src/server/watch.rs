@@ -30,17 +30,21 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches the directories of these files. Names are looked up, which may wait for a disk: so at the start only.
+    /// Watches the directories of these files, those that are there: some files need not be. Names are looked up, which
+    /// may wait for a disk: so at the start only.
     ///
     /// # Errors
     /// What the kernel says.
     pub(super) fn of_files<'a>(files: impl Iterator<Item = &'a Path>) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let directories: BTreeSet<&Path> = files.filter_map(Path::parent).collect();
-        for directory in &directories {
-            inotify::add_watch(&inotify, *directory, CHANGES)?;
+        let mut directories = BTreeSet::new();
+        for directory in files.filter_map(Path::parent).collect::<BTreeSet<&Path>>() {
+            match inotify::add_watch(&inotify, directory, CHANGES) {
+                Ok(_) => directories.insert(directory.to_owned()),
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
         }
-        let directories = directories.into_iter().map(Path::to_owned).collect();
         Ok(Self { inotify, directories })
     }
 
@@ -102,7 +106,12 @@ mod tests {
         assert!(watch.take());
         std::os::unix::fs::symlink("elsewhere", &file).unwrap();
         assert!(watch.take());
+
+        // The key of an authority may be kept elsewhere: its directory need not be there, and the others are watched.
         let missing = dir.path().join("missing/c");
-        assert!(Watch::of_files(std::iter::once(missing.as_path())).is_err());
+        let mut watch = Watch::of_files([file.as_path(), &missing].into_iter()).unwrap();
+        assert!(watch.covers(&file) && !watch.covers(&missing));
+        std::fs::write(dir.path().join("d"), "4").unwrap();
+        assert!(watch.take());
     }
 }
