@@ -1,7 +1,6 @@
 //! From afar: a daemon that listens over TLS and over plain TCP, and the command line against it.
 
-use crate::harness::{Daemon, Ran, Running, Setup, eventually, vmwire};
-use crate::pki::pki;
+use crate::harness::{Daemon, Ran, Running, Setup, Way, eventually, pki, vmwire};
 
 /// A daemon that listens everywhere, with an authority beside it; alice is an operator.
 pub(crate) struct Remote {
@@ -16,33 +15,16 @@ impl Remote {
         pki(&setup.place, &["init", "--name", "Example Ltd", "--server", "127.0.0.1"]).ok();
         pki(&setup.place, &["issue", "client", "alice"]).ok();
         pki(&setup.place, &["issue", "client", "mallory"]).ok();
-        let (own, files) = (setup.socket(), setup.place.join("pki"));
-        let (own, files) = (own.display(), files.display());
-        let config = format!(
-            "[[listen]]\npath = \"{own}\"\n[[listen]]\ntls = \"127.0.0.1:0\"\n\
-             [[listen]]\ntcp = \"127.0.0.1:0\"\ninsecure = true\n\
-             [tls]\ncertificate = \"{files}/server.crt\"\nkey = \"{files}/server.key\"\nclient_ca = \"{files}/ca.crt\"\n\
-             crl = \"{files}/crl.pem\"\nca_key = \"{files}/ca.key\"\n[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"operator\"\n"
-        );
+        let rule = "[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"operator\"\n";
+        let config = setup.listeners() + rule;
         let daemon = setup.config(&config).start();
-        // The system chose the ports.
-        let of = |scheme: &str| {
-            let start = format!("listening at {scheme}:");
-            eventually("it listens there", || {
-                let log = daemon.log();
-                let line = log.lines().find_map(|line| line.split_once(&start).map(|(_, rest)| rest.to_owned()))?;
-                let end = line.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(line.len());
-                Some(line[..end].trim_end_matches(':').to_owned())
-            })
-        };
-        let (tls, tcp) = (of("tls"), of("tcp"));
+        let [tls, tcp] = [Way::Tls, Way::Tcp].map(|way| daemon.address(way).to_string());
         Self { daemon, tls, tcp }
     }
 
     /// The URI by which somebody comes who was issued a certificate.
     fn uri(&self, name: &str) -> String {
-        let files = self.daemon.place().join("pki/issued").join(name);
-        format!("test+tls://{}/default?pkipath={}", self.tls, files.display())
+        self.daemon.uri_as(name)
     }
 
     /// Runs the command line with such a URI.

@@ -68,7 +68,7 @@ pub(crate) fn tls_table(place: &Place) -> String {
     let dir = dir.display();
     format!(
         "[tls]\ncertificate = \"{dir}/server.crt\"\nkey = \"{dir}/server.key\"\nclient_ca = \"{dir}/ca.crt\"\n\
-         crl = \"{dir}/crl.pem\"\n"
+         crl = \"{dir}/crl.pem\"\nca_key = \"{dir}/ca.key\"\n"
     )
 }
 
