@@ -124,6 +124,7 @@ pub(super) fn for_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("runtime_dir", old.runtime_dir != new.runtime_dir),
         ("qemu.binary", old.qemu != new.qemu),
         ("qemu.accel", old.force_tcg != new.force_tcg),
+        ("audit", old.audit != new.audit),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -6,7 +6,7 @@
 
 use super::filter::FilterError;
 
-/// The longest pattern, in bytes. It has no more characters than that, and so no more than the bits of [`Places`].
+/// The longest pattern, in bytes. It has no more characters than that, and so no more than the bits of `Places`.
 pub const PATTERN_BYTES_MAX: usize = 128;
 
 /// Places of a pattern: bit *n* is its *n*th character, the stars not counted.
