@@ -13,7 +13,7 @@ use vmwire_protocol::xdr::{List, Text};
 
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::pages::Order;
+use crate::pages::{Allowance, Order, Page, Row as _};
 use crate::request;
 
 /// How many are asked for at once where they have to be asked for one by one. Well under what a daemon takes.
@@ -30,9 +30,10 @@ pub struct Listing {
 
 impl Connection {
     /// Lists fields of the virtual machines for which all `filters` hold. Fields bear the numbers of [`vm_field`].
+    /// `deadline` is for the whole, of however many calls it is made.
     ///
     /// # Errors
-    /// As [`Connection::call`].
+    /// As [`Connection::call`]; and when the list takes more than is kept of one, 64 MiB or 65,536 pages.
     pub fn list_vms(
         &mut self,
         fields: &[u32],
@@ -47,32 +48,29 @@ impl Connection {
             let minor = self.minor();
             return Err(Error::Request(format!("labels came with version 1.2, and this daemon speaks 1.{minor}")));
         }
+        let mut allowance = Allowance::new(deadline);
         if self.minor() >= 1 {
-            match self.list_rows(fields, filters, deadline) {
+            match self.list_rows(fields, filters, &mut allowance) {
                 // The daemon that answers after a reconnection may be an older one.
                 Err(error) if error.is(code::UNSUPPORTED) || error.is(code::UNKNOWN_PROCEDURE) => {}
                 done => return done,
             }
         }
-        self.list_one_by_one(fields, &conditions, deadline)
+        self.list_one_by_one(fields, &conditions, &mut allowance)
     }
 
-    fn list_rows(
-        &mut self,
-        fields: &[u32],
-        filters: &[VmFilter],
-        deadline: Option<Duration>,
-    ) -> Result<Listing, Error> {
+    fn list_rows(&mut self, fields: &[u32], filters: &[VmFilter], allowance: &mut Allowance) -> Result<Listing, Error> {
         let fields = List::new(fields).map_err(|_| Error::Request("too many fields".to_owned()))?;
         let filters = List::new(filters).map_err(|_| Error::Request("too many filters".to_owned()))?;
         let mut rows = Vec::new();
-        // The first page's cursor holds for the whole: events behind it may repeat a later page, none is missing.
-        let cursor = Order::Name.each_page(|after| {
+        let ask = |after, deadline| {
             let call = VmListCall { fields: fields.clone(), filters: filters.clone(), after, rows_max: 0 };
             let answer = self.call(request::VmList(call), deadline)?;
-            rows.extend(answer.rows.into_vec().into_iter().map(|row| row.cells.into_vec()));
-            Ok((answer.cursor, answer.next))
-        })?;
+            let rows = answer.rows.into_vec().into_iter().map(|row| row.cells.into_vec());
+            Ok(Page { told: answer.cursor, rows, next: answer.next })
+        };
+        // The first page's cursor holds for the whole: events behind it may repeat a later page, none is missing.
+        let cursor = Order::Name.each_page(allowance, ask, |row| rows.push(row))?;
         Ok(Listing { cursor, rows })
     }
 
@@ -80,9 +78,9 @@ impl Connection {
         &mut self,
         fields: &[u32],
         conditions: &[VmCondition<'_>],
-        deadline: Option<Duration>,
+        allowance: &mut Allowance,
     ) -> Result<Listing, Error> {
-        let (cursor, names) = self.vm_names(deadline)?;
+        let (cursor, names) = self.names(allowance)?;
         let mut names = names.into_iter();
         let mut pending = VecDeque::new();
         let mut rows = Vec::new();
@@ -90,7 +88,8 @@ impl Connection {
             while pending.len() < IN_FLIGHT
                 && let Some(name) = names.next()
             {
-                pending.push_back(self.begin(request::VmShow(VmCall { vm: Text::clipped(&name) }), deadline)?);
+                let call = request::VmShow(VmCall { vm: Text::clipped(&name) });
+                pending.push_back(self.begin(call, allowance.deadline()?).map_err(|error| allowance.told(error))?);
             }
             let Some(next) = pending.pop_front() else {
                 return Ok(Listing { cursor, rows });
@@ -99,27 +98,34 @@ impl Connection {
                 Ok(answer)
                     if conditions.iter().all(|condition| condition.holds(&cell(&answer.vm, condition.field()))) =>
                 {
-                    rows.push(fields.iter().map(|&field| cell(&answer.vm, field)).collect());
+                    let row: Vec<VmCell> = fields.iter().map(|&field| cell(&answer.vm, field)).collect();
+                    allowance.hold(row.bytes())?;
+                    rows.push(row);
                 }
                 Ok(_) => {}
                 // It was undefined between the two questions.
                 Err(error) if error.is(code::NOT_FOUND) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(allowance.told(error)),
             }
         }
     }
 
-    /// The names of all virtual machines, in order, and the newest event that they include.
+    /// The names of all virtual machines, in order, and the newest event that they include. `deadline` is for all pages
+    /// together.
     ///
     /// # Errors
-    /// As [`Connection::call`].
+    /// As [`Connection::list_vms`].
     pub fn vm_names(&mut self, deadline: Option<Duration>) -> Result<(Cursor, Vec<String>), Error> {
+        self.names(&mut Allowance::new(deadline))
+    }
+
+    fn names(&mut self, allowance: &mut Allowance) -> Result<(Cursor, Vec<String>), Error> {
         let mut names = Vec::new();
-        let cursor = Order::Name.each_page(|after| {
+        let ask = |after, deadline| {
             let answer = self.call(request::VmNames(ListCall { after, rows_max: 0 }), deadline)?;
-            names.extend(answer.names.into_vec().into_iter().map(Text::into_string));
-            Ok((answer.cursor, answer.next))
-        })?;
+            Ok(Page { told: answer.cursor, rows: answer.names.into_vec(), next: answer.next })
+        };
+        let cursor = Order::Name.each_page(allowance, ask, |name| names.push(name.into_string()))?;
         Ok((cursor, names))
     }
 }

@@ -13,7 +13,7 @@ use super::output::{Align, Format, PROGRAM, Table};
 use super::problem::Problem;
 use super::quantity::show_time;
 use super::{Context, Exit, unless_too_old};
-use crate::pages::Order;
+use crate::pages::{Allowance, Order, Page};
 use crate::request;
 
 #[derive(Debug, Subcommand)]
@@ -89,11 +89,12 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     match verb {
         Verb::List => {
             let mut rows = Vec::new();
-            let listed = Order::Name.each_page(|after| {
-                let answer = connection.call(request::ClientList(ListCall { after, rows_max: 0 }), context.timeout)?;
-                rows.extend(answer.rows.into_vec().into_iter().map(ClientJson::from));
-                Ok(((), answer.next))
-            });
+            let ask = |after, deadline| {
+                let answer = connection.call(request::ClientList(ListCall { after, rows_max: 0 }), deadline)?;
+                Ok(Page { told: (), rows: answer.rows.into_vec(), next: answer.next })
+            };
+            let mut allowance = Allowance::new(context.timeout);
+            let listed = Order::Name.each_page(&mut allowance, ask, |row| rows.push(ClientJson::from(row)));
             listed.map_err(unless_too_old)?;
             context.output.listing(&rows, table)?;
         }

@@ -9,7 +9,7 @@ use super::output::{Align, Table};
 use super::problem::Problem;
 use super::quantity::{show_bytes, show_time};
 use super::{Context, Exit};
-use crate::pages::Order;
+use crate::pages::{Allowance, Order, Page};
 use crate::request;
 
 #[derive(Debug, Subcommand)]
@@ -32,12 +32,13 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     match verb {
         Verb::List => {
             let mut rows = Vec::new();
-            Order::Number.each_page(|after| {
+            let ask = |after, deadline| {
                 let call = request::ConnectionList(ListCall { after, rows_max: 0 });
-                let answer = connection.call(call, context.timeout)?;
-                rows.extend(answer.rows.into_vec().into_iter().map(ConnectionJson::from));
-                Ok(((), answer.next))
-            })?;
+                let answer = connection.call(call, deadline)?;
+                Ok(Page { told: (), rows: answer.rows.into_vec(), next: answer.next })
+            };
+            let mut allowance = Allowance::new(context.timeout);
+            Order::Number.each_page(&mut allowance, ask, |row| rows.push(ConnectionJson::from(row)))?;
             context.output.listing(&rows, table)?;
             Ok(Exit::Ok)
         }

@@ -80,8 +80,8 @@ struct Arguments {
     #[arg(short, long, value_name = "FORMAT", global = true, value_enum, default_value_t, help_heading = EVERYWHERE)]
     output: Format,
 
-    /// How long the daemon may take for each call, as in 500ms, 5s, 2m; half a second later its answer is waited for no
-    /// longer, and the exit code is 6 [default: the daemon's choice]
+    /// How long the daemon may take for each call or list, as in 500ms, 5s, 2m; half a second later its answer is waited
+    /// for no longer, and the exit code is 6 [default: the daemon's choice]
     #[arg(long, value_name = "DURATION", global = true, value_parser = read_duration, help_heading = EVERYWHERE)]
     timeout: Option<Duration>,
 

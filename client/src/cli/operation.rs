@@ -12,7 +12,7 @@ use super::output::{Align, Table};
 use super::problem::Problem;
 use super::quantity::{show_duration, show_time};
 use super::{Context, Exit};
-use crate::pages::Order;
+use crate::pages::{Allowance, Order, Page};
 use crate::request;
 
 #[derive(Debug, Subcommand)]
@@ -47,12 +47,13 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
         Verb::List { vm } => {
             let vm: Text<128> = text("name", vm.as_deref().unwrap_or_default())?;
             let mut rows = Vec::new();
-            Order::Number.each_page(|after| {
+            let ask = |after, deadline| {
                 let call = OperationListCall { vm: vm.clone(), after, rows_max: 0 };
-                let answer = connection.call(request::OperationList(call), context.timeout)?;
-                rows.extend(answer.rows.iter().map(OperationJson::from));
-                Ok(((), answer.next))
-            })?;
+                let answer = connection.call(request::OperationList(call), deadline)?;
+                Ok(Page { told: (), rows: answer.rows.into_vec(), next: answer.next })
+            };
+            let mut allowance = Allowance::new(context.timeout);
+            Order::Number.each_page(&mut allowance, ask, |row| rows.push(OperationJson::from(&row)))?;
             context.output.listing(&rows, table)?;
             Ok(Exit::Ok)
         }
