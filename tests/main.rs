@@ -31,5 +31,6 @@ mod rights;
 mod starting;
 mod tls_openssl;
 mod tls_refusals;
+mod tls_reload;
 mod unknown_peers;
 mod versions;

@@ -119,6 +119,20 @@ impl Raw {
         }
     }
 
+    /// Whether the daemon answers at all: in TLS 1.3 one learns only now that one is not let in.
+    pub(crate) fn tries_to_ping(&mut self) -> bool {
+        self.serial += 1;
+        let bytes = packet(self.serial, 0, ClientData::Ping.number(), b"");
+        let mut buffer = [0; 65536];
+        if self.socket.write_all(&bytes).is_err() {
+            return false;
+        }
+        match self.socket.read(&mut buffer) {
+            Ok(count) => buffer[..count].get(16..20) == Some(&ClientData::Ping.number().to_be_bytes()),
+            Err(_) => false,
+        }
+    }
+
     /// Whether the daemon still answers on this connection.
     #[track_caller]
     pub(crate) fn ping(&mut self) {

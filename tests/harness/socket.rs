@@ -97,6 +97,14 @@ impl Socket {
         sockopt::set_socket_recv_buffer_size(socket, 16 * 1024).unwrap();
     }
 
+    /// The fingerprint of the key that the daemon has shown.
+    pub(crate) fn peer_key(&self) -> Option<String> {
+        match &*self.0 {
+            Kind::Unix(_) | Kind::Tcp(_) => None,
+            Kind::Tls(socket) => socket.tls().peer().map(|peer| peer.key.to_string()),
+        }
+    }
+
     /// Says that no more will be sent.
     pub(crate) fn end_writing(&self) -> io::Result<()> {
         match &*self.0 {

@@ -1,0 +1,165 @@
+//! Certificates that are replaced while the daemon runs: who comes next sees the new ones, and who is not let in any more
+//! does not get around that.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use vmwire_protocol::message::{ClientData, ConsoleOpenCall, ServerData, code, console_mode};
+use vmwire_protocol::xdr::Text;
+use vmwire_tls::config::ClientContext;
+
+use crate::harness::{Daemon, Raw, Socket, Way, client_context, eventually, pki};
+
+/// Puts a file where another is, at once.
+fn put(from: &Path, to: &Path) {
+    let new = to.with_extension("new");
+    std::fs::copy(from, &new).unwrap();
+    std::fs::rename(new, to).unwrap();
+}
+
+/// The fingerprint of the key that the daemon shows to who comes now.
+fn shown(daemon: &Daemon) -> String {
+    let mut raw = daemon.raw_by(Way::Tls);
+    raw.ping();
+    raw.socket.peer_key().unwrap()
+}
+
+fn taken_up(daemon: &Daemon, times: usize) {
+    eventually("it is taken up", || (daemon.log().matches(" is in force").count() >= times).then_some(()));
+}
+
+/// Makes another certificate for the daemon, in `next` of its place.
+fn next(daemon: &Daemon, host: &str) {
+    pki(daemon.place(), &["issue", "server", host, "--host", "127.0.0.1", "--to", "next"]).ok();
+}
+
+#[test]
+fn who_comes_after_a_renewal_sees_the_new_certificate_and_who_was_there_stays() {
+    let daemon = Way::Tls.setup().start();
+    let before = shown(&daemon);
+    let mut there = daemon.raw_by(Way::Tls);
+    there.ping();
+    pki(daemon.place(), &["renew", "server", "127.0.0.1", "--new-key"]).ok();
+    let after = eventually("the new one is in force", || Some(shown(&daemon)).filter(|after| *after != before));
+    assert_ne!(after, before);
+    there.ping();
+    let events = daemon.ok(&["event", "follow", "--since", "0", "--kind", "certificate", "--count", "1"]);
+    assert!(events.contains("is in force"), "{events}");
+}
+
+#[test]
+fn half_of_a_pair_changes_nothing_until_the_other_half_is_there() {
+    let daemon = Way::Tls.setup().start();
+    let before = shown(&daemon);
+    next(&daemon, "vm2.example.org");
+    let [place, pki] = [daemon.place().join("next"), daemon.place().join("pki")];
+    put(&place.join("server.crt"), &pki.join("server.crt"));
+    daemon.logs("certificates stay as they were: no TLS: the private key does not belong to the certificate");
+    assert_eq!(shown(&daemon), before);
+    let events = daemon.ok(&["event", "follow", "--since", "0", "--kind", "certificate", "--count", "1"]);
+    assert!(events.contains("stay as they were"), "{events}");
+    let rows = daemon.json(&["host", "certificates"]);
+    assert!(rows.to_string().contains("stay as they were"), "{rows}");
+
+    put(&place.join("server.key"), &pki.join("server.key"));
+    taken_up(&daemon, 1);
+    assert_ne!(shown(&daemon), before);
+    assert!(!daemon.json(&["host", "certificates"]).to_string().contains("stay as they were"));
+}
+
+#[test]
+fn garbage_a_missing_file_and_an_open_key_change_nothing() {
+    let daemon = Way::Tls.setup().start();
+    let before = shown(&daemon);
+    let file = |name: &str| daemon.place().join("pki").join(name);
+    let refusals = || daemon.log().matches("certificates stay as they were: ").count();
+    for name in ["server.crt", "server.key", "ca.crt", "crl.pem"] {
+        let kept = daemon.place().join(name);
+        std::fs::copy(file(name), &kept).unwrap();
+        let count = refusals();
+        std::fs::write(file(name), "garbage").unwrap();
+        eventually("it is refused", || (refusals() > count).then_some(()));
+        assert_eq!(shown(&daemon), before, "{name}");
+        // A list need not be there only where none was named; here it was.
+        let count = refusals();
+        std::fs::remove_file(file(name)).unwrap();
+        eventually("it is missed", || (refusals() > count).then_some(()));
+        assert_eq!(shown(&daemon), before, "{name}");
+        put(&kept, &file(name));
+    }
+    taken_up(&daemon, 1);
+    assert_eq!(shown(&daemon), before);
+}
+
+#[test]
+fn a_hangup_has_them_read_as_well() {
+    let daemon = Way::Tls.setup().start();
+    daemon.signal(Signal::HUP);
+    daemon.logs("the configuration was read again");
+    taken_up(&daemon, 1);
+    daemon.vmwire_by(Way::Tls, &["ping"]).ok();
+}
+
+/// Comes with a context, and says whether that was let in; what it remembers of the daemon it may use.
+fn comes(daemon: &Daemon, context: &ClientContext) -> bool {
+    let Ok(socket) = Socket::tls(daemon.address(Way::Tls), context) else { return false };
+    let mut raw = Raw::new(socket);
+    raw.tries_to_ping()
+}
+
+#[test]
+fn a_revoked_client_is_shown_out_with_its_console_and_neither_comes_back_nor_resumes() {
+    let daemon = Way::Tls.setup().start();
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole = \"login: \"\n");
+    daemon.ok(&["vm", "start", "web"]);
+    let context = client_context(&daemon.place().join("pki/issued/alice"));
+    // It has sessions to resume.
+    for _ in 0..3 {
+        assert!(comes(&daemon, &context));
+    }
+    let mut inside = Raw::new(Socket::tls(daemon.address(Way::Tls), &context).unwrap());
+    let call = ConsoleOpenCall { vm: Text::clipped("web"), mode: console_mode::TAKE_OVER, history_bytes: 0 };
+    let serial = inside.call(&ClientData::ConsoleOpen(call));
+    assert!(matches!(inside.answer(serial), ServerData::ConsoleOpen(_)));
+    let console = daemon.begin_at(&daemon.uri_by(Way::Tls), &["vm", "console", "web", "--read-only"]);
+
+    pki(daemon.place(), &["revoke", "pki/issued/alice/client.crt"]).ok();
+    taken_up(&daemon, 1);
+    let begun = Instant::now();
+    let failure = inside.closing();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!([code::DENIED, code::GOING_AWAY].contains(&failure.code), "{failure:?}");
+    assert!(failure.message.contains("revoked"), "{failure:?}");
+    let ran = console.wait();
+    assert!(ran.code != 0 && ran.err.contains("revoked"), "{ran:?}");
+    for _ in 0..3 {
+        assert!(!comes(&daemon, &context), "with its session");
+    }
+    assert!(!comes(&daemon, &client_context(&daemon.place().join("pki/issued/alice"))), "without it");
+    eventually("nobody is left", || (daemon.json(&["connection", "list"]).as_array()?.len() == 1).then_some(()));
+    assert_eq!(daemon.json(&["vm", "show", "web"])["console"]["writer"], serde_json::Value::Null);
+}
+
+#[test]
+fn whom_another_authority_stands_for_is_let_in_when_that_takes_the_place() {
+    let daemon = Way::Tls.setup().start();
+    let mut there = daemon.raw_by(Way::Tls);
+    there.ping();
+    let other = crate::pki::with_authority();
+    pki(&other, &["issue", "client", "alice"]).ok();
+    // Its own certificate may be of the old one.
+    for name in ["crl.pem", "ca.crt"] {
+        put(&other.join("pki").join(name), &daemon.place().join("pki").join(name));
+    }
+    taken_up(&daemon, 1);
+    let failure = there.closing();
+    assert_eq!(failure.code, code::DENIED, "{failure:?}");
+    assert!(failure.message.contains("is not signed with the key of the authority trusted here"), "{failure:?}");
+    let own = daemon.place().join("pki/issued/alice");
+    assert!(!comes(&daemon, &client_context(&own)));
+    for name in ["client.crt", "client.key"] {
+        put(&other.join("pki/issued/alice").join(name), &own.join(name));
+    }
+    assert!(comes(&daemon, &client_context(&own)));
+}
