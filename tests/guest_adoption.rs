@@ -183,11 +183,18 @@ fn a_record_that_names_somebody_elses_process_and_monitor_is_lost_and_what_waite
     let setup = daemon.killed();
     let records = setup.place.records();
     let find = |name: &str| records.iter().find(|(_, record)| record["name"] == name).unwrap();
-    let ((path, forged), (_, other)) = (find("tiny"), find("other"));
+    let ((path, forged), (others_path, other)) = (find("tiny"), find("other"));
     let mut forged = forged.clone();
     forged["process"] = other["process"].clone();
     std::fs::write(path, forged.to_string()).unwrap();
     std::fs::rename(other["monitor"].as_str().unwrap(), forged["monitor"].as_str().unwrap()).unwrap();
+
+    let daemon = setup.start();
+    for name in ["tiny", "other"] {
+        assert_eq!(daemon.state(name), "lost", "one of the two lies about the process that both name");
+    }
+    let setup = daemon.killed();
+    std::fs::remove_file(others_path).unwrap();
 
     kill_process(guests[1], Signal::STOP).unwrap();
     let daemon = setup.start();

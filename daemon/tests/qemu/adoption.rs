@@ -135,6 +135,78 @@ fn a_guest_whose_monitor_is_gone_is_lost_and_never_killed() {
     stage.until("the removal", |stage| stage.files().is_empty());
 }
 
+/// A process that the test began: only its end is seen.
+struct Sleeper(std::process::Child);
+
+impl Sleeper {
+    fn new() -> Self {
+        Self(std::process::Command::new("sleep").arg("600").spawn().unwrap())
+    }
+
+    /// As a run record names it.
+    fn mark(&self) -> serde_json::Value {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let begun: u64 = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap().parse().unwrap();
+        serde_json::json!({"pid": self.0.id(), "start_time": begun})
+    }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A record with another guest's process was believed, and a stop killed that one.
+#[test]
+fn a_record_that_names_another_process_than_that_behind_the_monitor_proves_nothing() {
+    if !has_qemu("a_record_that_names_another_process_than_that_behind_the_monitor_proves_nothing") {
+        return;
+    }
+    let mut stage = Stage::new();
+    stage.start("").unwrap();
+    let number = stage.pid();
+    let _doomed = Doomed(pid(number));
+    let path = stage.dir.path().join(format!("{VM}.run"));
+    let text = fs::read_to_string(&path).unwrap();
+    let mut other = Sleeper::new();
+    for (key, value) in [("process", other.mark()), ("process", serde_json::Value::Null), ("boot_id", "another".into())]
+    {
+        let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        record[key] = value;
+        fs::write(&path, record.to_string()).unwrap();
+        stage.restart();
+        stage.until_state(VmState::Lost);
+        assert!(stage.act(Action::Stop).unwrap_err().message.contains("lost"));
+        if key == "process" && !record[key].is_null() {
+            assert!(other.lives());
+            other.end();
+            let mut turns = 0;
+            stage.until("its end to be seen", |_| {
+                turns += 1;
+                turns > 3
+            });
+            assert_eq!(stage.state, VmState::Lost, "what ended was not QEMU");
+        }
+        assert!(stage.start("").unwrap_err().message.contains("lost"), "a second QEMU would have its disks");
+        assert!(test_kill_process(pid(number)).is_ok());
+        assert_eq!(stage.files(), ["console", "monitor", "run"]);
+    }
+    fs::write(&path, text).unwrap();
+    stage.restart();
+    stage.until("the adoption", |stage| stage.count("Running") == 1);
+    stage.act(Action::Stop).unwrap();
+}
+
 #[test]
 fn a_record_that_nobody_can_read_makes_its_guest_lost() {
     let mut stage = Stage::new();

@@ -1,10 +1,12 @@
 //! Judges the run records that a former daemon left. For start-up only: reads `/proc`.
 //!
 //! A guest is taken up only when everything is proved: the record is of this boot of the host, the process is there
-//! with the start time of the record, the sockets are where they belong in a directory that is ours alone, and, over
-//! the monitor, the uuid. A process that is gone for sure, and at whose monitor nobody listens, leaves only its files.
-//! Everything in between is lost: shown, never ended, and its name refuses to start.
+//! with the start time of the record, which no other record names, the sockets are where they belong in a directory that
+//! is ours alone; then that it is this process that listens at the monitor, and, over the monitor, the uuid. A process
+//! that is gone for sure, and at whose monitor nobody listens, leaves only its files. Everything in between is lost:
+//! shown, never ended, and its name refuses to start.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,6 +19,7 @@ use super::guest::{Guest, Surroundings};
 use super::lifecycle::Lifecycle;
 use super::process::{Watched, has_ended};
 use super::record::{FoundRecord, Paths, ProcessMark, Record, start_time};
+use super::socket;
 use crate::driver::Process;
 
 /// Which run of the host this is. Empty if the system does not say, which is the same as no other.
@@ -37,8 +40,19 @@ enum Verdict {
     Lost(String),
 }
 
+/// The processes that several records name: at most one of these is true, and which is not known.
+pub(super) fn claimed_twice(found: &[FoundRecord]) -> BTreeSet<ProcessMark> {
+    let mut claimed = BTreeSet::new();
+    let marks = found.iter().filter_map(|found| parse(found).ok()?.process);
+    marks.filter(|mark| !claimed.insert(*mark)).collect()
+}
+
 /// Takes up the guest of a record, as far as it can be.
-pub(super) fn take_up(around: &mut Surroundings<'_>, found: &FoundRecord) -> Guest {
+pub(super) fn take_up(
+    around: &mut Surroundings<'_>,
+    found: &FoundRecord,
+    claimed_twice: &BTreeSet<ProcessMark>,
+) -> Guest {
     let vm = found.vm;
     let patience = around.config.patience();
     let record = match parse(found) {
@@ -46,6 +60,10 @@ pub(super) fn take_up(around: &mut Surroundings<'_>, found: &FoundRecord) -> Gue
         Err(why) => return Guest::new(around.config, vm, Lifecycle::lost(vm, &why)),
     };
     match judge(around.boot_id, &around.config.runtime_dir, &record) {
+        Verdict::Ours(..) if record.process.is_some_and(|mark| claimed_twice.contains(&mark)) => {
+            let why = "the run record of another guest names the same process";
+            Guest::found(around, Lifecycle::lost(vm, why), &record, None)
+        }
         Verdict::Ours(pidfd, process) => match Watched::process(around.host, pidfd) {
             Ok(watched) => {
                 let life = Lifecycle::adopt(around.now, vm, process, patience, first_id());
@@ -83,15 +101,15 @@ fn judge(boot_id: &str, runtime_dir: &Path, record: &Record) -> Verdict {
     if boot_id.is_empty() {
         return Verdict::Lost("the system does not say which boot this is".to_owned());
     }
-    if record.boot_id != boot_id {
-        return Verdict::Gone { same_boot: false };
-    }
-    // The launcher completes the record before it becomes QEMU, and does not if its daemon is gone.
-    let Some(ProcessMark { pid, start_time: begun }) = record.process else {
-        return Verdict::Gone { same_boot: true };
-    };
     let paths = Paths::new(runtime_dir, crate::model::VmId(record.uuid));
-    let gone = || gone_unless_it_answers(&paths.monitor());
+    if record.boot_id != boot_id {
+        return gone_unless_it_answers(&paths.monitor(), false);
+    }
+    // The launcher completes the record before it becomes QEMU, and does not become it if its daemon is gone.
+    let Some(ProcessMark { pid, start_time: begun }) = record.process else {
+        return gone_unless_it_answers(&paths.monitor(), true);
+    };
+    let gone = || gone_unless_it_answers(&paths.monitor(), true);
     let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Verdict::Lost(format!("its run record names process {pid}, which cannot be"));
     };
@@ -124,15 +142,29 @@ fn judge(boot_id: &str, runtime_dir: &Path, record: &Record) -> Verdict {
     Verdict::Ours(pidfd, Process { pid, accelerator })
 }
 
-/// The process of the record is not there any more. If all the same somebody listens where its monitor was, the record
-/// is wrong and QEMU may well run: to start it again would give its disks to two.
-fn gone_unless_it_answers(monitor: &Path) -> Verdict {
+/// The process of the record is not there, or never was. If all the same somebody listens where its monitor was, the
+/// record is wrong and QEMU may well run: to start it again would give its disks to two.
+///
+/// A launcher whose daemon is gone holds the listener of that daemon for a moment, and then ends.
+fn gone_unless_it_answers(monitor: &Path, same_boot: bool) -> Verdict {
     match mio::net::UnixStream::connect(monitor) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            Verdict::Gone { same_boot: true }
+            Verdict::Gone { same_boot }
         }
-        Ok(_) => Verdict::Lost("its process is not the one of its run record, and yet its monitor answers".to_owned()),
+        Ok(stream) => match socket::peer(&stream) {
+            peer if !lives(peer) => Verdict::Gone { same_boot },
+            _ => Verdict::Lost("its run record does not name the process that listens at its monitor".to_owned()),
+        },
         Err(error) => Verdict::Lost(format!("its process is gone, and its monitor cannot be looked for: {error}")),
+    }
+}
+
+/// Whether there is such a process, or may be.
+fn lives(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => !has_ended(&pidfd),
+        Err(error) => error != Errno::SRCH,
     }
 }
 
@@ -226,9 +258,49 @@ mod tests {
         let dir = private_dir();
         let listener = std::os::unix::net::UnixListener::bind(record(dir.path()).monitor).unwrap();
         let other = |r: &mut Record| r.process.iter_mut().for_each(|mark| mark.start_time += 1);
-        assert!(told(dir.path(), other).starts_with("lost its process is not the one"));
+        let none = |r: &mut Record| r.process = None;
+        let other_boot = |r: &mut Record| r.boot_id = "other".to_owned();
+        let why = "lost its run record does not name the process that listens";
+        for told in [told(dir.path(), other), told(dir.path(), none), told(dir.path(), other_boot)] {
+            assert!(told.starts_with(why), "{told}");
+        }
         drop(listener);
         assert_eq!(told(dir.path(), other), "gone same_boot=true");
+    }
+
+    /// A launcher has it for a moment, whose daemon was killed.
+    #[test]
+    fn a_listener_of_a_process_that_is_gone_is_nobody() {
+        const CHILD: &str = "VMWIRE_TEST_LISTENS";
+        if std::env::var_os(CHILD).is_some() {
+            return rustix::net::listen(io::stdin(), 4).unwrap();
+        }
+        let dir = private_dir();
+        let listener = std::os::unix::net::UnixListener::bind(record(dir.path()).monitor).unwrap();
+        let none = |r: &mut Record| r.process = None;
+        assert!(told(dir.path(), none).starts_with("lost"));
+        let name = "driver::qemu::adopt::tests::a_listener_of_a_process_that_is_gone_is_nobody";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name]).env(CHILD, "").stdin(OwnedFd::from(listener.try_clone().unwrap()));
+        assert!(child.output().unwrap().status.success());
+        assert_eq!(told(dir.path(), none), "gone same_boot=true", "it stands open in this process, and in no other");
+    }
+
+    #[test]
+    fn a_process_that_two_records_name_is_neithers() {
+        let found = |vm: u128, change: fn(&mut Record)| {
+            let mut record = record(Path::new("/x"));
+            record.uuid = Uuid::from_u128(vm);
+            change(&mut record);
+            FoundRecord { vm: VmId(record.uuid), content: Ok(serde_json::to_vec(&record).unwrap()) }
+        };
+        let later: fn(&mut Record) = |r| r.process.iter_mut().for_each(|mark| mark.start_time += 1);
+        let unreadable = FoundRecord { vm: VmId(Uuid::from_u128(9)), content: Err("no".to_owned()) };
+        let none: fn(&mut Record) = |r| r.process = None;
+        let single = [found(1, |_| {}), found(2, later), found(3, none), found(4, none), unreadable];
+        assert_eq!(claimed_twice(&single), BTreeSet::new());
+        let mark = record(Path::new("/x")).process.unwrap();
+        assert_eq!(claimed_twice(&[found(1, |_| {}), found(2, later), found(3, |_| {})]), BTreeSet::from([mark]));
     }
 
     #[test]

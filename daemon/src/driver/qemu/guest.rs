@@ -393,7 +393,10 @@ impl Guest {
     fn connect(&mut self, around: &mut Surroundings<'_>) {
         self.disconnect(around);
         match Socket::connect(around.host, &self.paths.monitor()) {
-            Ok(socket) => self.monitor = Some((socket, Monitor::new(Monitor::LINE_BYTES_MAX))),
+            Ok(socket) => {
+                self.life.handle_connected(socket.peer());
+                self.monitor = Some((socket, Monitor::new(Monitor::LINE_BYTES_MAX)));
+            }
             Err(error) => self.life.handle_link_lost(around.now, error.to_string()),
         }
         if self.console.is_none() && self.has_console {

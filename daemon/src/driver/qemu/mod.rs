@@ -111,10 +111,11 @@ impl QemuDriver {
             turn: now.monotonic,
             reports: VecDeque::new(),
         };
+        let claimed_twice = adopt::claimed_twice(&records);
         for record in records {
             let vm = record.vm;
             let mut around = this.around(now, host);
-            let guest = adopt::take_up(&mut around, &record);
+            let guest = adopt::take_up(&mut around, &record, &claimed_twice);
             this.guests.insert(vm, guest);
             this.with_guest(now, host, vm, Guest::look_at_everything);
         }

@@ -53,7 +53,7 @@ mod uuid_as_text {
 }
 
 /// What tells a process from a later one with the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct ProcessMark {
     /// Its number.
     pub(crate) pid: u32,

@@ -5,11 +5,21 @@ use std::path::Path;
 
 use mio::Token;
 use mio::net::UnixStream;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::Pid;
 
 use crate::driver::Host;
 
 /// How much is read from one socket in one turn of the loop.
 const READ_BYTES_MAX: usize = 128 << 10;
+
+/// Which process had called `listen` last when `stream` was connected. A listener that is handed on is its old owner's
+/// until the new one calls it as well, which QEMU does. The kernel says so, and no file has a say in it. 0 is a process
+/// of another pid namespace.
+pub(super) fn peer(stream: &UnixStream) -> u32 {
+    let number = socket_peercred(stream).map_or(0, |of| Pid::as_raw(Some(of.pid)));
+    u32::try_from(number).unwrap_or(0)
+}
 
 /// A connection that the loop watches.
 #[derive(Debug)]
@@ -38,6 +48,11 @@ impl Socket {
     pub(super) fn over(host: &mut dyn Host, mut stream: UnixStream) -> io::Result<Self> {
         let token = host.watch(&mut stream)?;
         Ok(Self { stream, token })
+    }
+
+    /// Which process listens at the other end.
+    pub(super) fn peer(&self) -> u32 {
+        peer(&self.stream)
     }
 
     pub(super) fn token(&self) -> Token {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::link::Link;
+use super::starting::ANOTHER_LISTENS;
 use super::{KILL, Lifecycle, Order, Phase, Purpose, QUIT, Script, Timer, failed, lost_error, unproved};
 use crate::driver::qemu::lifecycle::Command;
 use crate::driver::{DriverError, DriverErrorKind, Report};
@@ -130,6 +131,8 @@ impl Lifecycle {
                 farewell
             }
             Phase::Up => self.unasked(&exit),
+            // What has ended is not QEMU.
+            Phase::Adopting | Phase::Lost if self.listens_elsewhere() => return self.lose(ANOTHER_LISTENS),
             Phase::Adopting | Phase::Lost => {
                 let mut farewell = Farewell::new(StateReason::Hypervisor, exit.told());
                 farewell.process_known = false;

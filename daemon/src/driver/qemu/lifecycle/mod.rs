@@ -9,7 +9,7 @@
 //!     │ files removed    ▼                          │ process gone                           process gone      │
 //!     └───────────── CleaningUp ◀───────────────────┴──────────────────────────────────────────────────────────┘
 //!
-//!            uuid and machine proved                    anything less
+//!      listener, uuid and machine proved                anything less
 //!  Adopting ────────────────────────▶ Up      Adopting ──────────────▶ Lost ── process gone ──▶ CleaningUp
 //! ```
 //! Operations cause `start` and `stop`; QEMU, through its monitor and its process, causes the rest. What is done over
@@ -163,6 +163,10 @@ pub(super) struct Lifecycle {
     reset_quiet_until: Option<Instant>,
     /// What is told of the process once it is proved to be ours; adoption only.
     found: Option<Process>,
+    /// Which process listens at the monitor, as far as the last connection can tell.
+    peer: Option<u32>,
+    /// The monitor was connected to once more, to be sure of that; adoption only.
+    peer_is_certain: bool,
     /// A told reset still echoes when the processors run again.
     reset_echoes: bool,
     next_id: u64,
@@ -195,6 +199,8 @@ impl Lifecycle {
             reset_quiet_until: None,
             reset_echoes: false,
             found: None,
+            peer: None,
+            peer_is_certain: false,
             next_id: 1,
             timers: Timers::new(),
             orders: VecDeque::new(),

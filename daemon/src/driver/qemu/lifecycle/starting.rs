@@ -9,6 +9,8 @@ use super::{Command, Lifecycle, Order, Patience, Phase, Purpose, Script, Task, T
 use crate::driver::{DriverError, Process, Report};
 use crate::model::{OperationId, StateReason, VmId, VmState};
 
+pub(super) const ANOTHER_LISTENS: &str = "another process than that of its run record listens at its monitor";
+
 impl Lifecycle {
     /// A guest whose process was proved to be the one of the run record. Its monitor has to prove the rest. Commands are
     /// numbered from `first_id`, which the former daemon should not have come to: its last may still be answered.
@@ -80,6 +82,11 @@ impl Lifecycle {
         }
     }
 
+    /// The monitor was connected to, where this process listens.
+    pub(in super::super) fn handle_connected(&mut self, peer: u32) {
+        self.peer = Some(peer);
+    }
+
     /// The monitor's first line.
     pub(super) fn handle_greeting(&mut self, now: Instant) {
         self.timers.cancel(Timer::Script);
@@ -101,6 +108,7 @@ impl Lifecycle {
                 self.run(now, Script::new(Purpose::Start(operation), steps, Some(wants)));
                 self.timers.set(now + self.patience.greeting, Timer::Script);
             }
+            Phase::Adopting if self.listens_elsewhere() => self.handle_other_peer(now),
             Phase::Adopting => {
                 let commands = [
                     Command::Negotiate,
@@ -117,6 +125,21 @@ impl Lifecycle {
             }
             _ => {}
         }
+    }
+
+    /// Somebody else than the process of the record called `listen`. For a connection made while the launcher was still
+    /// to become QEMU that was the former daemon; one made behind the greeting tells for sure.
+    fn handle_other_peer(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.peer_is_certain, true) {
+            return self.lose(ANOTHER_LISTENS);
+        }
+        self.timers.set(now + self.patience.greeting, Timer::Script);
+        self.order(Order::Connect);
+    }
+
+    /// Whether the process that was found, and is not proved yet, is another one than the one behind the monitor.
+    pub(super) fn listens_elsewhere(&self) -> bool {
+        matches!((self.peer, &self.found), (Some(peer), Some(found)) if peer != found.pid)
     }
 
     /// Everything was proved.

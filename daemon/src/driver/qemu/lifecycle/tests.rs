@@ -515,6 +515,7 @@ fn a_command_that_is_not_answered_ends_the_operation() {
 fn adopting() -> Stage {
     let mut stage = Stage::new();
     stage.life = Lifecycle::adopt(stage.now, VM, process(), Patience::default(), 1);
+    stage.life.handle_connected(process().pid);
     stage
 }
 
@@ -564,6 +565,40 @@ fn what_cannot_be_proved_is_lost_and_never_killed() {
     stage.orders();
     stage.life.handle_link_lost(stage.now, "refused".to_owned());
     assert_eq!(stage.wait(LINK_GRACE), ["disconnect", "Lost Unknown its monitor cannot be spoken with: refused"]);
+}
+
+#[test]
+fn a_monitor_at_which_another_process_listens_proves_nothing() {
+    let mut stage = adopting();
+    stage.orders();
+    stage.life.handle_connected(8);
+    stage.greet();
+    assert_eq!(stage.orders(), ["connect"], "it may have been the former daemon, a moment before QEMU was there");
+    stage.life.handle_connected(process().pid);
+    stage.greet();
+    assert_eq!(stage.orders(), ["send qmp_capabilities"]);
+
+    for other in [8, 0] {
+        let mut stage = adopting();
+        stage.orders();
+        for _ in 0..2 {
+            assert_eq!(stage.life.state, Some(VmState::Adopting));
+            stage.life.handle_connected(other);
+            stage.greet();
+        }
+        let why = "another process than that of its run record listens at its monitor";
+        assert_eq!(stage.orders(), ["connect".to_owned(), "disconnect".to_owned(), format!("Lost Unknown {why}")]);
+        stage.exit(Exit::default());
+        assert_eq!(stage.orders(), [""; 0], "what ended was not QEMU: the guest is not taken for stopped");
+        assert!(stage.begin(start())[0].starts_with("1 Failed: the guest is lost"));
+    }
+
+    let mut stage = adopting();
+    stage.life.handle_connected(8);
+    stage.greet();
+    stage.orders();
+    let told = stage.wait(Duration::from_secs(30));
+    assert_eq!(told, ["disconnect", "Lost Unknown its monitor did not greet in time"], "the second time");
 }
 
 #[test]
@@ -688,7 +723,10 @@ impl World {
                     prop_assert!(!self.process && !self.preparing, "cleaned up under a living process");
                     self.cleaning = true;
                 }
-                Order::Connect => self.connected = true,
+                Order::Connect => {
+                    self.connected = true;
+                    self.stage.life.handle_connected(process().pid);
+                }
                 Order::Disconnect => self.connected = false,
                 Order::Send { id, .. } => self.stage.last_command = Some(id),
                 Order::Kill => prop_assert!(self.process, "nothing to kill"),
