@@ -34,7 +34,7 @@ pub(super) struct Page<T, const MAX: usize> {
     pub(super) rows: List<T, MAX>,
     /// Where the list goes on; empty at its end.
     pub(super) next: Text<128>,
-    /// The work that was done for it.
+    /// The work that was done for it: the looking, and each byte of the rows.
     pub(super) work: usize,
 }
 
@@ -73,6 +73,8 @@ impl<T: Wire, const MAX: usize> Page<T, MAX> {
             last = Some(key);
         };
         let next = last.filter(|_| more).map_or_else(Text::default, |last| Text::clipped(&last.to_string()));
+        // What a packet holds bounds the page already; whoever asks for many such pages has to wait in between.
+        work = work.saturating_add(ROWS_BYTES_MAX - left);
         Self { rows: List::clipped(rows), next, work }
     }
 }
@@ -106,8 +108,10 @@ mod tests {
         assert_eq!((part.rows.len(), part.next.as_str()), (3, "2"));
         let part = page(0..9, |n| if *n < 2 { 4 } else { ROWS_BYTES_MAX });
         assert_eq!((part.rows.len(), part.next.as_str()), (2, "1"));
+        assert_eq!(part.work, 3 * ROW_WORK + 2 * 4, "the one that does not fit was looked at");
         let part = page(0..2, |_| usize::MAX);
         assert_eq!((part.rows.len(), part.next.as_str()), (1, "0"), "a list goes on, whatever its rows");
+        assert!(part.work > WORK_MAX, "long rows are work for everybody who waits");
     }
 
     #[test]
