@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// What a monitor told.
@@ -158,20 +158,19 @@ impl Monitor {
             return Ok(());
         }
         let line: Line = serde_json::from_slice(line).map_err(|error| MonitorError::Nonsense(error.to_string()))?;
-        let message = match line {
-            Line::Greeting { greeting } if !self.greeted => {
+        let message = match line.said()? {
+            Said::Greeting(greeting) if !self.greeted => {
                 self.greeted = true;
                 let Version { major, minor, micro } = greeting.version.qemu;
                 Message::Greeting { version: format!("{major}.{minor}.{micro}") }
             }
             // QEMU opens its monitor in one thread and takes the connection that waits in another: about one in three
             // thousand greets twice. It takes commands from the second greeting on, and has answered none before.
-            Line::Greeting { .. } if !self.answered => return Ok(()),
-            Line::Greeting { .. } => return Err(MonitorError::Greeting),
+            Said::Greeting(_) if !self.answered => return Ok(()),
+            Said::Greeting(_) => return Err(MonitorError::Greeting),
             _ if !self.greeted => return Err(MonitorError::Greeting),
-            Line::Event { event, data } => Message::Event { name: event, data },
-            Line::Return { value, id } => return self.handle_reply(id, Ok(value)),
-            Line::Error { error, id } => return self.handle_reply(id, Err(error.desc)),
+            Said::Event(name, data) => Message::Event { name, data },
+            Said::Reply(id, result) => return self.handle_reply(id, result),
         };
         self.messages.push_back(message);
         Ok(())
@@ -203,28 +202,43 @@ impl fmt::Display for MonitorError {
 
 impl std::error::Error for MonitorError {}
 
-/// The four things that a monitor says.
+/// What a line may hold. One struct for all: serde would keep what an untagged enum is made of in a tree of its own, which
+/// for the list of all devices that QEMU knows is ten times the line.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Greeting {
-        #[serde(rename = "QMP")]
-        greeting: Greeting,
-    },
-    Event {
-        event: String,
-        #[serde(default)]
-        data: Value,
-    },
-    Return {
-        #[serde(rename = "return")]
-        value: Value,
-        id: u64,
-    },
-    Error {
-        error: Refusal,
-        id: u64,
-    },
+struct Line {
+    #[serde(rename = "QMP")]
+    greeting: Option<Greeting>,
+    event: Option<String>,
+    #[serde(default)]
+    data: Value,
+    #[serde(rename = "return", default, deserialize_with = "there")]
+    value: Option<Value>,
+    error: Option<Refusal>,
+    id: Option<u64>,
+}
+
+/// The things that a monitor says.
+enum Said {
+    Greeting(Greeting),
+    Event(String, Value),
+    Reply(u64, Result<Value, String>),
+}
+
+impl Line {
+    fn said(self) -> Result<Said, MonitorError> {
+        match (self.greeting, self.event, self.value, self.error, self.id) {
+            (Some(greeting), ..) => Ok(Said::Greeting(greeting)),
+            (_, Some(event), ..) => Ok(Said::Event(event, self.data)),
+            (_, _, Some(value), _, Some(id)) => Ok(Said::Reply(id, Ok(value))),
+            (_, _, _, Some(error), Some(id)) => Ok(Said::Reply(id, Err(error.desc))),
+            _ => Err(MonitorError::Nonsense("an object that says nothing".to_owned())),
+        }
+    }
+}
+
+/// A value that is there, null as well.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -323,6 +337,14 @@ mod tests {
             assert_eq!(monitor.send(1, "stop", None), Err(told));
             assert_eq!(monitor.poll_message(), None);
         }
+    }
+
+    #[test]
+    fn an_answer_of_null_is_an_answer() {
+        let mut monitor = greeted();
+        monitor.send(1, "qmp_capabilities", None).unwrap();
+        monitor.handle_bytes(b"{\"return\": null, \"id\": 1}\n").unwrap();
+        assert_eq!(monitor.poll_message(), Some(Message::Reply { id: 1, result: Ok(Value::Null) }));
     }
 
     #[test]
