@@ -129,6 +129,12 @@ impl Output {
         let _ = writeln!(self.err);
     }
 
+    /// Tells a person at the keyboard that what they typed goes nowhere.
+    pub(crate) fn bell(&mut self) {
+        // As above.
+        let _ = self.err.write_all(b"\x07").and_then(|()| self.err.flush());
+    }
+
     /// Prints the help where something else was expected of the person.
     pub(crate) fn help(&mut self, text: &str) {
         // As above.

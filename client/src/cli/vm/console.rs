@@ -1,9 +1,10 @@
 //! `vmwire vm console`: the serial console of a guest on this terminal, or in a pipe.
 //!
-//! On a terminal every key goes to the guest, the terminal's own signals included, until the escape character `^]`. Off
-//! a terminal standard input is copied to the guest and the guest's output to standard output, so that scripts need
-//! none. What the guest says goes through [`Screen`]. The console ends when the daemon ends it; at the end of standard
-//! input only our direction does.
+//! On a terminal every key goes to the guest, the terminal's own signals included, until the escape character `^]`. That
+//! is looked for however much the guest has not taken yet: a deaf one cannot keep a person who pasted a lot. Off a
+//! terminal standard input is copied to the guest and the guest's output to standard output, so that scripts need none.
+//! What the guest says goes through [`Screen`]. The console ends when the daemon ends it; at the end of standard input
+//! only our direction does.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,6 +26,10 @@ const ESCAPE: u8 = 0x1d;
 
 /// How much is read from standard input at once.
 const READ_BYTES: usize = 4096;
+
+/// How much may have been typed on a terminal that the guest has not taken. Beyond that a bell answers, as that of a
+/// terminal whose line is full.
+const TYPED_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  vmwire vm console web\n  vmwire vm console --read-only --history 64KiB web\n  \
@@ -91,6 +96,7 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         writes: mode != console_mode::READ,
         escapes: terminal.is_some(),
         typed: Vec::new(),
+        full: false,
     };
     let mut screen = match (arguments.raw, io::stdout().is_terminal()) {
         (true, _) => Screen::Raw,
@@ -117,15 +123,25 @@ struct Keyboard {
     escapes: bool,
     /// Typed, and not taken by the console yet.
     typed: Vec<u8>,
+    /// Something was typed for which there was no place; until there is some again.
+    full: bool,
 }
 
 impl Keyboard {
-    /// Takes what was read; `true` when the escape character was among it.
+    /// Whether more is to be read. Off a terminal what is typed waits in the pipe as long as the guest takes none; on one
+    /// it may be the escape character.
+    fn listens(&self) -> bool {
+        self.open && (self.escapes || self.typed.is_empty())
+    }
+
+    /// Takes what was read, as far as there is place; `true` when the escape character was among it.
     fn take(&mut self, bytes: &[u8]) -> bool {
         let escape = bytes.iter().position(|&byte| self.escapes && byte == ESCAPE);
         let before = bytes.get(..escape.unwrap_or(bytes.len())).unwrap_or_default();
         if self.writes {
-            self.typed.extend_from_slice(before);
+            let place = TYPED_BYTES_MAX.saturating_sub(self.typed.len());
+            self.typed.extend(before.iter().take(place));
+            self.full = before.len() > place;
         }
         escape.is_some()
     }
@@ -155,19 +171,20 @@ fn converse(
         }
         let sent = connection.write_console(console, &keyboard.typed)?;
         keyboard.typed.drain(..sent);
-        if keyboard.typed.is_empty() {
-            if left {
-                return Ok(Exit::Ok);
-            }
-            if !keyboard.open && keyboard.writes {
-                connection.end_console(console)?;
-                keyboard.writes = false;
-            }
+        if left {
+            return Ok(Exit::Ok);
         }
-        // As long as typed bytes wait for room no more are read: the terminal queues them, or the pipe's writer waits.
-        if keyboard.open && keyboard.typed.is_empty() {
+        if keyboard.typed.is_empty() && !keyboard.open && keyboard.writes {
+            connection.end_console(console)?;
+            keyboard.writes = false;
+        }
+        if keyboard.listens() {
             if connection.wait_beside(stdin, None)? {
+                let was_full = keyboard.full;
                 left = read(stdin, keyboard)?;
+                if keyboard.full && !was_full {
+                    context.output.bell();
+                }
             }
         } else {
             connection.wait_a_moment(Duration::from_secs(60))?;
@@ -192,10 +209,74 @@ fn read(stdin: BorrowedFd<'_>, keyboard: &mut Keyboard) -> Result<bool, Problem>
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    use vmwire_protocol::message::{ConsoleOpenAnswer, ServerData};
+    use vmwire_protocol::xdr::Text;
+
+    use super::super::super::Output;
     use super::*;
+    use crate::connection::Options;
+    use crate::connection::scripted::connected;
+    use crate::connection::scripted::wire::Over;
 
     fn keyboard(escapes: bool, writes: bool) -> Keyboard {
-        Keyboard { open: true, writes, escapes, typed: Vec::new() }
+        Keyboard { open: true, writes, escapes, typed: Vec::new(), full: false }
+    }
+
+    /// A person types at a guest that takes nothing but what the daemon takes for it at first. Answers how the console
+    /// ends, what is still kept of what was typed, and what the person was told.
+    fn typed_at_a_deaf_guest(typed: Vec<u8>) -> (Result<Exit, Problem>, usize, String) {
+        let (mut connection, daemon) = connected(Over::Unix, 1, Options::default(), |mut daemon| {
+            let (ticket, _) = daemon.call();
+            let stream = daemon.session.stream_open().unwrap();
+            let opened = ConsoleOpenAnswer { stream, offset: 0, writer: Text::default() };
+            daemon.answer(ticket, &ServerData::ConsoleOpen(opened));
+            // Whoever cannot leave is thrown out at the end.
+            daemon.only_pings(Instant::now() + Duration::from_secs(10));
+        });
+        let call = ConsoleOpenCall { vm: Text::clipped("a"), mode: console_mode::WRITE, history_bytes: 0 };
+        let mut console = connection.open_console(call, None).unwrap();
+        let (mut person, stdin) = UnixStream::pair().unwrap();
+        // Nobody may be there any more to read what follows the escape character.
+        let person = std::thread::spawn(move || drop(person.write_all(&typed)));
+        let (err, mut told) = UnixStream::pair().unwrap();
+        let mut output = Output::new(Box::new(io::sink()), Box::new(err), true);
+        let mut context = Context { output: &mut output, connect: None, timeout: None };
+        let mut keyboard = keyboard(true, true);
+        let (screen, fd) = (&mut Screen::Raw, stdin.as_fd());
+        let end = converse(&mut connection, &mut console, &mut keyboard, screen, fd, &mut context);
+        drop((output, connection, stdin));
+        daemon.join().unwrap();
+        person.join().unwrap();
+        let mut text = String::new();
+        told.read_to_string(&mut text).unwrap();
+        (end, keyboard.typed.len(), text)
+    }
+
+    #[test]
+    fn a_deaf_guest_cannot_keep_a_person_who_pasted_a_lot() {
+        let (end, kept, told) = typed_at_a_deaf_guest([&[b'x'; 200_000], &b"\x1d"[..]].concat());
+        assert_eq!(end, Ok(Exit::Ok));
+        assert!((100_000..200_000).contains(&kept), "{kept} bytes");
+        assert_eq!(told, "", "all of it has its place");
+        let (end, kept, told) = typed_at_a_deaf_guest([&[b'x'; 3 * TYPED_BYTES_MAX], &b"\x1d"[..]].concat());
+        assert_eq!(end, Ok(Exit::Ok));
+        assert_eq!(kept, TYPED_BYTES_MAX);
+        assert_eq!(told, "\x07", "one bell, however much is dropped");
+    }
+
+    #[test]
+    fn off_a_terminal_what_the_guest_does_not_take_stays_in_the_pipe() {
+        let mut pipe = keyboard(false, true);
+        assert!(pipe.listens());
+        pipe.take(b"a");
+        assert!(!pipe.listens());
+        let mut terminal = keyboard(true, true);
+        terminal.take(b"a");
+        assert!(terminal.listens());
     }
 
     #[test]
