@@ -37,6 +37,10 @@ pub(super) const PEERS_MAX: usize = 64;
 /// How long an enrolment may take that has been asked for: a disk has to be waited for.
 const ENROLMENT_TIME: Duration = Duration::from_secs(30);
 
+/// Why somebody is sent away of whom nothing wrong is known, as the audit has it.
+const CROWDED: &str = "crowded";
+const TOO_SLOW: &str = "too-slow";
+
 /// Reads in one turn, after which others come first.
 const READS_MAX: usize = 16;
 
@@ -130,7 +134,7 @@ impl Handshakes {
         if self.pending.len() >= PEERS_MAX
             && let Some((_, mut oldest)) = self.pending.pop_first()
         {
-            self.send_away(oldest.address, "crowded", format!("{PEERS_MAX} others are not known yet either"));
+            self.send_away(oldest.address, CROWDED, format!("{PEERS_MAX} others are not known yet either"));
             readiness.unwatch(&mut oldest.socket, oldest.token);
         }
         self.last += 1;
@@ -228,7 +232,10 @@ impl Handshakes {
     }
 
     fn send_away(&mut self, address: SocketAddr, why: &'static str, message: String) {
-        info!("tls {address}: refused: {message}");
+        match why {
+            CROWDED | TOO_SLOW => info!("tls {address}: sent away, for {message}"),
+            _ => info!("tls {address}: refused: {message}"),
+        }
         self.sent_away.push_back(SentAway { address, why, message });
     }
 
@@ -246,7 +253,7 @@ impl Handshakes {
             let Some(pending) = self.remove(number, readiness) else { continue };
             if !pending.over {
                 let seconds = FIRST_PACKET_TIME.as_secs();
-                self.send_away(pending.address, "too-slow", format!("it did not say who it is within {seconds} s"));
+                self.send_away(pending.address, TOO_SLOW, format!("it did not say who it is within {seconds} s"));
             }
         }
     }
