@@ -22,7 +22,7 @@ pub(crate) use place::Place;
 pub(crate) use program::{Ran, Running, vmwire};
 pub(crate) use raw::{Raw, packet};
 pub(crate) use socket::{Socket, client_context};
-pub(crate) use way::{Way, pki, pki_command};
+pub(crate) use way::{Way, pki, pki_command, tls_table};
 
 /// Long enough for anything that happens at once, on a machine that is busy with something else.
 pub(crate) const ENOUGH: Duration = Duration::from_secs(30);
