@@ -96,6 +96,20 @@ fn names_in(dir: &Path) -> Vec<String> {
 }
 
 #[test]
+fn a_directory_that_was_removed_is_told_with_what_to_do_and_used_once_it_is_there_again() {
+    let mut asker = Asker::new(PATIENCE);
+    let dir = tempfile::tempdir().unwrap();
+    let vms = dir.path().join("vms");
+    let path = vms.join("x");
+    let FileAnswer::Failed(why) = asker.ask(&write(&path, b"1")) else { panic!("it was written into nothing") };
+    assert!(why.contains(&format!("the directory {} is gone", vms.display())) && why.contains("0700"), "{why}");
+    assert!(!vms.exists(), "who knows why it is not there");
+    std::fs::create_dir(&vms).unwrap();
+    assert!(matches!(asker.ask(&write(&path, b"2")), FileAnswer::Done));
+    assert_eq!(std::fs::read(&path).unwrap(), b"2");
+}
+
+#[test]
 fn what_is_written_is_read_back_replaced_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
@@ -136,7 +150,7 @@ fn what_the_system_refuses_is_told_with_path_and_reason_and_leaves_nothing() {
     let mut asker = Asker::new(PATIENCE);
     for (request, told) in [
         (write(&occupied, b"x"), "occupied: Is a directory"),
-        (write(&dir.path().join("no/such"), b"x"), "no/such: No such file or directory"),
+        (write(&dir.path().join("no/such"), b"x"), "no/such: the directory"),
         (remove(&occupied), "occupied: Is a directory"),
         (read(&occupied, 9), "occupied: not a regular file"),
         (write(Path::new("/"), b"x"), "cannot write /: not the name of a file"),

@@ -159,7 +159,19 @@ pub(crate) fn replace(path: &Path, data: &[u8], durable: bool, number: u64) -> i
         // What remains is removed at the next start.
         let _ = fs::remove_file(&unfinished);
     }
-    written
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.exists() => Err(gone(dir)),
+        written => written,
+    }
+}
+
+/// It is not made here: it was there, so whoever removed it removed what was in it, or a file system is not mounted.
+fn gone(dir: &Path) -> io::Error {
+    let dir = dir.display();
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("the directory {dir} is gone, and what was in it: put it back, or make it anew with mode 0700"),
+    )
 }
 
 fn write_new(path: &Path, data: &[u8], durable: bool) -> io::Result<()> {
