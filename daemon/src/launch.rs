@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, Signal, geteuid, getppid};
 
 use crate::driver::qemu::argv::{File, Purpose, file_options};
 use crate::driver::qemu::launch::{EXIT_REFUSED, PATH, Refusal, Request};
-use crate::driver::qemu::record::{ProcessMark, Record, start_time};
+use crate::driver::qemu::record::{self, ProcessMark, Record, start_time};
 
 pub use crate::driver::qemu::LAUNCH_ARGUMENT as ARGUMENT;
 
@@ -92,14 +92,14 @@ fn failed(message: &str, error: &dyn std::error::Error) -> Refusal {
 }
 
 /// Replaces the run record by one that names this process, which will be QEMU.
-fn complete(path: &Path, mut record: Record) -> Result<(), Refusal> {
+fn complete(path: &Path, mut completed: Record) -> Result<(), Refusal> {
     let unwritable = |error: &dyn std::error::Error| failed("the run record could not be completed", error);
     let stat = fs::read_to_string("/proc/self/stat").map_err(|error| unwritable(&error))?;
     let begun = start_time(&stat).ok_or(io::Error::from(io::ErrorKind::InvalidData));
     let start_time = begun.map_err(|error| unwritable(&error))?;
-    record.process = Some(ProcessMark { pid: std::process::id(), start_time });
-    let text = serde_json::to_vec(&record).map_err(|error| unwritable(&error))?;
-    let unfinished = path.with_extension(format!("run{}", crate::files::child::UNFINISHED_SUFFIX));
+    completed.process = Some(ProcessMark { pid: std::process::id(), start_time });
+    let text = serde_json::to_vec(&completed).map_err(|error| unwritable(&error))?;
+    let unfinished = record::unfinished(path);
     let written = fs::OpenOptions::new()
         .write(true)
         .create(true)

@@ -134,6 +134,19 @@ fn a_stop_overtakes_a_start_wherever_it_is() {
     }
 }
 
+/// What a launcher that was killed in the middle of it had begun lay there for ever.
+#[test]
+fn an_end_leaves_no_record_behind_that_a_launcher_did_not_finish() {
+    if !has_qemu("an_end_leaves_no_record_behind_that_a_launcher_did_not_finish") {
+        return;
+    }
+    let mut stage = Stage::new();
+    stage.start("").unwrap();
+    fs::write(stage.dir.path().join(format!("{}.run.unfinished", crate::stage::VM)), "{").unwrap();
+    stage.act(Action::Stop).unwrap();
+    assert!(stage.files().is_empty(), "{:?}", stage.files());
+}
+
 #[test]
 fn sockets_that_lie_around_do_not_hinder_a_start() {
     if !has_qemu("sockets_that_lie_around_do_not_hinder_a_start") {

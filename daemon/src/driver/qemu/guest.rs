@@ -19,7 +19,7 @@ use super::launch::{self, Request};
 use super::lifecycle::{Lifecycle, Order, Task, superseded};
 use super::monitor::{Monitor, MonitorError};
 use super::process::Watched;
-use super::record::{Paths, Record};
+use super::record::{self, Paths, Record};
 use super::socket::{Reading, Socket};
 use crate::driver::{DriverError, DriverErrorKind, FileAnswer, FileRequest, FileTicket, Host, Process, Report};
 use crate::model::{Boot, Definition, OperationId, VmId};
@@ -321,8 +321,10 @@ impl Guest {
         self.console_sought_at = None;
         self.launch = None;
         self.remove_sockets(around);
-        let record = around.host.file(FileRequest::Remove { path: self.paths.record(), durable: false });
-        self.tickets.insert(record);
+        let record = self.paths.record();
+        for path in [record::unfinished(&record), record] {
+            self.tickets.insert(around.host.file(FileRequest::Remove { path, durable: false }));
+        }
     }
 
     fn remove_sockets(&mut self, around: &mut Surroundings<'_>) {

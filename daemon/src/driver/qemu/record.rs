@@ -128,6 +128,11 @@ impl Paths {
     }
 }
 
+/// Where the launcher writes what is to be a record. One that is killed over it leaves it there.
+pub(crate) fn unfinished(record: &Path) -> PathBuf {
+    record.with_extension(format!("run{}", crate::files::child::UNFINISHED_SUFFIX))
+}
+
 /// When a process began, from what `/proc/PID/stat` says: the 22nd word, counted from behind the last parenthesis, for
 /// a program may have a name with spaces and parentheses in it.
 pub(crate) fn start_time(stat: &str) -> Option<u64> {
