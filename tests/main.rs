@@ -29,6 +29,7 @@ mod pki;
 mod pki_openssl;
 mod remote;
 mod rights;
+mod rights_everywhere;
 mod starting;
 mod tls_openssl;
 mod tls_refusals;

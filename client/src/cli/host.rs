@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde::Serialize;
-use vmwire_protocol::message::{CertificateInfo, HostCapabilitiesAnswer, HostInfoAnswer};
+use vmwire_protocol::message::{CertificateInfo, HostCapabilitiesAnswer, HostInfoAnswer, code};
 use vmwire_protocol::xdr::Fixed;
 use vmwire_tls::identity::Fingerprint;
 
@@ -11,6 +11,7 @@ use super::output::{Align, Table};
 use super::problem::Problem;
 use super::quantity::{show_bytes, show_time};
 use super::{Context, Exit, unless_too_old};
+use crate::connection::Connection;
 use crate::request;
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +33,8 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     let mut connection = context.connect()?;
     match verb {
         Verb::Info => {
-            let info = InfoJson::from(connection.call(request::HostInfo, context.timeout)?);
+            let mut info = InfoJson::from(connection.call(request::HostInfo, context.timeout)?);
+            info.certificates_until_ns = certificates_until_ns(&mut connection, context)?;
             context.output.thing(&info, |info| {
                 let mut table = Table::labels();
                 table.label("hostname", info.hostname.as_str());
@@ -44,6 +46,9 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
                 table.label("hypervisor", info.hypervisor.clone().unwrap_or_default());
                 table.label("defined", info.vms_defined.to_string());
                 table.label("running", info.vms_running.to_string());
+                if let Some(until) = info.certificates_until_ns {
+                    table.label("certificates", format!("until {}", show_time(until)));
+                }
                 table
             })?;
         }
@@ -75,6 +80,15 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
         }
     }
     Ok(Exit::Ok)
+}
+
+/// When the first of the daemon's certificates and lists ends; `None` where there are none, or the daemon is too old to say.
+fn certificates_until_ns(connection: &mut Connection, context: &Context<'_>) -> Result<Option<u64>, Problem> {
+    match connection.call(request::HostCertificates, context.timeout) {
+        Ok(answer) => Ok(answer.rows.into_iter().filter_map(|row| CertificateJson::from(row).not_after_ns).min()),
+        Err(error) if error.is(code::UNSUPPORTED) || error.is(code::UNKNOWN_PROCEDURE) => Ok(None),
+        Err(error) => Err(Problem::from(error)),
+    }
 }
 
 fn certificates(rows: &[CertificateJson]) -> Table {
@@ -133,6 +147,8 @@ struct InfoJson {
     hypervisor: Option<String>,
     vms_defined: u32,
     vms_running: u32,
+    /// When the first of the daemon's certificates ends.
+    certificates_until_ns: Option<u64>,
 }
 
 impl From<HostInfoAnswer> for InfoJson {
@@ -147,6 +163,7 @@ impl From<HostInfoAnswer> for InfoJson {
             driver: info.driver.into(),
             vms_defined: info.vms_defined,
             vms_running: info.vms_running,
+            certificates_until_ns: None,
         }
     }
 }

@@ -1,0 +1,131 @@
+//! Every procedure as every role, over every way there is; and machines that are not to be seen.
+
+use vmwire_protocol::message::{
+    ClientData, ConsoleOpenCall, Failure, HelloCall, OperationListCall, Over, PROCEDURES, ServerData, VmCall,
+    VmShutdownCall, VmStartCall, VmWaitCall, code, number, role,
+};
+use vmwire_protocol::version::NEWEST_MINOR;
+use vmwire_protocol::xdr::{List, Text};
+
+use crate::harness::{Daemon, Raw, Setup, Socket, Way, client_context, pki};
+
+/// Somebody at the daemon, who has said HELLO.
+fn greet(socket: Socket) -> Raw {
+    let mut raw = Raw::new(socket);
+    let hello =
+        HelloCall { major: 1, minor: NEWEST_MINOR, capabilities: List::default(), name: Text::constant("story") };
+    let serial = raw.call(&ClientData::Hello(hello));
+    assert!(matches!(raw.answer(serial), ServerData::Hello(_)));
+    raw
+}
+
+/// With one socket for each role, and one client of the authority.
+fn setup(roles: &[&str]) -> (Setup, String) {
+    let setup = Setup::test();
+    pki(&setup.place, &["init", "--server", "127.0.0.1"]).ok();
+    let mut lines = setup.listeners();
+    let tables = lines.find("[tls]").unwrap();
+    for name in roles {
+        pki(&setup.place, &["issue", "client", name]).ok();
+        let path = setup.place.join(&format!("{name}.sock"));
+        lines.insert_str(tables, &format!("[[listen]]\npath = \"{}\"\nrole = \"operator\"\n", path.display()));
+    }
+    (setup, lines)
+}
+
+fn by_tls(daemon: &Daemon, client: &str) -> Raw {
+    let context = client_context(&daemon.place().join("pki/issued").join(client));
+    greet(Socket::tls(daemon.address(Way::Tls), &context).unwrap())
+}
+
+#[test]
+fn every_procedure_asks_for_its_role_over_every_way() {
+    const ROLES: [(&str, u32); 3] =
+        [("observer", role::OBSERVER), ("operator", role::OPERATOR), ("admin", role::ADMIN)];
+    let (setup, mut lines) = setup(&ROLES.map(|(name, _)| name));
+    for (name, _) in ROLES {
+        let socket = format!("{}\"\nrole = \"operator\"", setup.place.join(&format!("{name}.sock")).display());
+        lines = lines.replace(&socket, &socket.replace("\"operator\"", &format!("\"{name}\"")));
+        lines += &format!("[[rule]]\nidentity = \"subject:CN={name}\"\nrole = \"{name}\"\n");
+    }
+    let daemon = setup.config(&lines).start();
+    let mut peers = vec![(format!("{:?} observer", Way::Tcp), role::OBSERVER, daemon.raw_by(Way::Tcp))];
+    peers[0].2 = greet(Socket::tcp(daemon.address(Way::Tcp)));
+    for (name, role) in ROLES {
+        let unix = greet(Socket::unix(&daemon.place().join(&format!("{name}.sock"))));
+        peers.push((format!("{:?} {name}", Way::Unix), role, unix));
+        peers.push((format!("{:?} {name}", Way::Tls), role, by_tls(&daemon, name)));
+    }
+    let asked = PROCEDURES.iter().filter(|procedure| {
+        // The first is said already, the others are judged by nobody; the last has a door of its own.
+        ![number::HELLO, number::PING, number::CANCEL, number::UNSUBSCRIBE, number::ENROLL].contains(&procedure.number)
+    });
+    let mut refused = 0;
+    for procedure in asked {
+        for (who, role, peer) in &mut peers {
+            // The role is judged before the body, so that a body that is none tells who came so far.
+            let serial = peer.send_next(0, procedure.number, &[0xff; 4]);
+            let failure = peer.failure(serial);
+            let denied = *role < procedure.right.role;
+            let expected = if denied { code::DENIED } else { code::MALFORMED };
+            assert_eq!(failure.code, expected, "{} as {who}: {failure:?}", procedure.name);
+            refused += usize::from(denied);
+        }
+    }
+    assert!(refused > 60, "{refused}");
+}
+
+/// What everybody may ask about one machine.
+fn calls(vm: &str) -> Vec<ClientData> {
+    let named = || VmCall { vm: Text::clipped(vm) };
+    vec![
+        ClientData::VmShow(named()),
+        ClientData::VmDefinition(named()),
+        ClientData::VmUndefine(named()),
+        ClientData::VmStop(named()),
+        ClientData::VmReboot(named()),
+        ClientData::VmReset(named()),
+        ClientData::VmPause(named()),
+        ClientData::VmResume(named()),
+        ClientData::VmStart(VmStartCall { vm: named().vm, paused: false }),
+        ClientData::VmShutdown(VmShutdownCall { vm: named().vm, grace_ms: 1, then: 1 }),
+        ClientData::VmWait(VmWaitCall { vm: named().vm, states: List::clipped([3]) }),
+        ClientData::ConsoleOpen(ConsoleOpenCall { vm: named().vm, mode: 1, history_bytes: 0 }),
+        ClientData::OperationList(OperationListCall { vm: named().vm, after: Text::default(), rows_max: 0 }),
+    ]
+}
+
+#[test]
+fn a_machine_that_is_not_to_be_seen_is_answered_as_one_that_is_not_there_over_every_way() {
+    let (setup, mut lines) = setup(&["scoped"]);
+    for identity in ["subject:CN=scoped", "uid:0"] {
+        lines += &format!("[[rule]]\nidentity = \"{identity}\"\nrole = \"admin\"\nvms = [\"own*\"]\n");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return crate::harness::skip("a_machine_that_is_not_to_be_seen", "the rule is for root");
+    }
+    let daemon = setup.config(&lines).start();
+    for name in ["own-a", "hid-a"] {
+        daemon.define(&format!("name = \"{name}\"\nmemory = \"64 MiB\"\n"));
+        daemon.ok(&["vm", "start", name]);
+    }
+    let unix = greet(Socket::unix(&daemon.place().join("scoped.sock")));
+    for (way, mut peer) in [(Way::Unix, unix), (Way::Tls, by_tls(&daemon, "scoped"))] {
+        let mut ask = |call: &ClientData| {
+            let serial = peer.call(call);
+            peer.answer(serial)
+        };
+        // The two names are of one length, and nothing else is different.
+        let neutral = |answer: ServerData| format!("{answer:?}").replace("hid-a", "NAME").replace("non-a", "NAME");
+        for (hidden, absent) in calls("hid-a").iter().zip(&calls("non-a")) {
+            let (hidden_answer, absent_answer) = (ask(hidden), ask(absent));
+            assert_eq!(neutral(hidden_answer), neutral(absent_answer), "{hidden:?} over {way:?}");
+        }
+        for own in calls("own-a").iter().filter(|call| matches!(call, ClientData::VmShow(_) | ClientData::VmReset(_))) {
+            let answer = ask(own);
+            assert!(!matches!(answer, ServerData::Failure(Failure { .. })), "{own:?} over {way:?}: {answer:?}");
+        }
+        assert_eq!(daemon.state("hid-a"), "running", "it was touched over {way:?}");
+    }
+    assert!(PROCEDURES.iter().any(|procedure| procedure.right.over == Over::Vms), "rights know of machines");
+}
