@@ -48,12 +48,13 @@ release: setup
 # Under sudo nothing is built, so that root owns nothing in the build directory: run `make release` first.
 install: $(if $(SUDO_USER),,release)
 	@test -x $(built)/vmwired -a -x $(built)/vmwire || { echo 'install: run `make release` first' >&2; exit 1; }
-	install -d $(bindir) $(unitdir) $(datadir)/man/man1 $(datadir)/man/man8 $(datadir)/doc/vmwire \
+	install -d $(bindir) $(unitdir) $(datadir)/man/man1 $(datadir)/man/man8 $(datadir)/doc/vmwire/docs \
 		$(datadir)/bash-completion/completions $(datadir)/zsh/site-functions $(datadir)/fish/vendor_completions.d
 	install -m 0755 $(built)/vmwired $(built)/vmwire $(bindir)
 	umask 022; sed 's|@PREFIX@|$(PREFIX)|' contrib/vmwired.service >$(unitdir)/vmwired.service
-	install -m 0644 contrib/vmwired.toml README.md docs/definition.md docs/cli.md LICENSE-GPL LICENSE-MIT LICENSE-APACHE \
+	install -m 0644 contrib/vmwired.toml README.md SECURITY.md CHANGELOG.md LICENSE-GPL LICENSE-MIT LICENSE-APACHE \
 		$(datadir)/doc/vmwire
+	install -m 0644 docs/*.md $(datadir)/doc/vmwire/docs
 	umask 022; $(built)/vmwire completion bash >$(datadir)/bash-completion/completions/vmwire
 	umask 022; $(built)/vmwire completion zsh >$(datadir)/zsh/site-functions/_vmwire
 	umask 022; $(built)/vmwire completion fish >$(datadir)/fish/vendor_completions.d/vmwire.fish
