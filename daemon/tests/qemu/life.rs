@@ -156,7 +156,11 @@ fn a_qemu_that_is_killed_by_a_stranger_is_noticed() {
 
     stage.start("").unwrap();
     let pid = Pid::from_raw(i32::try_from(stage.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
+    // On a busy host QEMU 7.2 takes the signal now and then and sleeps on: one in ten, until the next one wakes it.
+    stage.until("its end", |stage| {
+        let stopped = stage.state == VmState::Stopped;
+        stopped || kill_process(pid, Signal::TERM).is_err()
+    });
     stage.until_state(VmState::Stopped);
     assert_eq!(stage.reason, StateReason::Hypervisor);
     assert!(stage.told.iter().any(|line| line.contains("terminating on signal 15")), "{:?}", stage.told);
