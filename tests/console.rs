@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use crate::harness::{Daemon, Running, Setup, vmwire};
+use crate::harness::{Daemon, Running, Setup, Way, by_ways, vmwire};
+
+by_ways!(by_unix_as_admin Unix: a_guest_that_says_a_lot_is_read_whole_by_whoever_reads_on);
+by_ways!(by_tls_as_admin Tls: a_guest_that_says_a_lot_is_read_whole_by_whoever_reads_on);
 
 fn start(test: &str) -> Daemon {
     let daemon = Setup::test().start();
@@ -109,12 +112,11 @@ fn a_reader_may_leave_when_it_likes() {
     daemon.ok(&["vm", "stop", "web"]);
 }
 
-#[test]
-fn a_guest_that_says_a_lot_is_read_whole_by_whoever_reads_on() {
-    let daemon = Setup::test().start();
+fn a_guest_that_says_a_lot_is_read_whole_by_whoever_reads_on(way: Way) {
+    let daemon = way.setup().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole_bytes = 1000000\n");
     daemon.ok(&["vm", "start", "--paused", "web"]);
-    let reader = daemon.begin(&["vm", "console", "web", "--read-only"]);
+    let reader = daemon.begin_at(&daemon.uri_by(way), &["vm", "console", "web", "--read-only"]);
     crate::harness::eventually("it reads", || {
         (daemon.json(&["vm", "show", "web"])["console"]["readers"] == 1).then_some(())
     });

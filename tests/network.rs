@@ -10,10 +10,6 @@ fn begin(daemon: &Daemon, way: Way, arguments: &[&str]) -> Running {
     daemon.begin_at(&daemon.uri_by(way), arguments)
 }
 
-fn readers(daemon: &Daemon, count: u32) {
-    eventually("so many read", || (daemon.json(&["vm", "show", "web"])["console"]["readers"] == count).then_some(()));
-}
-
 #[test]
 fn a_session_over_tls_is_as_one_over_the_socket() {
     let daemon = Way::Tls.setup().start();
@@ -50,24 +46,6 @@ fn a_session_over_tls_is_as_one_over_the_socket() {
     ok(&["vm", "stop", "web"]);
     assert_eq!(console.wait().code, 0, "a console ends with its guest");
     ok(&["vm", "undefine", "web"]);
-}
-
-#[test]
-fn a_million_bytes_of_console_come_whole_over_tls() {
-    let daemon = Way::Tls.setup().start();
-    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole_bytes = 1000000\n");
-    daemon.ok(&["vm", "start", "--paused", "web"]);
-    let reader = begin(&daemon, Way::Tls, &["vm", "console", "web", "--read-only"]);
-    readers(&daemon, 1);
-    daemon.ok(&["vm", "resume", "web"]);
-    eventually("all is said", || {
-        (daemon.json(&["vm", "show", "web"])["console"]["offset"].as_u64() >= Some(1_000_000)).then_some(())
-    });
-    daemon.ok(&["vm", "stop", "web"]);
-    let out = reader.wait().ok();
-    assert_eq!(out.len(), 1_000_000);
-    let line = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_\n";
-    assert!(out.as_bytes().chunks(64).all(|chunk| line.as_bytes().starts_with(chunk)), "something is out of place");
 }
 
 #[test]

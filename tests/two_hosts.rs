@@ -85,17 +85,22 @@ impl Drop for Hosts {
     }
 }
 
+/// The same, listening at its host's address.
+fn listening(setup: Setup, rules: &str) -> Setup {
+    let lines = format!(
+        "[[listen]]\npath = \"{}\"\n[[listen]]\ntls = \"{DAEMON}\"\n{}{rules}",
+        setup.socket().display(),
+        tls_table(&setup.place)
+    );
+    setup.config(&lines)
+}
+
 #[test]
 fn somebody_new_on_another_host_is_invited_enrolled_and_served() {
     let Some(hosts) = Hosts::make("somebody_new_on_another_host_is_invited_enrolled_and_served") else { return };
     let setup = Setup::test();
     pki(&setup.place, &["init", "--server", DAEMON]).ok();
-    let listen = format!(
-        "[[listen]]\npath = \"{}\"\n[[listen]]\ntls = \"{DAEMON}\"\n{}",
-        setup.socket().display(),
-        tls_table(&setup.place)
-    );
-    let daemon = hosts.start(&setup.config(&listen));
+    let daemon = hosts.start(&listening(setup, ""));
     daemon.logs(&format!("listening at tls:{DAEMON}:16515"));
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole = \"login: \"\n");
     let address = format!("{DAEMON}:16515");
@@ -140,13 +145,7 @@ fn a_cable_that_is_pulled_is_noticed_by_who_waits_and_heals_for_who_comes_after(
     let setup = Setup::test();
     pki(&setup.place, &["init", "--server", DAEMON]).ok();
     pki(&setup.place, &["issue", "client", "alice"]).ok();
-    let listen = format!(
-        "[[listen]]\npath = \"{}\"\n[[listen]]\ntls = \"{DAEMON}\"\n{}[[rule]]\nidentity = \"subject:CN=alice\"\n\
-         role = \"operator\"\n",
-        setup.socket().display(),
-        tls_table(&setup.place)
-    );
-    let daemon = hosts.start(&setup.config(&listen));
+    let daemon = hosts.start(&listening(setup, "[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"operator\"\n"));
     let files = daemon.place().join("pki/issued/alice");
     let uri = format!("test+tls://{DAEMON}/default?pkipath={}", files.display());
     hosts.vmwire(&["-c", &uri, "ping"]).ok();
