@@ -90,6 +90,23 @@ fn who_has_no_right_or_the_wrong_door_is_told_so() {
 }
 
 #[test]
+fn whoever_is_refused_is_told_a_command_that_lets_them_in() {
+    let remote = Remote::start();
+    let mallory = remote.uri("mallory");
+    let refused = remote.vmwire(&mallory, &["vm", "list"]).error(4);
+    let hint = refused["hint"].as_str().unwrap();
+    let (_, command) = hint.split_once(": vmwire ").unwrap_or_else(|| panic!("{refused}"));
+    remote.daemon.ok(&command.replace("NAME", "mallory").split(' ').collect::<Vec<_>>());
+    assert_eq!(remote.vmwire(&mallory, &["vm", "list"]).json(), serde_json::json!([]));
+
+    // And what they may not do yet.
+    let refused = remote.vmwire(&mallory, &["client", "list"]).error(4);
+    assert!(refused["hint"].as_str().unwrap().contains("with vmwire client role"), "{refused}");
+    remote.daemon.ok(&["client", "role", "mallory", "admin"]);
+    remote.vmwire(&mallory, &["client", "list"]).json();
+}
+
+#[test]
 fn who_was_revoked_is_denied() {
     let remote = Remote::start();
     let alice = remote.uri("alice");

@@ -70,7 +70,7 @@ pub fn manual_page() -> io::Result<Vec<u8>> {
         ("SIGNALS", SIGNALS),
         ("EXIT STATUS", EXIT_CODES),
         ("EXAMPLES", EXAMPLES),
-        ("SEE ALSO", "vmwire(1)"),
+        ("SEE ALSO", "vmwire(1), vmwire-pki(1), vmwire-client(1)"),
     ] {
         roff.control("SH", [title]).control("nf", []);
         for line in body.lines() {
@@ -94,6 +94,11 @@ const DEFAULTS: &str = "\
   --state-dir      /var/lib/vmwire                  $XDG_STATE_HOME/vmwire
   --runtime-dir    /run/vmwire/guests               $XDG_STATE_HOME/vmwire/run
 
+Unless told where to listen, root's daemon also listens at /run/vmwire/operator.sock where there is
+a group vmwire, whose members are operators there.
+For TLS server.crt, server.key, ca.crt and, where they are, crl.pem and ca.key are taken from
+/etc/vmwire/pki or $XDG_CONFIG_HOME/vmwire/pki, as `vmwire pki` makes them. Other files, who may do
+what, and the audit are matters of the configuration: share/doc/vmwire/vmwired.toml shows it all.
 With --driver test each of these directories has a further part, test, so that both daemons can run side by side.
 Without XDG_RUNTIME_DIR the socket lies in the runtime directory, as it does when --runtime-dir is given.";
 
@@ -101,14 +106,16 @@ const ENVIRONMENT: &str =
     "The log goes to standard error. VMWIRE_LOG sets its level: off, error, warn, info, debug, trace.";
 
 const SIGNALS: &str = "\
-SIGHUP has the configuration and the files of TLS read again; the log tells what takes effect only at the next start.
-SIGTERM and SIGINT end the daemon; guests run on, and the next daemon takes them up. Those of the test driver are kept
-in memory, and go with it.";
+SIGHUP has the configuration and the files of TLS read again; the log tells what takes effect only
+at the next start. Files of TLS that are replaced are taken up without it, too.
+SIGTERM and SIGINT end the daemon; guests run on, and the next daemon takes them up. Those of the
+test driver are kept in memory, and go with it.";
 
 const EXIT_CODES: &str = "0 ended as asked, 1 failed, 2 wrong usage or configuration.";
 
 const EXAMPLES: &str = "\
 vmwired --check-config
+vmwired --listen unix:/run/vmwire/vmwired.sock --listen tls:0.0.0.0
 vmwired --driver test --listen unix:/tmp/vmwired.sock";
 
 #[cfg(test)]

@@ -252,7 +252,7 @@ fn with_files(host: &str, prepare: impl FnOnce(&Path)) -> (Exit, String) {
 #[test]
 fn whoever_does_not_fit_is_told_what_to_do() {
     type Row<'a> = (&'a str, fn(&Path), Exit, &'a str);
-    let rows: [Row<'_>; 10] = [
+    let rows: [Row<'_>; 11] = [
         (
             "127.0.0.1",
             |directory| write_those(directory, &strangers().authority_pem, &pki().client),
@@ -285,6 +285,18 @@ fn whoever_does_not_fit_is_told_what_to_do() {
             |directory| fs::remove_file(directory.join("ca.crt")).unwrap(),
             Exit::NoConnection,
             "there is no CA certificate at DIR/ca.crt\n",
+        ),
+        (
+            "127.0.0.1",
+            |directory| {
+                fs::remove_file(directory.join("ca.crt")).unwrap();
+                for host in ["vm1.example.org", "empty"] {
+                    fs::create_dir(directory.join(host)).unwrap();
+                }
+                fs::write(directory.join("vm1.example.org/client.crt"), "").unwrap();
+            },
+            Exit::NoConnection,
+            "there is no CA certificate at DIR/ca.crt\n  hint: there are some for vm1.example.org: use that name of the host",
         ),
         (
             "127.0.0.1",

@@ -28,6 +28,9 @@ pub(crate) const REVOCATIONS: &str = "crl.pem";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const REVOCATIONS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Other hosts that are named in a hint.
+const HOSTS_MAX: usize = 3;
+
 /// What the files of a directory hold. The key is in it, so there is no `Debug`.
 #[derive(PartialEq, Eq)]
 pub(super) struct Credentials {
@@ -43,11 +46,12 @@ impl Credentials {
     pub(super) fn read(directories: &[PathBuf]) -> Result<Self, CredentialsError> {
         let found = directories.iter().find(|directory| directory.is_dir());
         let Some(directory) = found.or(directories.last()) else {
-            return Err(CredentialsError::Missing { path: PathBuf::new(), part: Part::Certificate });
+            return Err(CredentialsError::Missing { path: PathBuf::new(), part: Part::Certificate, hosts: Vec::new() });
         };
         let needed = |name: &str, part: Part| {
             let path = directory.join(name);
-            read_file(&path, part)?.ok_or(CredentialsError::Missing { path, part })
+            let missing = |path| CredentialsError::Missing { path, part, hosts: hosts(directory) };
+            read_file(&path, part)?.ok_or_else(|| missing(path))
         };
         Ok(Self {
             authorities: needed(AUTHORITIES, Part::Authorities)?,
@@ -69,6 +73,16 @@ impl Credentials {
         ClientContext::build(&material, Clock::new(SystemTime::now))
             .map_err(|error| CredentialsError::Material { path: self.directory.join(blamed(&error)), error })
     }
+}
+
+/// Hosts that there are certificates for below this directory, some of them: whoever lacks one may have meant another.
+fn hosts(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let enrolled = entries.filter(|entry| entry.path().join(CERTIFICATE).is_file());
+    let mut hosts: Vec<String> = enrolled.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    hosts.sort();
+    hosts.truncate(HOSTS_MAX);
+    hosts
 }
 
 /// The file that an error is about.
@@ -129,6 +143,8 @@ pub enum CredentialsError {
         path: PathBuf,
         /// What it would hold.
         part: Part,
+        /// Other hosts that there are certificates for, some of them.
+        hosts: Vec<String>,
     },
     /// The system would not let us read it.
     Unreadable {
@@ -167,7 +183,11 @@ impl CredentialsError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Missing { path, part: Part::Authorities | Part::Certificate | Part::Key } => format!(
+            Self::Missing { hosts, .. } if !hosts.is_empty() => format!(
+                "there are some for {}: use that name of the host, or ?pkipath=DIR; for another host get a token there",
+                hosts.join(", ")
+            ),
+            Self::Missing { path, part: Part::Authorities | Part::Certificate | Part::Key, .. } => format!(
                 "get them from the daemon's host: \"vmwire client invite NAME\" there, \"vmwire enroll\" here; or put \
                  {AUTHORITIES}, {CERTIFICATE} and {KEY} into {}, as \"vmwire pki\" makes them; or name their directory: \
                  ?pkipath=DIR",
@@ -195,7 +215,7 @@ impl CredentialsError {
 impl fmt::Display for CredentialsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { path, part } => write!(f, "there is no {part} at {}", path.display()),
+            Self::Missing { path, part, .. } => write!(f, "there is no {part} at {}", path.display()),
             Self::Unreadable { path, .. } => write!(f, "{} cannot be read", path.display()),
             Self::NoFile(path) => write!(f, "{} is no file", path.display()),
             Self::TooLong { path, bytes_max } => {

@@ -100,7 +100,7 @@ impl Access {
             Identity::Tls { certificate, .. } => Stranger {
                 message: format!("the key {} has no right to connect", certificate.key),
                 hint: format!(
-                    "an admin of the host can give it a role: vmwire client add NAME --role operator --fingerprint {}",
+                    "an admin of the host can give it a role: vmwire client add NAME --role operator --key {}",
                     certificate.key
                 ),
             },

@@ -74,7 +74,10 @@ fn without_a_rule_the_place_where_one_came_in_decides() {
     }
     let stranger = tls(9, "CN=eve", "eve.example.org");
     let told = access.judge(&stranger, Base::Registry, None).unwrap_err();
-    assert!(told.message.contains("sha256:0909") && told.hint.contains("client add NAME"), "{told:?}");
+    assert!(
+        told.message.contains("sha256:0909") && told.hint.contains("client add NAME --role operator --key sha256:0909"),
+        "{told:?}"
+    );
     let known = Known { name: "eve", role: Role::Operator };
     assert_eq!(access.judge(&stranger, Base::Registry, Some(known)), Ok(Grants::everywhere(Role::Operator)));
 }

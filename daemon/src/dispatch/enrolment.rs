@@ -385,7 +385,10 @@ fn is_host_and_port(address: &str) -> bool {
 fn no_authority() -> Failure {
     Failure::new(code::INVALID, "this daemon cannot make certificates")
         .cause("it has no key of an authority, or nothing listens with TLS")
-        .hint("make one where the authority's key is, with vmwire pki, and tell the daemon its key with vmwire client add")
+        .hint(
+            "give it a [[listen]] table with tls and start it again; where the authority's key is kept elsewhere, sign \
+             there with vmwire pki sign, and tell the daemon the client's key with vmwire client add",
+        )
 }
 
 /// Why a change is not made, as whoever asked for it is told.

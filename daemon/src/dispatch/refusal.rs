@@ -39,7 +39,7 @@ pub(super) fn stranger(stranger: &Stranger) -> Failure {
     Failure::new(code::DENIED, &stranger.message).hint(&stranger.hint)
 }
 
-const ASK_AN_ADMIN: &str = "who may do what is said in the daemon's configuration: ask an admin of the host";
+const ASK_AN_ADMIN: &str = "an admin of the host says who may do what: with vmwire client role, or with a [[rule]] in the daemon's configuration";
 
 /// There is no such operation.
 pub(super) fn no_operation(id: u64) -> Failure {

@@ -29,10 +29,10 @@ pub(super) fn denied(procedure: &Procedure, role: u32) -> Failure {
         Over::Host => format!("{name} needs the role {needed} over the host; yours is {has}"),
         Over::Vms => format!("{name} needs the role {needed}; yours is {has}"),
     };
-    Failure::new(code::DENIED, &message)
-        .detail("role", has)
-        .detail("needed", needed)
-        .hint("who may do what is said in the daemon's configuration: ask an admin of the host")
+    Failure::new(code::DENIED, &message).detail("role", has).detail("needed", needed).hint(
+        "an admin of the host says who may do what: with vmwire client role, or with a [[rule]] in the daemon's \
+             configuration",
+    )
 }
 
 fn role_name(role: u32) -> &'static str {

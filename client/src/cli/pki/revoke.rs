@@ -92,7 +92,8 @@ fn serial(arguments: &Arguments, office: &Office, index: &Index) -> Result<Seria
     };
     if index.find(&serial).is_none() && !arguments.unlisted {
         return Err(Problem::new(Exit::NotFound, "NOT_FOUND", format!("no certificate {serial} was signed here"))
-            .hint("vmwire pki show --issued lists them; --unlisted revokes the number all the same"));
+            .hint("vmwire pki show --issued lists them, vmwire client list -o json those who have enrolled; --unlisted revokes the \
+                   number all the same"));
     }
     Ok(serial)
 }
