@@ -13,8 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertRevocationListError, CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
+    CertRevocationListError, CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    RootCertStore, SignatureScheme,
 };
 use webpki::{CertRevocationList, EndEntityCert};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -38,6 +38,10 @@ pub(crate) fn take_seen() -> Option<Verdict> {
 /// Revocation lists, to say since when a certificate is revoked.
 #[derive(Debug, Default)]
 pub(crate) struct Lists(pub(crate) Vec<CertRevocationList<'static>>);
+
+/// Certificates that a client may show besides its own. No more than six in a row are followed; of many that could each be
+/// the next, every one has its signature looked at: tens of milliseconds for whoever is not even known.
+const INTERMEDIATES_MAX: usize = 8;
 
 /// Judges clients.
 #[derive(Debug)]
@@ -63,10 +67,23 @@ impl ClientVerifier {
     /// Judges a chain, outside of any handshake too.
     pub(crate) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Verdict {
         let Some((end, intermediates)) = chain.split_first() else { return Err(Refusal::NoCertificate) };
-        match self.inner.verify_client_cert(end, intermediates, now) {
+        match self.verify(end, intermediates, now) {
             Ok(_) => identity(Side::Client, end),
             Err(error) => Err(explain(&error, Side::Client, end, intermediates, &self.lists, now)),
         }
+    }
+
+    fn verify(
+        &self,
+        end: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if intermediates.len() > INTERMEDIATES_MAX {
+            let too_long = OtherError(Arc::new(webpki::Error::MaximumPathDepthExceeded));
+            return Err(CertificateError::Other(too_long).into());
+        }
+        self.inner.verify_client_cert(end, intermediates, now)
     }
 }
 
@@ -81,7 +98,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let result = self.inner.verify_client_cert(end, intermediates, now);
+        let result = self.verify(end, intermediates, now);
         conclude(result, Side::Client, end, intermediates, &self.lists, now)
     }
 

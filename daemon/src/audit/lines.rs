@@ -17,11 +17,27 @@ pub(super) const CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// Chunks that wait at most.
 const CHUNKS_MAX: usize = 16;
 
-/// Whole lines, and for how many records they stand: those of which a line says that they were lost are among them.
+/// Whole lines, and for how many records they stand.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
-    pub(super) records: u64,
+    pub(super) records: Records,
+}
+
+/// How many records lines stand for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Records {
+    /// All of them.
+    pub(super) all: u64,
+    /// Those among them of which a line says that they were lost.
+    pub(super) lost: u64,
+}
+
+impl Records {
+    fn add(&mut self, other: Self) {
+        self.all += other.all;
+        self.lost += other.lost;
+    }
 }
 
 /// Lines that wait.
@@ -42,17 +58,17 @@ impl Lines {
     /// Takes a line that `write` makes. If there is no room, it is counted. Says whether there was.
     pub(super) fn push(&mut self, utc_ns: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.scratch.clear();
-        let mut records = 1;
-        if self.lost_behind > 0 {
-            tell_lost(&mut self.scratch, utc_ns, self.lost_behind);
-            records += self.lost_behind;
+        let lost = self.lost_behind;
+        if lost > 0 {
+            tell_lost(&mut self.scratch, utc_ns, lost);
         }
+        let records = Records { all: 1 + lost, lost };
         write(&mut self.scratch);
         let room = self.chunks.len() < CHUNKS_MAX;
         match self.chunks.back_mut() {
             Some(last) if last.bytes.len() + self.scratch.len() <= CHUNK_BYTES_MAX => {
                 last.bytes.extend_from_slice(&self.scratch);
-                last.records += records;
+                last.records.add(records);
             }
             _ if room => self.chunks.push_back(Chunk { bytes: self.scratch.clone(), records }),
             _ => {
@@ -72,7 +88,8 @@ impl Lines {
             tell_lost(&mut told, utc_ns, self.lost_before);
             told.append(&mut chunk.bytes);
             chunk.bytes = told;
-            chunk.records += std::mem::take(&mut self.lost_before);
+            let lost = std::mem::take(&mut self.lost_before);
+            chunk.records.add(Records { all: lost, lost });
         }
         Some(chunk)
     }
@@ -127,14 +144,14 @@ mod tests {
         }
         assert_eq!(lines.lost_before + lines.lost_behind, 7);
         let first = lines.take(0).unwrap();
-        assert_eq!((read(&first), first.records), (vec![0], 1));
+        assert_eq!((read(&first), first.records.all), (vec![0], 1));
         assert!(push(&mut lines, 200, 100));
         assert_eq!(lines.lost_before + lines.lost_behind, 0);
         for number in 1..16 {
             assert_eq!(read(&lines.take(0).unwrap()), [number]);
         }
         let last = lines.take(0).unwrap();
-        assert_eq!((read(&last), last.records), (vec![-7, 200], 8));
+        assert_eq!((read(&last), last.records), (vec![-7, 200], Records { all: 8, lost: 7 }));
         assert!(lines.take(0).is_none() && lines.is_empty());
     }
 
@@ -146,11 +163,11 @@ mod tests {
         }
         let failed = lines.take(0).unwrap();
         push(&mut lines, 3, 100);
-        lines.lose(failed.records);
+        lines.lose(failed.records.all);
         let again = lines.take(0).unwrap();
         assert_eq!(read(&again), [-3, 3]);
-        assert_eq!((again.records, lines.lost_before + lines.lost_behind), (4, 0));
-        lines.lose(again.records);
+        assert_eq!((again.records, lines.lost_before + lines.lost_behind), (Records { all: 4, lost: 3 }, 0));
+        lines.lose(again.records.all);
         push(&mut lines, 4, 100);
         assert_eq!(read(&lines.take(0).unwrap()), [-4, 4]);
     }

@@ -22,7 +22,7 @@ use vmwire_protocol::message::{Failure, Procedure, code, number, role};
 
 use self::budget::Budget;
 use self::line::Line;
-use self::lines::Lines;
+use self::lines::{Lines, Records};
 use crate::driver::{FileAnswer, FileRequest, FileTicket};
 use crate::event_loop::Now;
 
@@ -125,7 +125,7 @@ pub(crate) struct Audit {
 #[derive(Debug)]
 struct UnderWay {
     ticket: FileTicket,
-    records: u64,
+    records: Records,
 }
 
 impl Audit {
@@ -274,7 +274,7 @@ impl Audit {
     }
 
     /// What is to be written now. Say [`Audit::handed_over`] when it was asked for.
-    pub(crate) fn poll_request(&mut self, now: Now) -> Option<(FileRequest, u64)> {
+    pub(crate) fn poll_request(&mut self, now: Now) -> Option<(FileRequest, Records)> {
         if self.under_way.is_some() || self.due.is_none_or(|due| due > now.monotonic) {
             return None;
         }
@@ -286,7 +286,7 @@ impl Audit {
     }
 
     /// What was to be written is with the file helper.
-    pub(crate) fn handed_over(&mut self, ticket: FileTicket, records: u64) {
+    pub(crate) fn handed_over(&mut self, ticket: FileTicket, records: Records) {
         debug_assert!(self.under_way.is_none(), "one at a time");
         self.under_way = Some(UnderWay { ticket, records });
     }
@@ -297,8 +297,9 @@ impl Audit {
             return false;
         };
         if let FileAnswer::Failed(why) = answer {
-            self.lines.lose(records);
-            self.lost(records, why);
+            self.lines.lose(records.all);
+            // A line that tells of a loss may itself be lost, again and again; what it stands for was lost once.
+            self.lost(records.all - records.lost, why);
         } else if std::mem::take(&mut self.failing) {
             info!("the audit is written again; {} of its lines were lost", std::mem::take(&mut self.lost_since));
         }

@@ -127,6 +127,7 @@ fn what_could_not_be_written_is_counted_in_the_next_line_that_can() {
     assert_eq!(due(&mut audit, now), None, "nothing is to be told but the loss, and that waits");
     call(&mut audit, now, "vm-stop", Ending::Done);
     assert_eq!(due(&mut audit, now).unwrap()[0]["lost"], 4);
+    assert_eq!(audit.lost_since, 4, "what the log will say of it, however often it was tried");
     written(&mut audit);
     call(&mut audit, now, "vm-stop", Ending::Done);
     assert_eq!(due(&mut audit, now).unwrap().len(), 1);

@@ -7,7 +7,7 @@ use super::{Config, ConfigError, Environment, FILE_BYTES_MAX};
 use crate::access::Users;
 use crate::arguments::Arguments;
 use crate::driver::ReadFile;
-use crate::regular_file::{Links, read_text};
+use crate::regular_file::{Links, read, read_text};
 
 /// The users and the groups of the host.
 const ACCOUNTS: [&str; 2] = ["/etc/passwd", "/etc/group"];
@@ -62,10 +62,12 @@ impl Source {
     /// In words.
     pub fn take_up(&mut self, read: Vec<Option<Vec<u8>>>) -> Result<Config, String> {
         let mut read = read.into_iter();
-        let mut text = || read.next().flatten().map(String::from_utf8).transpose().map_err(|error| error.to_string());
-        let [users, groups] = [text()?, text()?].map(Option::unwrap_or_default);
-        self.environment.users = Users::parse(&users, &groups);
-        self.resolve(text()?.as_deref()).map_err(|error| error.to_string())
+        let [users, groups, text] = [(); 3].map(|()| read.next().flatten());
+        let [users, groups] = [users, groups].map(Option::unwrap_or_default);
+        self.environment.users = parse(&users, &groups);
+        let text = text.map(String::from_utf8).transpose();
+        let text = text.map_err(|error| format!("{}: {error}", self.path().unwrap_or_default().display()))?;
+        self.resolve(text.as_deref()).map_err(|error| error.to_string())
     }
 
     fn resolve(&self, text: Option<&str>) -> Result<Config, ConfigError> {
@@ -77,6 +79,30 @@ impl Source {
 /// The users and groups of the host; where there are no such lists, there is nobody to name.
 pub(super) fn users() -> Users {
     let [users, groups] =
-        ACCOUNTS.map(|path| read_text(Path::new(path), ACCOUNTS_BYTES_MAX, Links::Follow).unwrap_or_default());
-    Users::parse(&users, &groups)
+        ACCOUNTS.map(|path| read(Path::new(path), ACCOUNTS_BYTES_MAX, Links::Follow).unwrap_or_default());
+    parse(&users, &groups)
+}
+
+/// Nobody says in which encoding the real names there are; the others are in ASCII.
+fn parse(users: &[u8], groups: &[u8]) -> Users {
+    Users::parse(&String::from_utf8_lossy(users), &String::from_utf8_lossy(groups))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_real_name_in_another_encoding_keeps_nobody_from_being_named_nor_the_file_from_being_read_again() {
+        let environment = Environment { root: true, ..Environment::default() };
+        let mut source = Source { arguments: Arguments::default(), environment };
+        let users = b"ana:x:1000:1000:Ana Mu\xf1oz:/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\n".to_vec();
+        let mut take_up = |text: &[u8]| source.take_up(vec![Some(users.clone()), None, Some(text.to_vec())]);
+        for name in ["ana", "bob"] {
+            let text = format!("[[rule]]\nidentity = \"user:{name}\"\nrole = \"observer\"\n");
+            assert_eq!(take_up(text.as_bytes()).unwrap().rules.len(), 1, "{name}");
+        }
+        let told = take_up(b"log = \"\xf1\"").unwrap_err();
+        assert!(told.starts_with("/etc/vmwire/vmwired.toml: "), "{told}");
+    }
 }

@@ -154,6 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_effect_at_a_start_only_is_named() {
+        let at = |text: &str| {
+            let environment = Environment { root: true, ..Environment::default() };
+            let mut source = Source { arguments: Arguments::default(), environment };
+            source.take_up(vec![None, None, Some(text.as_bytes().to_vec())]).unwrap()
+        };
+        let named = |text: &str| for_a_restart(&at(""), &at(text));
+        assert_eq!(named("connections_max = 7"), [""; 0]);
+        assert_eq!(named("[audit]\nlevel = \"off\""), ["audit"]);
+    }
+
+    #[test]
     fn changes_settle_and_do_not_put_it_off_for_ever() {
         let (mut reload, start) = (reload(), Instant::now());
         reload.changed(start);

@@ -72,7 +72,7 @@ impl Server {
 
     fn take_up_tls(&mut self, now: Now, read: Result<Vec<Option<Vec<u8>>>, String>) {
         let (Some(tls), Some(files)) = (&mut self.tls, &self.config.tls) else { return };
-        let outcome = read.map_err(tls::TlsError::File).and_then(|read| Ok((tls::context(files, &read)?, read)));
+        let outcome = read.map_err(tls::TlsError::File).and_then(|read| Ok((tls.made_anew(files, &read)?, read)));
         let (change, message) = match outcome {
             Ok((made, read)) => {
                 tls.take_up(made, &read, now);

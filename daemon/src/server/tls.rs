@@ -34,6 +34,8 @@ pub(super) struct Tls {
     /// Counts contexts, so that whoever began under an older one can be told.
     pub(super) generation: u64,
     pub(super) facts: Vec<CertificateFacts>,
+    /// A list of revoked certificates is in force.
+    has_list: bool,
     pub(super) handshakes: Handshakes,
     /// The port that clients are told of.
     pub(super) port: u16,
@@ -49,6 +51,8 @@ pub(super) struct Tls {
 pub enum TlsError {
     /// A file cannot be read.
     File(String),
+    /// A list of revoked certificates was in force, and its file is gone.
+    ListLost(PathBuf),
     /// They do not fit together.
     Material {
         /// The files that were read.
@@ -79,6 +83,7 @@ impl Tls {
             port: TLS_PORT,
             authority,
             facts: Vec::new(),
+            has_list: false,
             handshakes: Handshakes::new(),
             told: Vec::new(),
             check_at: now.monotonic,
@@ -96,8 +101,18 @@ impl Tls {
         self.set_facts(read, now);
     }
 
+    /// What is made of files that were read anew. A list that need not be there may not go away either: everybody whom it
+    /// names would come in again.
+    pub(super) fn made_anew(&self, files: &TlsFiles, read: &[Option<Vec<u8>>]) -> Result<Made, TlsError> {
+        if self.has_list && list(read).is_none() {
+            return Err(TlsError::ListLost(files.crl.path.clone()));
+        }
+        context(files, read)
+    }
+
     fn set_facts(&mut self, read: &[Option<Vec<u8>>], now: Now) {
         self.facts = facts(&self.context, read);
+        self.has_list = list(read).is_some();
         self.told = vec![None; self.context.expiries().len()];
         self.check_at = now.monotonic;
     }
@@ -165,6 +180,11 @@ pub(super) fn requests(files: &TlsFiles) -> Vec<ReadFile> {
         file(&files.crl.path, false, !files.crl.required),
         file(&files.ca_key.path, true, !files.ca_key.required),
     ]
+}
+
+/// The list of revoked certificates, if there is one, in the order of the requests.
+fn list(read: &[Option<Vec<u8>>]) -> Option<&[u8]> {
+    read.get(3)?.as_deref()
 }
 
 /// What is made of the files: the context, and who makes certificates for the invited.
@@ -237,6 +257,11 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(why) => write!(f, "no TLS: {why}; `vmwire pki init --server NAME` makes what is needed"),
+            Self::ListLost(path) => write!(
+                f,
+                "{} is gone, and whoever was revoked would be let in: put it back, or start vmwired again to go without",
+                path.display()
+            ),
             Self::Material { files, error } => {
                 let TlsFiles { certificate, key, client_ca, crl, .. } = &**files;
                 let [certificate, key, client_ca, crl] =
@@ -248,3 +273,56 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
+
+#[cfg(test)]
+mod tests {
+    use vmwire_tls::pki::{self, HostNames, RevocationList};
+
+    use super::*;
+    use crate::config::OptionalFile;
+
+    #[test]
+    fn a_list_that_need_not_be_there_may_not_go_away_once_it_is() {
+        let now = Now::read();
+        let date = Date(i64::try_from(now.utc_ns / 1_000_000_000).unwrap());
+        let authority = pki::Authority::create("Example Ltd", date).unwrap().authority;
+        let names = HostNames::new(["vm1.example.org".parse().unwrap()]).unwrap();
+        let (key, issued) = authority.issue_server(&names, date).unwrap();
+        let list = authority.sign_revocations(&RevocationList::default(), &[], date).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let optional = |name| OptionalFile { path: file(name), required: false };
+        let files = TlsFiles {
+            certificate: file("server.crt"),
+            key: file("server.key"),
+            client_ca: file("ca.crt"),
+            crl: optional("crl.pem"),
+            ca_key: optional("ca.key"),
+            key_log: false,
+        };
+        let with = |list: Option<&str>| {
+            let texts = [Some(issued.pem.as_str()), Some(key.as_str()), Some(&authority.pem()), list, None];
+            texts.map(|text| text.map(|text| text.as_bytes().to_vec()))
+        };
+        for ((name, text), mode) in
+            ["server.crt", "server.key", "ca.crt"].iter().zip(with(None)).zip([0o644, 0o600, 0o644])
+        {
+            std::fs::write(file(name), text.unwrap()).unwrap();
+            std::fs::set_permissions(file(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let mut tls = Tls::start(&files, now).unwrap();
+        let mut take = |list| {
+            let read = with(list);
+            let made = tls.made_anew(&files, &read).map_err(|error| error.to_string())?;
+            tls.take_up(made, &read, now);
+            Ok::<(), String>(())
+        };
+        take(None).unwrap();
+        take(Some(&list)).unwrap();
+        for _ in 0..2 {
+            let told = take(None).unwrap_err();
+            assert!(told.contains("crl.pem is gone, and whoever was revoked would be let in: put it back"), "{told}");
+        }
+        take(Some(&list)).unwrap();
+    }
+}

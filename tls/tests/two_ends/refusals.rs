@@ -189,6 +189,28 @@ fn a_chain_that_is_too_long() {
     );
 }
 
+/// Each of them could be the next: whoever is not known has only so many of them looked at.
+#[test]
+fn a_heap_of_authorities_around_the_right_one() {
+    let root = Authority::new("root");
+    let below = root.below("clients");
+    let heap: Vec<Authority> = (0..8).map(|_| Authority::new("clients")).collect();
+    let mut certificates = vec![below.pem.as_str()];
+    certificates.extend(heap.iter().map(|authority| authority.pem.as_str()));
+    let with = |count: usize| {
+        let owner = below.client().followed_by(&certificates[..count]);
+        (client(&owner, &root.pem), server(&root.server(), &root.pem))
+    };
+    let (ours, theirs) = with(8);
+    assert_eq!(Pair::new(&ours, &theirs).words(), (String::new(), String::new()));
+    let (ours, theirs) = with(9);
+    expect(
+        &words(&ours, &theirs),
+        "the client's certificate chain is longer than is followed: at most 6 authorities in a row",
+        "the server refused: your certificate is not taken (alert certificate unknown): its own log says why",
+    );
+}
+
 #[test]
 fn a_chain_of_which_a_link_is_missing() {
     let root = Authority::new("root");
