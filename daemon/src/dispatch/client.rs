@@ -196,12 +196,13 @@ impl Clients {
         Some(*client)
     }
 
-    /// Counts anew what is held on behalf of a connection; answers what is held on behalf of all.
+    /// Counts anew what is held on behalf of a connection; answers what is held on behalf of all. One that was cut is gone
+    /// at the end of the turn and counts no more, or all others would be cut until then.
     pub(super) fn count_held(&mut self, id: ConnectionId) -> usize {
         let Some((_, client)) = self.slots.get_mut(id.slot).filter(|(number, _)| *number == id.number) else {
             return self.held;
         };
-        let held = client.session.held_bytes();
+        let held = if client.cut { 0 } else { client.session.held_bytes() };
         self.held = self.held - client.held + held;
         client.held = held;
         self.held

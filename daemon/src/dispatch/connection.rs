@@ -147,6 +147,7 @@ impl Dispatch {
         self.close(turn, id, Failure::new(code::OVERLOADED, "too much is held for all connections together"));
         if let Some(client) = self.clients.get_mut(id) {
             client.cut = true;
+            client.session.outbox().discard();
         }
         self.clients.count_held(id);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Source;
+use vmwire_protocol::limits::TOTAL_BYTES_MAX;
 use vmwire_protocol::message::*;
 use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
 use vmwire_protocol::version::NEWEST_MINOR;
@@ -515,6 +516,32 @@ fn those_who_may_not_connect_are_told_and_closed() {
     let ClientStep::Closed(Closing::Told(failure)) = session.step(&mut input) else { panic!() };
     assert_eq!(failure.code, code::DENIED);
     assert!(world.dispatch.is_closing(id));
+}
+
+/// One who came often enough, and read nothing, once had everybody cut: what a connection holds counted until it was gone.
+#[test]
+fn those_who_hold_too_much_are_cut_and_nobody_else_with_them() {
+    let mut world = World::new();
+    let mut bystander = world.visitor();
+    let text = format!("{}# {}\n", simple("web", ""), "x".repeat(48_000));
+    world.define(&mut bystander, &text).unwrap();
+    let greedy: Vec<Visitor> = (0..300)
+        .map(|_| {
+            let mut visitor = world.visitor();
+            for _ in 0..6 {
+                visitor.session.call(&ClientData::VmDefinition(vm("web")), 0).unwrap();
+            }
+            let sent = visitor.session.outbox().unsent().to_vec();
+            world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent));
+            assert!(world.dispatch.census().held_bytes <= TOTAL_BYTES_MAX);
+            visitor
+        })
+        .collect();
+    world.ask(&mut bystander, &ClientData::HostInfo).unwrap();
+    assert!(!world.dispatch.is_cut(bystander.id));
+    assert!(greedy.iter().any(|visitor| world.dispatch.is_cut(visitor.id)), "it was not enough");
+    let held = world.dispatch.census().held_bytes;
+    assert!(held > TOTAL_BYTES_MAX - 512 * 1024, "{held}: nobody was cut for whom there was room");
 }
 
 #[test]

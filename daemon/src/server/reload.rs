@@ -120,7 +120,6 @@ pub(super) fn for_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let differs = [
         ("driver", old.driver != new.driver),
         ("listen", old.listen != new.listen),
-        ("audit", old.audit != new.audit),
         ("state_dir", old.state_dir != new.state_dir),
         ("runtime_dir", old.runtime_dir != new.runtime_dir),
         ("qemu.binary", old.qemu != new.qemu),

@@ -105,6 +105,12 @@ impl Outbox {
         }
     }
 
+    /// Lets go of what waits, and of its memory: it will never be written, for the connection is cut.
+    pub fn discard(&mut self) {
+        self.bytes = Vec::new();
+        self.sent = 0;
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.unsent().is_empty()
