@@ -122,7 +122,7 @@ fn a_certificate_that_is_right_and_known_to_no_rule_opens_no_door() {
     let key = shown[0]["key"].as_str().unwrap();
     let message = format!("the key {key} has no right to connect");
     assert_eq!((&error["code"], &error["message"]), (&"DENIED".into(), &message.as_str().into()), "{error}");
-    let hint = format!("vmwire client add NAME --role operator --fingerprint {key}");
+    let hint = format!("vmwire client add NAME --role operator --key {key}");
     assert!(error["hint"].as_str().unwrap().ends_with(&hint), "{error}");
     daemon.logs(&format!("refused: {message}"));
 }

@@ -131,11 +131,13 @@ impl Handshakes {
         (context, generation): (ServerContext, u64),
         readiness: &mut Readiness<Who>,
     ) {
-        if self.pending.len() >= PEERS_MAX
-            && let Some((_, mut oldest)) = self.pending.pop_first()
-        {
-            self.send_away(oldest.address, CROWDED, format!("{PEERS_MAX} others are not known yet either"));
-            readiness.unwatch(&mut oldest.socket, oldest.token);
+        if self.pending.len() >= PEERS_MAX {
+            // Whose token is being spent would lose it with the connection.
+            let oldest = self.pending.iter().find(|(_, pending)| pending.enrolling.is_none());
+            let oldest = oldest.or_else(|| self.pending.first_key_value()).map(|(number, _)| *number);
+            if let Some(oldest) = oldest.and_then(|number| self.remove(number, readiness)) {
+                self.send_away(oldest.address, CROWDED, format!("{PEERS_MAX} others are not known yet either"));
+            }
         }
         self.last += 1;
         let token = match readiness.watch(&mut socket, Who::Handshake(self.last)) {
