@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+pub mod ask;
 pub mod cli;
 pub mod connection;
 pub mod error;

@@ -3,6 +3,7 @@
 //! One file per noun, each with its arguments and what it does; this one has what all of them share. Everything that
 //! is printed goes through [`Output`], every error through `Problem`, every way to end through [`Exit`].
 
+mod ask;
 mod client;
 mod complete;
 mod connection;
@@ -10,6 +11,7 @@ mod daemon;
 mod enroll;
 mod event;
 mod exit;
+mod hidden;
 mod host;
 mod man;
 mod named;
@@ -30,6 +32,7 @@ mod version;
 mod vm;
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -161,6 +164,7 @@ impl Context<'_> {
     /// another machine.
     pub(crate) fn connect_with(&self, options: Options) -> Result<Connection, Problem> {
         let uri = self.uri()?;
+        let options = Options { ask: Some(Arc::new(ask::Terminal)), ..options };
         let Some(time) = self.timeout else {
             return Ok(Connection::open(&uri, &Environment::of_process(), options)?);
         };

@@ -47,6 +47,7 @@ pub(crate) use enroll::{NotEnrolled, enroll};
 pub use events::{Notice, Subscription};
 pub use streams::{Console, Received};
 
+use crate::ask::Ask;
 use crate::error::{Error, Lost};
 use crate::request::{self, Request};
 use crate::transport::{Dialer, Environment, Location, Socket};
@@ -88,6 +89,9 @@ pub struct Options {
     pub keepalive: Duration,
     /// For how long a lost connection is tried to be made anew. Zero: not at all.
     pub reconnect: Duration,
+    /// Who answers what only a person can: whether an unknown host is meant, passphrases, passwords. Without anybody
+    /// nothing is asked, and what would need an answer is refused.
+    pub ask: Option<Arc<dyn Ask>>,
 }
 
 impl Default for Options {
@@ -99,6 +103,7 @@ impl Default for Options {
             greeting_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(15),
             reconnect: Duration::from_secs(10),
+            ask: None,
         }
     }
 }

@@ -1,0 +1,110 @@
+//! Questions that only a person can answer while a connection is made: whether a host is the one that is meant, and the
+//! secrets that open the way to it. Who gives no [`Ask`] in the [`Options`](crate::connection::Options) is asked nothing.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Somebody who can be asked. Threads that connect to several hosts share one, so it sees to it that only one question is
+/// asked at a time.
+pub trait Ask: fmt::Debug + Send + Sync {
+    /// Whether there is anybody at all.
+    fn is_there(&self) -> bool;
+
+    /// Whether this host, of which nothing is known, is the one that is meant.
+    ///
+    /// # Errors
+    /// When nobody can be asked any more.
+    fn is_meant(&self, host: &UnknownHost<'_>) -> io::Result<bool>;
+
+    /// What is asked for; `None` when the person breaks off.
+    ///
+    /// # Errors
+    /// When nobody can be asked any more.
+    fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>>;
+}
+
+/// A host that shows a key which was never seen before.
+#[derive(Debug, Clone, Copy)]
+pub struct UnknownHost<'a> {
+    /// Its name as it will be remembered: `vm1.example.org`, or `[vm1.example.org]:2222` off the usual port.
+    pub name: &'a str,
+    /// The kind of its key: `ED25519`, `ECDSA`, `RSA`.
+    pub key: &'a str,
+    /// The key's fingerprint, `SHA256:` and 43 characters.
+    pub fingerprint: &'a str,
+    /// Where it will be remembered.
+    pub file: &'a Path,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Question<'a> {
+    /// What a key file is encrypted with.
+    Passphrase {
+        /// The file.
+        file: &'a Path,
+        /// The answer before this one was wrong.
+        again: bool,
+    },
+    /// The password of a user of a host.
+    Password {
+        /// The user.
+        user: &'a str,
+        /// The host.
+        host: &'a str,
+        /// The answer before this one was wrong.
+        again: bool,
+    },
+    /// Whatever the host wants to know. Its words are its own.
+    Interactive {
+        /// The user.
+        user: &'a str,
+        /// The host.
+        host: &'a str,
+        /// What the host says before it asks.
+        instructions: &'a str,
+        /// What it asks.
+        text: &'a str,
+        /// Whether what is typed may be seen.
+        echo: bool,
+    },
+}
+
+/// An answer that nobody else is to see: its memory is wiped when it goes, and it cannot be printed.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Keeps a text secret from here on.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let secret = Secret::new("swordfish".to_owned());
+        assert_eq!(format!("{secret:?}"), "Secret");
+        assert_eq!(secret.reveal(), "swordfish");
+    }
+}

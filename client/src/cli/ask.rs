@@ -1,0 +1,150 @@
+//! Questions put to whoever sits at the terminal: through `/dev/tty`, for standard input and output may be files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use super::{hidden, text};
+use crate::ask::{Ask, Question, Secret, UnknownHost};
+
+/// The terminal of this process, if it has one.
+#[derive(Debug)]
+pub(super) struct Terminal;
+
+/// Held while somebody is asked: several hosts may want to know something.
+static ASKING: Mutex<()> = Mutex::new(());
+
+impl Ask for Terminal {
+    fn is_there(&self) -> bool {
+        open().is_ok()
+    }
+
+    fn is_meant(&self, host: &UnknownHost<'_>) -> io::Result<bool> {
+        let _one = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut terminal = open()?;
+        terminal.write_all(words_of_host(host).as_bytes())?;
+        let mut lines = BufReader::new(terminal.try_clone()?);
+        loop {
+            let mut line = String::new();
+            // Nobody types so much; whoever pastes it has not read the question.
+            if io::Read::take(&mut lines, hidden::BYTES_MAX as u64).read_line(&mut line)? == 0 {
+                return Ok(false);
+            }
+            match verdict(&line, host.fingerprint) {
+                Some(verdict) => return Ok(verdict),
+                None => terminal.write_all(b"yes, no, or the fingerprint itself: ")?,
+            }
+        }
+    }
+
+    fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>> {
+        let _one = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut terminal = open()?;
+        terminal.write_all(words_of_question(question).as_bytes())?;
+        let typed = if matches!(question, Question::Interactive { echo: true, .. }) {
+            let mut line = Zeroizing::new(Vec::new());
+            let lines = BufReader::new(terminal.try_clone()?);
+            io::Read::take(lines, hidden::BYTES_MAX as u64).read_until(b'\n', &mut line)?;
+            (!line.is_empty()).then_some(line)
+        } else {
+            let line = hidden::line(terminal.as_fd());
+            terminal.write_all(b"\n")?;
+            line?
+        };
+        let Some(mut typed) = typed else { return Ok(None) };
+        while matches!(typed.last(), Some(b'\r' | b'\n')) {
+            typed.pop();
+        }
+        let text = String::from_utf8(std::mem::take(&mut *typed));
+        text.map(|text| Some(Secret::new(text))).map_err(|_| io::Error::other("what was typed is not UTF-8"))
+    }
+}
+
+fn open() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/tty")
+}
+
+fn words_of_host(host: &UnknownHost<'_>) -> String {
+    format!(
+        "The host {} is not known here. Its {} key has the fingerprint\n  {}\nGo on, and remember it in {}? (yes/no/the \
+         fingerprint itself) ",
+        text::line(host.name),
+        host.key,
+        host.fingerprint,
+        text::line(&host.file.display().to_string())
+    )
+}
+
+/// Whether an answer is a yes or a no, if it is one at all.
+fn verdict(line: &str, fingerprint: &str) -> Option<bool> {
+    let line = line.trim();
+    if line == fingerprint || line.eq_ignore_ascii_case("yes") {
+        Some(true)
+    } else if line.eq_ignore_ascii_case("no") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+fn words_of_question(question: &Question<'_>) -> String {
+    let wrong = |again: &bool| if *again { "That was wrong. " } else { "" };
+    match question {
+        Question::Passphrase { file, again } => {
+            format!("{}Passphrase for {}: ", wrong(again), text::line(&file.display().to_string()))
+        }
+        Question::Password { user, host, again } => {
+            format!("{}Password for {}@{}: ", wrong(again), text::line(user), text::line(host))
+        }
+        Question::Interactive { user, host, instructions, text: asked, .. } => {
+            let mut words = String::new();
+            if !instructions.trim().is_empty() {
+                words = format!("{} says: {}\n", text::line(host), text::lines(instructions.trim()));
+            }
+            words + &format!("({}@{}) {}", text::line(user), text::line(host), text::line(asked))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_does_not_act_on_the_terminal() {
+        let question = Question::Interactive {
+            user: "me",
+            host: "vm1",
+            instructions: "\u{1b}[2Jsit down\nhere",
+            text: "\u{202e}code: ",
+            echo: false,
+        };
+        let expected = "vm1 says: \\u{1b}[2Jsit down\nhere\n(me@vm1) \\u{202e}code: ";
+        assert_eq!(words_of_question(&question), expected);
+        let again = Question::Password { user: "me", host: "vm1", again: true };
+        assert_eq!(words_of_question(&again), "That was wrong. Password for me@vm1: ");
+        let passphrase = Question::Passphrase { file: Path::new("/k\r"), again: false };
+        assert_eq!(words_of_question(&passphrase), "Passphrase for /k\\r: ");
+    }
+
+    #[test]
+    fn yes_no_and_the_fingerprint_are_answers_and_nothing_else_is() {
+        for (line, expected) in [
+            ("yes\n", Some(true)),
+            ("YES", Some(true)),
+            (" no \n", Some(false)),
+            ("SHA256:abc\n", Some(true)),
+            ("SHA256:abd\n", None),
+            ("sha256:abc\n", None),
+            ("y\n", None),
+            ("\n", None),
+        ] {
+            assert_eq!(verdict(line, "SHA256:abc"), expected, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A line typed at a terminal that does not show it.
+
+use std::io::{self, PipeReader};
+use std::os::fd::BorrowedFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
+use zeroize::Zeroizing;
+
+use super::raw::Raw;
+
+/// More than any secret has.
+pub(super) const BYTES_MAX: usize = 4096;
+
+/// Signals that end the program, which then leaves a terminal behind that shows what is typed.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+/// Reads a line; `None` when it is broken off.
+pub(super) fn line(terminal: BorrowedFd<'_>) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let signals = Signals::watch()?;
+    let typed = {
+        let _raw = Raw::enter(terminal)?;
+        read(terminal, &signals)?
+    };
+    match typed {
+        Typed::Line(line) => Ok(line),
+        Typed::Signal(signal) => {
+            drop(signals);
+            emulate_default_handler(signal)?;
+            Ok(None)
+        }
+    }
+}
+
+/// How reading ended.
+enum Typed {
+    /// With a line, or with none.
+    Line(Option<Zeroizing<Vec<u8>>>),
+    /// With a signal that is still to do its work.
+    Signal(i32),
+}
+
+fn read(terminal: BorrowedFd<'_>, signals: &Signals) -> io::Result<Typed> {
+    // All of it from the beginning: a vector that grows leaves copies behind.
+    let mut typed = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
+    loop {
+        let mut fds = vec![PollFd::from_borrowed_fd(terminal, PollFlags::IN)];
+        fds.extend(signals.0.iter().map(|watched| PollFd::new(&watched.came, PollFlags::IN)));
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let came = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        if let Some((watched, _)) = signals.0.iter().zip(&fds[1..]).find(|(_, fd)| came(fd)) {
+            return Ok(Typed::Signal(watched.signal));
+        }
+        if !came(&fds[0]) {
+            continue;
+        }
+        let mut byte = Zeroizing::new([0]);
+        match rustix::io::read(terminal, &mut *byte) {
+            Ok(0) => return Ok(Typed::Line(Some(typed))),
+            Ok(_) => {
+                if let Some(key) = key(&mut typed, byte[0]) {
+                    return Ok(Typed::Line((key == Key::Whole).then_some(typed)));
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A key that ends the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Whole,
+    BrokenOff,
+}
+
+fn key(typed: &mut Vec<u8>, byte: u8) -> Option<Key> {
+    match byte {
+        b'\r' | b'\n' => return Some(Key::Whole),
+        // ^C, ^D, ^\, ^Z
+        0x03 | 0x04 | 0x1c | 0x1a => return Some(Key::BrokenOff),
+        // ^U
+        0x15 => typed.clear(),
+        0x08 | 0x7f => {
+            typed.pop();
+        }
+        _ if typed.len() <= BYTES_MAX => typed.push(byte),
+        _ => {}
+    }
+    None
+}
+
+/// Signals that come as something to read, for as long as this lives.
+struct Signals(Vec<Watched>);
+
+struct Watched {
+    signal: i32,
+    id: SigId,
+    came: PipeReader,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        let mut all = Self(Vec::new());
+        for signal in ENDING {
+            let (came, tell) = io::pipe()?;
+            all.0.push(Watched { signal, id: pipe::register(signal, tell)?, came });
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for watched in &self.0 {
+            unregister(watched.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(bytes: &[u8]) -> (Option<Key>, Vec<u8>) {
+        let mut typed = Vec::new();
+        (bytes.iter().find_map(|&byte| key(&mut typed, byte)), typed)
+    }
+
+    #[test]
+    fn a_line_is_typed_mended_and_broken_off() {
+        assert_eq!(keys(b"vmw1-AB\x7fA\r"), (Some(Key::Whole), b"vmw1-AA".to_vec()));
+        assert_eq!(keys(b"nonsense\x15vmw1-\n"), (Some(Key::Whole), b"vmw1-".to_vec()));
+        assert_eq!(keys(b"vmw1\x03\r").0, Some(Key::BrokenOff));
+        assert_eq!(keys(b"vmw1").0, None);
+        assert!(keys(&[&[b'a'; 10_000][..], b"\r"].concat()).1.len() <= BYTES_MAX + 1);
+    }
+}
