@@ -5,8 +5,8 @@ use uuid::Uuid;
 use vmwire_protocol::message::{Failure, VmDefineCall, code};
 
 use super::calls::{CallKey, Subject};
-use super::life::Task;
 use super::refusal;
+use super::task::Task;
 use super::{Dispatch, Outcome, Reply, Turn};
 use crate::access::{Grants, Role};
 use crate::driver::FileAnswer;
@@ -83,7 +83,7 @@ impl Dispatch {
             }
             (by_name, by_uuid) => by_uuid.or(by_name),
         };
-        let in_the_making = self.tasks.values().any(|task| task.defines(&name, definition.uuid));
+        let in_the_making = self.in_the_making(&definition).next().is_some();
         match known {
             _ if in_the_making => Err(Failure::new(code::EXISTS, "a virtual machine of that name is being defined")
                 .about("vm", &name)
@@ -106,7 +106,16 @@ impl Dispatch {
         }
     }
 
-    /// Whether somebody may make this of what is there: the new one and those it would replace have to be theirs.
+    /// Definitions that are being written with the name or the uuid of this one.
+    fn in_the_making(&self, definition: &Definition) -> impl Iterator<Item = &Definition> {
+        self.tasks
+            .values()
+            .filter_map(Task::definition)
+            .filter(|other| other.name == definition.name || definition.uuid.is_some() && other.uuid == definition.uuid)
+    }
+
+    /// Whether somebody may make this of what is there: the new one and those it would replace have to be theirs, and so
+    /// have those that are being made.
     fn may_define(&self, grants: &Grants, definition: &Definition) -> Result<(), Failure> {
         if grants.is_even() {
             return Ok(());
@@ -115,7 +124,9 @@ impl Dispatch {
         let theirs = |name: &str, labels: &[String]| grants.over(name, labels) == Some(Role::Admin);
         let former = self.vms.find(name).into_iter();
         let former = former.chain(definition.uuid.and_then(|uuid| self.vms.get(VmId(uuid))));
-        let mut all = former.map(|vm| (vm.name().as_str(), &vm.definition.labels)).chain([(name, &definition.labels)]);
+        let former = former.map(|vm| (vm.name().as_str(), &vm.definition.labels));
+        let coming = self.in_the_making(definition).map(|other| (other.name.as_str(), &other.labels));
+        let mut all = former.chain(coming).chain([(name, &definition.labels)]);
         if all.all(|(name, labels)| theirs(name, labels)) { Ok(()) } else { Err(refusal::denied_define(name)) }
     }
 
@@ -172,16 +183,16 @@ impl Dispatch {
                 self.emit_defined(turn, id, &name, operation, false);
             }
             Some(Task::Redefine(definition)) => {
-                let name = definition.name.to_string();
+                let (former, name) = (name, definition.name.to_string());
                 info!("vm {name}: defined anew");
                 let regrouped = self.vms.get(id).is_some_and(|vm| {
                     vm.definition.name != definition.name || vm.definition.labels != definition.labels
                 });
                 self.vms.redefine(id, *definition);
-                if regrouped {
-                    self.vm_regrouped(turn);
-                }
                 self.emit_defined(turn, id, &name, operation, true);
+                if regrouped {
+                    self.vm_regrouped(turn, id, &former);
+                }
             }
             _ => {
                 info!("vm {name}: undefined");

@@ -15,7 +15,7 @@ use super::refusal::{self, no_operation, no_vm};
 use super::{Dispatch, Turn, convert};
 use crate::access::{Access, Base, Grants, Identity, Known, Stranger};
 use crate::model::operation::Operation;
-use crate::model::{OperationId, Vm};
+use crate::model::{OperationId, Vm, VmId};
 
 /// The virtual machine that a call means and that has to be there for it.
 pub(super) fn vm_of(call: &ClientData) -> Option<&str> {
@@ -145,26 +145,37 @@ impl Dispatch {
                         client.session.judge(peer);
                         client.grants = grants;
                     }
-                    self.take_away(turn, id);
+                    self.take_away(turn, id, None);
                 }
             }
         }
     }
 
-    /// A virtual machine has another name or other labels: some may see it no more.
-    pub(super) fn vm_regrouped(&mut self, turn: &mut Turn<'_>) {
+    /// A virtual machine has another name or other labels: some may see it no more, and are not told its new name either.
+    /// What waits for it is about the one that it is now.
+    pub(super) fn vm_regrouped(&mut self, turn: &mut Turn<'_>, vm: VmId, former: &str) {
+        if let Some(known) = self.vms.get(vm) {
+            for waiting in &known.waiting {
+                self.operations.regroup(*waiting, known.name().as_str(), &known.definition.labels);
+            }
+        }
         for id in self.clients.ids() {
             if self.grants(id).is_some_and(|grants| !grants.is_even()) {
-                self.take_away(turn, id);
+                self.take_away(turn, id, Some((vm, former)));
             }
         }
     }
 
-    /// Ends what a connection has open and may have open no more.
-    fn take_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+    /// Ends what a connection has open and may have open no more. `former` is the name by which it knew a virtual machine
+    /// that has another one now.
+    fn take_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId, former: Option<(VmId, &str)>) {
+        let known_as = |vm: &Vm| {
+            let former = former.filter(|(renamed, _)| *renamed == vm.id).map(|(_, name)| name);
+            no_vm(former.unwrap_or_else(|| vm.name().as_str()))
+        };
         let streams = self.clients.get(id).map(|client| client.streams.numbers()).unwrap_or_default();
         for stream in streams {
-            if let Some(why) = self.console_denied(id, stream) {
+            if let Some(why) = self.console_denied(id, stream, known_as) {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.session.stream_end(stream, Some(why));
                 }
@@ -174,13 +185,15 @@ impl Dispatch {
         }
         for key in self.calls.of_connection(id) {
             let why = match self.calls.subject(key) {
-                Some(Subject::VmState { vm, .. }) => {
-                    self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(|vm| no_vm(vm.name().as_str()))
-                }
+                Some(Subject::VmState { vm, .. }) => self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as),
                 Some(Subject::OperationEnd(operation)) => self.operation_seen(id, operation.0).err(),
-                // What was asked for is done, and told: it was within the rights of its time.
-                Some(Subject::Operation(_) | Subject::Definition | Subject::Capabilities | Subject::Registry)
-                | None => None,
+                // What was asked for is done, for it was within the rights of its time; what becomes of it is told no more.
+                Some(Subject::Operation(operation)) => {
+                    let unseen = self.operations.get(*operation).filter(|known| !self.sees_operation(id, known));
+                    let why = unseen.map(|known| self.vms.get(known.vm.0).map_or_else(|| no_vm(&known.vm.1), known_as));
+                    why.map(|why| why.detail("operation", &operation.to_string()))
+                }
+                Some(Subject::Definition | Subject::Capabilities | Subject::Registry) | None => None,
             };
             if let Some(why) = why {
                 self.conclude(turn, key, Err(why));
@@ -189,11 +202,11 @@ impl Dispatch {
     }
 
     /// Why a console may be open no more.
-    fn console_denied(&self, id: ConnectionId, stream: u32) -> Option<Failure> {
+    fn console_denied(&self, id: ConnectionId, stream: u32, no_vm: impl Fn(&Vm) -> Failure) -> Option<Failure> {
         let client = self.clients.get(id)?;
         let vm = self.vms.get(client.streams.get(stream)?.vm)?;
         match client.grants.over(vm.name().as_str(), &vm.definition.labels) {
-            None => Some(no_vm(vm.name().as_str())),
+            None => Some(no_vm(vm)),
             Some(role) => {
                 let needed = Right::of(ClientKind::ConsoleOpen).role;
                 (convert::role(role) < needed).then(|| refusal::denied_over("console-open", needed, role, vm))

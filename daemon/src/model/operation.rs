@@ -38,7 +38,7 @@ pub struct Operation<F> {
     pub id: OperationId,
     /// The call's number on the wire.
     pub procedure: u32,
-    /// Whom it is done to, with the name it had.
+    /// Whom it is done to, with the name it had when it was begun.
     pub vm: (VmId, String),
     /// The labels that it had.
     pub labels: Arc<[String]>,
@@ -87,6 +87,14 @@ impl<F> Operations<F> {
         if let Some(operation) = self.all.get_mut(&id) {
             operation.state = OperationState::Running;
             operation.begun_ns = utc_ns;
+        }
+    }
+
+    /// The virtual machine of an operation that waits has another name or other labels now.
+    pub fn regroup(&mut self, id: OperationId, name: &str, labels: &Arc<[String]>) {
+        if let Some(operation) = self.all.get_mut(&id) {
+            name.clone_into(&mut operation.vm.1);
+            operation.labels = labels.clone();
         }
     }
 
