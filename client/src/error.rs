@@ -8,7 +8,7 @@ use std::time::Duration;
 use vmwire_protocol::message::Failure;
 use vmwire_protocol::session::Unsendable;
 
-use crate::transport::{CredentialsError, LocationError, Place, StartError, TlsError};
+use crate::transport::{CredentialsError, LocationError, Place, SshError, StartError, TlsError};
 
 /// Why something could not be had from a daemon.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub enum Error {
     Credentials(CredentialsError),
     /// One of the two ends will not talk to the other.
     Tls(Box<TlsError>),
+    /// There is no way by ssh.
+    Ssh(Box<SshError>),
     /// Whoever is there speaks TLS, and we do not.
     WantsTls,
     /// The connection ended. What was asked and not answered may or may not have been done.
@@ -64,7 +66,7 @@ impl Error {
     #[must_use]
     pub fn ends_connection(&self) -> bool {
         match self {
-            Self::Lost(_) | Self::Refused(_) | Self::Protocol(_) | Self::Tls(_) | Self::WantsTls => true,
+            Self::Lost(_) | Self::Refused(_) | Self::Protocol(_) | Self::Tls(_) | Self::Ssh(_) | Self::WantsTls => true,
             Self::Location(_)
             | Self::Connect { .. }
             | Self::Credentials(_)
@@ -81,6 +83,7 @@ impl Error {
         match self {
             Self::Lost(Lost::Silent(_) | Lost::Handshake(_)) => true,
             Self::Connect { error, .. } => error.kind() == io::ErrorKind::TimedOut,
+            Self::Ssh(error) => error.is_late(),
             _ => false,
         }
     }
@@ -108,6 +111,7 @@ impl fmt::Display for Error {
             Self::Connect { place, .. } => write!(f, "cannot connect to {place}"),
             Self::Credentials(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
+            Self::Ssh(error) => error.fmt(f),
             Self::WantsTls => f.write_str("the server speaks TLS on this port"),
             Self::Start(error) => error.fmt(f),
             Self::Lost(Lost::Closed) => f.write_str("the daemon closed the connection"),
@@ -126,7 +130,7 @@ impl fmt::Display for Error {
 }
 
 /// A time in whole seconds, or in milliseconds where that would be wrong.
-fn in_words(time: Duration) -> String {
+pub(crate) fn in_words(time: Duration) -> String {
     match time.as_millis() {
         milliseconds if milliseconds >= 1000 && milliseconds % 1000 == 0 => format!("{} s", milliseconds / 1000),
         milliseconds if milliseconds >= 10_000 => format!("{} s", milliseconds / 1000),
@@ -141,6 +145,7 @@ impl std::error::Error for Error {
             Self::Start(error) => error.source(),
             Self::Credentials(error) => error.source(),
             Self::Tls(error) => error.source(),
+            Self::Ssh(error) => error.source(),
             _ => None,
         }
     }
@@ -161,6 +166,12 @@ impl From<CredentialsError> for Error {
 impl From<TlsError> for Error {
     fn from(error: TlsError) -> Self {
         Self::Tls(Box::new(error))
+    }
+}
+
+impl From<SshError> for Error {
+    fn from(error: SshError) -> Self {
+        Self::Ssh(Box::new(error))
     }
 }
 

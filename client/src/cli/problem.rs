@@ -194,6 +194,17 @@ impl From<Error> for Problem {
                     _ => "",
                 })
             }
+            Error::Connect { place: Place::Ssh(_), .. } => {
+                Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string())
+            }
+            Error::Ssh(ssh) => {
+                let (exit, code) = match ssh.denies_us() {
+                    true => (Exit::Denied, "DENIED"),
+                    false => (Exit::NoConnection, "SSH"),
+                };
+                let problem = Self::new(exit, code, error.to_string()).hint(ssh.hint());
+                ssh.said().iter().fold(problem, |problem, line| problem.cause(line.as_str()))
+            }
             Error::Connect { error: cause, place: Place::Tcp(host) | Place::Tls { host, .. } } => {
                 Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(unreached(cause.kind(), host))
             }

@@ -77,6 +77,20 @@ impl Link {
         self.socket.tls_summary()
     }
 
+    /// How long the first answer may take where a person may have to answer something before.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.socket.patience()
+    }
+
+    /// What it means that no first answer has come for so long.
+    pub(super) fn late(&self, time: Duration) -> Error {
+        match self.socket.late() {
+            Some(late) => late.into(),
+            None if self.socket.is_handshaking() => Error::Lost(Lost::Handshake(time)),
+            None => Error::Lost(Lost::Silent(time)),
+        }
+    }
+
     /// Whether TLS is not ready for what we have to say.
     pub(super) fn is_handshaking(&self) -> bool {
         self.socket.is_handshaking()
@@ -183,7 +197,7 @@ impl Link {
                 self.broken = broken;
                 return Ok(());
             }
-            (Some(Ending::Refused(error)), _) => Error::Tls(error),
+            (Some(Ending::Refused(error)), _) => *error,
             (Some(_), Some(error)) => lost(error),
             (Some(Ending::Closed), None) => Error::Lost(Lost::Closed),
             (Some(Ending::Cut), None) => Error::Lost(Lost::Cut),

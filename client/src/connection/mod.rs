@@ -479,6 +479,7 @@ impl Connection {
         let worth_it = match error {
             Error::Lost(_) | Error::Connect { .. } | Error::Start(_) => true,
             Error::Tls(error) => error.may_pass(),
+            Error::Ssh(error) => error.may_pass(),
             Error::Refused(failure) => failure.is(code::GOING_AWAY) || failure.is(code::OVERLOADED),
             Error::Location(_)
             | Error::Credentials(_)

@@ -55,7 +55,10 @@ fn leaves(error: &Error) -> bool {
 fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, HelloAnswer), Error> {
     let hello = link.session.call(&greeting(options), 0)?;
     let began = Instant::now();
-    let until = until.min(began + options.greeting_timeout.min(options.connect_timeout));
+    let until = match link.patience() {
+        Some(patience) => until.max(began + patience),
+        None => until.min(began + options.greeting_timeout.min(options.connect_timeout)),
+    };
     let mut arrivals = Vec::new();
     loop {
         let turned = link.turn(Some(until), None, &mut arrivals);
@@ -70,8 +73,7 @@ fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, Hel
         }
         turned?;
         if Instant::now() >= until {
-            let lost = if link.is_handshaking() { Lost::Handshake } else { Lost::Silent };
-            return Err(Error::Lost(lost(began.elapsed())));
+            return Err(link.late(began.elapsed()));
         }
     }
 }

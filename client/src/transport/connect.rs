@@ -12,7 +12,7 @@ use vmwire_tls::config::ClientContext;
 
 use super::socket::Socket;
 use super::tls::{Kept, TlsSocket};
-use super::{Location, Place, Start, start, tcp};
+use super::{Location, Place, Start, ssh, start, tcp};
 use crate::error::Error;
 use crate::uri::{HostPort, Transport};
 
@@ -24,11 +24,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct Dialer {
     location: Location,
     tls: Kept,
+    /// Whether there was a connection: one that is made anew asks nobody.
+    connected: bool,
 }
 
 impl Dialer {
     pub(crate) fn new(location: Location) -> Self {
-        Self { location, tls: Kept::default() }
+        Self { location, tls: Kept::default(), connected: false }
     }
 
     /// Whether a daemon that is not there is ours to start.
@@ -43,13 +45,21 @@ impl Dialer {
     pub(crate) fn connect(&mut self, until: Instant) -> Result<Socket, Error> {
         let failed = |error| Error::Connect { place: self.location.place.clone(), error: Arc::new(error) };
         match &self.location.place {
-            Place::Unix(socket) => connect_unix(socket, self.location.start.as_ref(), until).map(Socket::unix),
+            Place::Unix(socket) => {
+                let start = self.location.start.as_ref();
+                connect_unix(socket, self.location.also.as_deref(), start, until).map(Socket::unix)
+            }
             Place::Tcp(host) => {
                 tcp::reach(host, until).map(|socket| Socket::Plain(socket, Transport::Tcp)).map_err(failed)
             }
             Place::Tls { host, pki } => {
                 let context = self.tls.context(pki)?;
                 connect_tls(host, &context, until)
+            }
+            Place::Ssh(place) => {
+                let socket = ssh::connect(place, !self.connected, until)?;
+                self.connected = true;
+                Ok(socket)
             }
         }
     }
@@ -67,9 +77,14 @@ pub(crate) fn connect_tls(host: &HostPort, context: &ClientContext, until: Insta
     Ok(Socket::Tls(Box::new(TlsSocket::new(socket, host, context)?)))
 }
 
-fn connect_unix(path: &Path, start: Option<&Start>, until: Instant) -> Result<UnixStream, Error> {
+fn connect_unix(path: &Path, also: Option<&Path>, start: Option<&Start>, until: Instant) -> Result<UnixStream, Error> {
     match reach(path, until) {
         Ok(socket) => Ok(socket),
+        Err(Errno::ACCESS) if let Some(also) = also => {
+            // Of the two it is the first whose failure says more.
+            log::debug!("{} is not for this user; trying {}", path.display(), also.display());
+            reach(also, until).map_err(|_| failed(path, Errno::ACCESS))
+        }
         Err(error) => match start {
             Some(how) if nobody_listens(&error) => {
                 let mut daemon = start::start(path, how)?;

@@ -17,13 +17,16 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::uri::{HostPort, Scope, Transport, Uri};
+use crate::uri::{HostPort, Scope, SshTarget, Transport, Uri};
 
 /// The longest path of a unix socket: what `sockaddr_un` holds without its closing zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Where the host's daemon listens.
 pub const SYSTEM_SOCKET: &str = "/run/vmwire/vmwired.sock";
+
+/// Where the host's daemon listens for those who may operate it without being root.
+pub const OPERATOR_SOCKET: &str = "/run/vmwire/operator.sock";
 
 /// Where certificates and keys of the host lie.
 pub const SYSTEM_PKI: &str = "/etc/vmwire/pki";
@@ -93,6 +96,37 @@ pub enum Place {
         /// Directories that may have our certificate and key; the first that is there counts.
         pki: Vec<PathBuf>,
     },
+    /// A daemon behind an ssh server.
+    Ssh(Box<SshPlace>),
+}
+
+/// A daemon behind an ssh server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshPlace {
+    /// Where ssh goes.
+    pub target: SshTarget,
+    /// The daemon, as it is called on its own host.
+    pub daemon: Uri,
+}
+
+impl SshPlace {
+    /// Where its socket lies over there, in the order to try; nowhere that could be said from here for a daemon of one's
+    /// own, which may not even run.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        match (self.daemon.socket(), self.daemon.scope()) {
+            (Some(socket), _) => vec![socket.to_owned()],
+            (None, Scope::System) => vec![PathBuf::from(SYSTEM_SOCKET), PathBuf::from(OPERATOR_SOCKET)],
+            (None, Scope::Session | Scope::Default) => Vec::new(),
+        }
+    }
+
+    /// What the shell of the far side is given to make the bridge to it. Between the quotes there is nothing but letters,
+    /// digits and a few signs, whatever the URI was.
+    #[must_use]
+    pub fn command(&self) -> String {
+        format!("vmwire -o json stdio -c '{}'", self.daemon)
+    }
 }
 
 impl fmt::Display for Place {
@@ -100,6 +134,7 @@ impl fmt::Display for Place {
         match self {
             Self::Unix(socket) => write!(f, "{}", socket.display()),
             Self::Tcp(host) | Self::Tls { host, .. } => host.fmt(f),
+            Self::Ssh(place) => place.target.fmt(f),
         }
     }
 }
@@ -109,6 +144,8 @@ impl fmt::Display for Place {
 pub struct Location {
     /// What to connect to.
     pub place: Place,
+    /// The socket to try where the system does not let this user open the one in `place`.
+    pub also: Option<PathBuf>,
     /// What to start where nobody listens; `None` where that is not the client's to do.
     pub start: Option<Start>,
 }
@@ -137,9 +174,14 @@ impl Location {
                     let directory = environment.pki()?;
                     Place::Tls { pki: vec![directory.join(host.host()), directory], host }
                 }
-                (Transport::Unix | Transport::Tcp, _) => Place::Tcp(host),
+                (Transport::Unix | Transport::Tcp | Transport::Ssh, _) => Place::Tcp(host),
             };
-            return Ok(Self { place, start: None });
+            return Ok(Self { place, also: None, start: None });
+        }
+        if let Some(target) = uri.ssh().cloned() {
+            target.socket().map_or(Ok(()), check_length)?;
+            let place = Place::Ssh(Box::new(SshPlace { target, daemon: uri.at_its_host() }));
+            return Ok(Self { place, also: None, start: None });
         }
         let (socket, start) = match (uri.socket(), uri.scope()) {
             (Some(socket), _) => (socket.to_owned(), None),
@@ -164,7 +206,8 @@ impl Location {
             }
         };
         check_length(&socket)?;
-        Ok(Self { place: Place::Unix(socket), start })
+        let also = (uri.socket().is_none() && uri.scope() == Scope::System).then(|| PathBuf::from(OPERATOR_SOCKET));
+        Ok(Self { place: Place::Unix(socket), also, start })
     }
 }
 
@@ -308,13 +351,14 @@ mod tests {
         for (uri, environment, directories) in table {
             let uri: Uri = uri.parse().unwrap();
             let pki = directories.iter().map(PathBuf::from).collect();
-            let expected = Location { place: Place::Tls { host: uri.host().unwrap().clone(), pki }, start: None };
+            let expected =
+                Location { place: Place::Tls { host: uri.host().unwrap().clone(), pki }, also: None, start: None };
             assert_eq!(Location::of(&uri, environment), Ok(expected), "{uri}");
         }
         let nowhere = Location::of(&"qemu+tls://vm1/system".parse().unwrap(), &Environment::default());
         assert_eq!(nowhere, Err(LocationError::NoConfigHome));
         let plain = Location::of(&"qemu+tcp://vm1:7/session".parse().unwrap(), &Environment::default()).unwrap();
-        assert_eq!(plain, Location { place: Place::Tcp(HostPort::new("vm1", 7).unwrap()), start: None });
+        assert_eq!(plain, Location { place: Place::Tcp(HostPort::new("vm1", 7).unwrap()), also: None, start: None });
     }
 
     #[test]

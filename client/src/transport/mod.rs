@@ -4,12 +4,14 @@
 //!   Location ──▶ Dialer ──▶ socket of the file system ───────────▶ Socket::Plain
 //!                      └──▶ name looked up, TCP connected ──┬────▶ Socket::Plain
 //!                                certificate and key read ──┴─▶ Socket::Tls, whose handshake the link does
+//!                      └──▶ ssh's settings asked for, see `ssh` ─▶ Socket::Program
 //! ```
 
 mod connect;
 mod credentials;
 mod location;
 mod socket;
+mod ssh;
 mod start;
 mod tcp;
 mod tls;
@@ -18,8 +20,10 @@ pub(crate) use connect::{Dialer, connect_tls};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::{AUTHORITIES, CERTIFICATE, KEY, REVOCATIONS};
 pub use location::{
-    Environment, Location, LocationError, Place, SOCKET_PATH_BYTES_MAX, SYSTEM_PKI, SYSTEM_SOCKET, Start,
+    Environment, Location, LocationError, OPERATOR_SOCKET, Place, SOCKET_PATH_BYTES_MAX, SYSTEM_PKI, SYSTEM_SOCKET,
+    SshPlace, Start,
 };
 pub(crate) use socket::{Ending, Socket};
+pub use ssh::{Ended, Reason, SshError, Told, Verdict};
 pub use start::{DAEMON_VARIABLE, StartError};
 pub use tls::TlsError;

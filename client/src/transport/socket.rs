@@ -3,11 +3,14 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::tls::{TlsError, TlsSocket};
+use super::ssh::{ProgramSocket, SshError};
+use super::tls::TlsSocket;
+use crate::error::Error;
 use crate::uri::Transport;
 
 /// A connected socket. The one branch per read and write is all that a plain one pays for the other.
@@ -17,6 +20,8 @@ pub(crate) enum Socket {
     Plain(OwnedFd, Transport),
     /// Bytes go encrypted.
     Tls(Box<TlsSocket>),
+    /// Bytes go through the ssh program.
+    Program(Box<ProgramSocket>),
 }
 
 /// What a write did.
@@ -47,7 +52,7 @@ pub(crate) enum Ending {
     /// The other end has not said so, though it could have: the last bytes may be missing.
     Cut,
     /// The other end was not to be talked to, or would not talk to us.
-    Refused(Box<TlsError>),
+    Refused(Box<Error>),
 }
 
 impl Socket {
@@ -61,21 +66,38 @@ impl Socket {
         match self {
             Self::Plain(_, transport) => *transport,
             Self::Tls(_) => Transport::Tls,
+            Self::Program(_) => Transport::Ssh,
         }
     }
 
     /// Version and cipher, where there is TLS and its handshake is over.
     pub(crate) fn tls_summary(&self) -> Option<String> {
         match self {
-            Self::Plain(..) => None,
+            Self::Plain(..) | Self::Program(_) => None,
             Self::Tls(socket) => socket.summary(),
+        }
+    }
+
+    /// How long the first answer may take where a person may have to answer something before.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Plain(..) | Self::Tls(_) => None,
+            Self::Program(socket) => socket.patience(),
+        }
+    }
+
+    /// Why it takes so long until the first answer, where that is not for the daemon to say.
+    pub(crate) fn late(&self) -> Option<SshError> {
+        match self {
+            Self::Plain(..) | Self::Tls(_) => None,
+            Self::Program(socket) => socket.late(),
         }
     }
 
     /// Whether the handshake is not over, so that nothing can be sent yet.
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
-            Self::Plain(..) => false,
+            Self::Plain(..) | Self::Program(_) => false,
             Self::Tls(socket) => socket.is_handshaking(),
         }
     }
@@ -83,7 +105,7 @@ impl Socket {
     /// Whether the socket is waited for to take more, when `unsent` says whether there are bytes of ours.
     pub(crate) fn wants_write(&self, unsent: bool) -> bool {
         match self {
-            Self::Plain(..) => unsent,
+            Self::Plain(..) | Self::Program(_) => unsent,
             Self::Tls(socket) => socket.wants_write() || unsent && !socket.is_handshaking(),
         }
     }
@@ -91,12 +113,9 @@ impl Socket {
     /// Writes what the socket takes now.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {
         match self {
-            Self::Plain(socket, _) => match write(socket.as_fd(), bytes) {
-                Ok(taken) => Ok(Written { taken, blocked: false }),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Written { taken: 0, blocked: true }),
-                Err(error) => Err(error),
-            },
+            Self::Plain(socket, _) => write_plainly(socket.as_fd(), bytes),
             Self::Tls(socket) => socket.write(bytes),
+            Self::Program(socket) => socket.write(bytes),
         }
     }
 
@@ -110,6 +129,7 @@ impl Socket {
                 Err(error) => Err(error),
             },
             Self::Tls(socket) => socket.read(buffer),
+            Self::Program(socket) => socket.read(buffer),
         }
     }
 
@@ -122,7 +142,7 @@ impl Socket {
     /// Says, where that can be said, that we send no more.
     pub(crate) fn close(&mut self) {
         match self {
-            Self::Plain(..) => {}
+            Self::Plain(..) | Self::Program(_) => {}
             Self::Tls(socket) => socket.close(),
         }
     }
@@ -133,7 +153,17 @@ impl AsFd for Socket {
         match self {
             Self::Plain(socket, _) => socket.as_fd(),
             Self::Tls(socket) => socket.as_fd(),
+            Self::Program(socket) => socket.as_fd(),
         }
+    }
+}
+
+/// Writes what a socket takes now, as it is.
+pub(super) fn write_plainly(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Written> {
+    match write(socket, bytes) {
+        Ok(taken) => Ok(Written { taken, blocked: false }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Written { taken: 0, blocked: true }),
+        Err(error) => Err(error),
     }
 }
 

@@ -69,7 +69,7 @@ impl TlsSocket {
         let end = came.end.map(|end| match (end, self.tls.refusal()) {
             (End::Closed, _) => Ending::Closed,
             (End::Failed, Some(refusal)) => {
-                Ending::Refused(Box::new(TlsError { host: self.host.clone(), refusal: refusal.clone() }))
+                Ending::Refused(Box::new(TlsError { host: self.host.clone(), refusal: refusal.clone() }.into()))
             }
             (End::Cut | End::Failed, _) => Ending::Cut,
         });

@@ -18,8 +18,6 @@ pub enum UriError {
     NoSlashes,
     /// Another hypervisor.
     Driver(String),
-    /// A transport that is planned and not there yet.
-    TransportNotYet(String),
     /// A transport nobody knows.
     Transport(String),
     /// A host, user or port, which would need a transport to another machine.
@@ -33,8 +31,14 @@ pub enum UriError {
         /// What was written.
         authority: String,
     },
+    /// A user of ssh that no host has, or that would be read as something else.
+    UserName(String),
+    /// A password, which everybody could see in the list of processes.
+    Password,
     /// What is neither the name of a host nor an address.
     HostName(String),
+    /// What is not even an alias of ssh's settings.
+    SshHost(String),
     /// An IPv6 address that cannot be told from its port.
     NoBrackets(String),
     /// What is no port.
@@ -68,6 +72,13 @@ pub enum UriError {
         /// What was written.
         path: String,
     },
+    /// A parameter with a word that it does not have.
+    Choice {
+        /// The parameter.
+        name: &'static str,
+        /// What was written.
+        value: String,
+    },
     /// A percent sign without two hexadecimal digits.
     Percent(&'static str),
     /// A byte that no path can hold.
@@ -83,22 +94,29 @@ impl UriError {
         match self {
             Self::Empty | Self::NoScheme | Self::NoSlashes | Self::Driver(_) => {
                 "use qemu:///system, qemu:///session or test:///default; for another socket \
-                 qemu+unix:///system?socket=PATH; for another machine qemu+tls://HOST/system"
+                 qemu+unix:///system?socket=PATH; for another machine qemu+ssh://USER@HOST/system or \
+                 qemu+tls://HOST/system"
                     .to_owned()
             }
             Self::Character(_) => "write it as %XX, the hexadecimal of its UTF-8 bytes".to_owned(),
-            Self::TransportNotYet(_) => "use qemu+tls://HOST/system, or forward the daemon's socket, as in \
-                 ssh -L /tmp/vmwired.sock:/run/vmwire/vmwired.sock HOST, and use \
-                 qemu+unix:///system?socket=/tmp/vmwired.sock"
-                .to_owned(),
-            Self::Host(host) => format!("a unix socket is on this machine; for another one: qemu+tls://{host}/system"),
-            Self::Transport(_) => "there are unix, tls and tcp; left out it is unix".to_owned(),
+            Self::Host(host) => format!(
+                "a unix socket is on this machine; for another one: qemu+ssh://{host}/system or qemu+tls://{host}/system"
+            ),
+            Self::Transport(_) => "there are unix, ssh, tls and tcp; left out it is unix".to_owned(),
             Self::NoHost(Transport::Tcp) => "write it behind //, as in qemu+tcp://10.0.0.7:16516/system".to_owned(),
+            Self::NoHost(Transport::Ssh) => {
+                "write it behind //, as in qemu+ssh://root@vm1.example.org/system".to_owned()
+            }
             Self::NoHost(_) => "write it behind //, as in qemu+tls://vm1.example.org/system".to_owned(),
             Self::User { transport: Transport::Tls, .. } => {
                 "leave it out: the client's certificate says who it is".to_owned()
             }
             Self::User { .. } => "leave it out: plain tcp knows no users".to_owned(),
+            Self::UserName(_) => {
+                "a name of up to 255 bytes without quotes, brackets and $ ; & < > |; @ in it is %40".to_owned()
+            }
+            Self::Password => "leave it out, for everybody can see it there: ssh asks for it, or use a key".to_owned(),
+            Self::SshHost(_) => "a name of the DNS, an address, or what stands behind Host in ~/.ssh/config".to_owned(),
             Self::HostName(_) => {
                 "a name of the DNS or an address, as in vm1.example.org, 10.0.0.7 or [fd00::7]".to_owned()
             }
@@ -115,6 +133,12 @@ impl UriError {
                 "the one parameter of tls: pkipath=DIR, where ca.crt, client.crt and client.key are".to_owned()
             }
             Self::Parameter { transport: Transport::Tcp, .. } => "tcp has no parameters".to_owned(),
+            Self::Parameter { transport: Transport::Ssh, .. } => {
+                "the parameters of ssh: socket=PATH on the far side, keyfile=PATH, known_hosts=PATH, \
+                 transport=auto|ssh2|ssh"
+                    .to_owned()
+            }
+            Self::Choice { .. } => "there are auto, ssh2 and ssh; left out it is auto".to_owned(),
             Self::Twice(_) => "write it once".to_owned(),
             Self::NotAbsolute { .. } => "write the whole path, beginning with a slash".to_owned(),
             Self::Percent(_) => "write a percent sign itself as %25".to_owned(),
@@ -132,9 +156,6 @@ impl fmt::Display for UriError {
             Self::NoScheme => f.write_str("the connection URI has no scheme"),
             Self::NoSlashes => f.write_str("the connection URI has no // behind its scheme"),
             Self::Driver(driver) => write!(f, "there is no driver {driver:?}"),
-            Self::TransportNotYet(transport) => {
-                write!(f, "the transport {transport} is not there yet")
-            }
             Self::Transport(transport) => write!(f, "there is no transport {transport:?}"),
             Self::Host(host) => {
                 write!(f, "the connection URI names the host {host:?}, and its transport is unix")
@@ -143,6 +164,9 @@ impl fmt::Display for UriError {
                 write!(f, "the connection URI names no host, and its transport is {}", transport.word())
             }
             Self::User { authority, .. } => write!(f, "the connection URI names a user: {authority:?}"),
+            Self::UserName(user) => write!(f, "{user:?} is no name of a user"),
+            Self::Password => f.write_str("the connection URI holds a password"),
+            Self::SshHost(host) => write!(f, "{host:?} is no host that ssh could know"),
             Self::HostName(host) => write!(f, "{host:?} is neither the name of a host nor an address"),
             Self::NoBrackets(address) => write!(f, "it cannot be told where the address {address:?} ends"),
             Self::Port(port) => write!(f, "there is no port {port:?}"),
@@ -154,6 +178,7 @@ impl fmt::Display for UriError {
             Self::Parameter { transport, name } => {
                 write!(f, "the transport {} has no parameter {name:?}", transport.word())
             }
+            Self::Choice { name, value } => write!(f, "the parameter {name} cannot be {value:?}"),
             Self::Twice(name) => write!(f, "the parameter {name} is there twice"),
             Self::NotAbsolute { name, path } => write!(f, "the {name} {path:?} is no absolute path"),
             Self::Percent(part) => write!(f, "a % in the {part} is not followed by two hexadecimal digits"),

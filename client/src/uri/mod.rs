@@ -10,23 +10,34 @@
 //!    │    └ transport: unix where none is said                 │     └ host: name, address, [IPv6 address]
 //!    └ driver: qemu or test                                    └ transport: tls or tcp
 //! ```
+//! ```text
+//!   qemu+ssh://me@vm1:2222/system?socket=/srv/vmwired.sock&keyfile=/home/me/key&known_hosts=/home/me/hosts&transport=ssh2
+//!              ┬─ ┬── ┬───        ─┬─────────────────────  ─┬──────────────────  ─┬────────────────────── ─┬────────────
+//!              │  │   │            │                        └ the one key to use  └ in place of the user's └ or ssh, or
+//!              │  │   └ port       └ the daemon's socket over there                                          auto
+//!              │  └ host: name, address, [IPv6 address], or an alias of ssh's settings
+//!              └ user
+//! ```
 //! The form is libvirt's, so that people find what they know. What is not understood is refused with its own words:
 //! a connection to another daemon than the one meant is worse than none.
 
 mod error;
+mod query;
+mod ssh;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use vmwire_tls::config::HostName;
 
 pub use error::UriError;
+use query::{Query, percent_decode, percent_encode};
+pub use ssh::{SshBy, SshTarget};
 
 /// Where a daemon listens for TLS unless it says otherwise.
 pub const TLS_PORT: u16 = 16515;
@@ -60,6 +71,8 @@ pub enum Transport {
     Tcp,
     /// Over the network, with certificates on both ends.
     Tls,
+    /// By way of an ssh server on the daemon's host.
+    Ssh,
 }
 
 impl Transport {
@@ -70,6 +83,7 @@ impl Transport {
             Self::Unix => "unix",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Ssh => "ssh",
         }
     }
 }
@@ -104,24 +118,7 @@ impl HostPort {
     /// # Errors
     /// Which part of it is wrong.
     pub fn read(text: &str, default_port: Option<u16>) -> Result<Self, UriError> {
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (address, behind) = rest.split_once(']').ok_or_else(|| UriError::HostName(text.to_owned()))?;
-                if address.parse::<Ipv6Addr>().is_err() {
-                    return Err(UriError::HostName(text.to_owned()));
-                }
-                let port = match behind {
-                    "" => None,
-                    _ => Some(behind.strip_prefix(':').ok_or_else(|| UriError::HostName(text.to_owned()))?),
-                };
-                (address, port)
-            }
-            None if text.parse::<Ipv6Addr>().is_ok() => return Err(UriError::NoBrackets(text.to_owned())),
-            None => match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            },
-        };
+        let (host, port) = split_port(text)?;
         let port = match (port, default_port) {
             (Some(port), _) => read_port(port)?,
             (None, Some(port)) => port,
@@ -140,6 +137,25 @@ impl HostPort {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+}
+
+/// Cuts `HOST:PORT` and its kin in two; brackets are taken off an IPv6 address.
+fn split_port(text: &str) -> Result<(&str, Option<&str>), UriError> {
+    let Some(rest) = text.strip_prefix('[') else {
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Err(UriError::NoBrackets(text.to_owned()));
+        }
+        return Ok(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))));
+    };
+    let refused = || UriError::HostName(text.to_owned());
+    let (address, behind) = rest.split_once(']').ok_or_else(refused)?;
+    if address.parse::<Ipv6Addr>().is_err() {
+        return Err(refused());
+    }
+    match behind {
+        "" => Ok((address, None)),
+        _ => Ok((address, Some(behind.strip_prefix(':').ok_or_else(refused)?))),
     }
 }
 
@@ -164,6 +180,7 @@ enum Way {
     Unix { socket: Option<PathBuf> },
     Tcp { host: HostPort },
     Tls { host: HostPort, pki: Option<PathBuf> },
+    Ssh(Box<SshTarget>),
 }
 
 /// A connection URI that was read and understood.
@@ -213,23 +230,24 @@ impl Uri {
             Way::Unix { .. } => Transport::Unix,
             Way::Tcp { .. } => Transport::Tcp,
             Way::Tls { .. } => Transport::Tls,
+            Way::Ssh(_) => Transport::Ssh,
         }
     }
 
-    /// The socket named by the URI, which stands above the place where the daemon's socket usually lies.
+    /// The socket on this machine named by the URI, which stands above the place where the daemon's socket usually lies.
     #[must_use]
     pub fn socket(&self) -> Option<&Path> {
         match &self.way {
             Way::Unix { socket } => socket.as_deref(),
-            Way::Tcp { .. } | Way::Tls { .. } => None,
+            Way::Tcp { .. } | Way::Tls { .. } | Way::Ssh(_) => None,
         }
     }
 
-    /// The host and port named by the URI.
+    /// The host and port of the daemon named by the URI.
     #[must_use]
     pub fn host(&self) -> Option<&HostPort> {
         match &self.way {
-            Way::Unix { .. } => None,
+            Way::Unix { .. } | Way::Ssh(_) => None,
             Way::Tcp { host } | Way::Tls { host, .. } => Some(host),
         }
     }
@@ -239,8 +257,28 @@ impl Uri {
     pub fn pki(&self) -> Option<&Path> {
         match &self.way {
             Way::Tls { pki, .. } => pki.as_deref(),
-            Way::Unix { .. } | Way::Tcp { .. } => None,
+            Way::Unix { .. } | Way::Tcp { .. } | Way::Ssh(_) => None,
         }
+    }
+
+    /// Where ssh goes, and how.
+    #[must_use]
+    pub fn ssh(&self) -> Option<&SshTarget> {
+        match &self.way {
+            Way::Ssh(target) => Some(target),
+            Way::Unix { .. } | Way::Tcp { .. } | Way::Tls { .. } => None,
+        }
+    }
+
+    /// How the daemon is called on its own host: the same without the way there.
+    #[must_use]
+    pub fn at_its_host(&self) -> Self {
+        let socket = match &self.way {
+            Way::Unix { socket } => socket.clone(),
+            Way::Ssh(target) => target.socket.clone(),
+            Way::Tcp { .. } | Way::Tls { .. } => None,
+        };
+        Self { driver: self.driver, scope: self.scope, way: Way::Unix { socket } }
     }
 
     /// Whether a client may start the daemon itself. Not where a socket or a host is named: that is somebody's daemon.
@@ -273,19 +311,20 @@ impl FromStr for Uri {
         };
         let way = match transport {
             Transport::Unix if !authority.is_empty() => return Err(UriError::Host(authority.to_owned())),
-            Transport::Unix => Way::Unix { socket: read_query(query, transport, "socket")? },
-            Transport::Tcp | Transport::Tls if authority.is_empty() => return Err(UriError::NoHost(transport)),
+            Transport::Unix => Way::Unix { socket: Query::read(query, transport, &["socket"])?.path("socket")? },
+            _ if authority.is_empty() => return Err(UriError::NoHost(transport)),
+            Transport::Ssh => Way::Ssh(Box::new(SshTarget::read(authority, query)?)),
             Transport::Tcp | Transport::Tls if authority.contains('@') => {
                 return Err(UriError::User { transport, authority: authority.to_owned() });
             }
             Transport::Tcp => {
                 let host = HostPort::read(authority, None)?;
-                read_query(query, transport, "")?;
+                Query::read(query, transport, &[])?;
                 Way::Tcp { host }
             }
             Transport::Tls => {
                 let host = HostPort::read(authority, Some(TLS_PORT))?;
-                Way::Tls { host, pki: read_query(query, transport, "pkipath")? }
+                Way::Tls { host, pki: Query::read(query, transport, &["pkipath"])?.path("pkipath")? }
             }
         };
         Ok(Self { driver, scope: read_path(driver, path)?, way })
@@ -306,7 +345,7 @@ fn read_scheme(scheme: &str) -> Result<(Driver, Transport), UriError> {
         None | Some("unix") => Ok((driver, Transport::Unix)),
         Some("tcp") => Ok((driver, Transport::Tcp)),
         Some("tls") => Ok((driver, Transport::Tls)),
-        Some(known @ "ssh") => Err(UriError::TransportNotYet(known.to_owned())),
+        Some("ssh") => Ok((driver, Transport::Ssh)),
         Some(other) => Err(UriError::Transport(other.to_owned())),
     }
 }
@@ -323,72 +362,34 @@ fn read_path(driver: Driver, path: &str) -> Result<Scope, UriError> {
     }
 }
 
-/// Reads the one parameter that a transport has, which is a path; without `known` it has none.
-fn read_query(query: &str, transport: Transport, known: &'static str) -> Result<Option<PathBuf>, UriError> {
-    let mut found = None;
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').ok_or_else(|| UriError::NoValue(parameter.to_owned()))?;
-        if name != known || name.is_empty() {
-            return Err(UriError::Parameter { transport, name: name.to_owned() });
-        }
-        if found.is_some() {
-            return Err(UriError::Twice(name.to_owned()));
-        }
-        let path = PathBuf::from(OsString::from_vec(percent_decode(value, known)?));
-        if !path.is_absolute() {
-            return Err(UriError::NotAbsolute { name: known, path: value.to_owned() });
-        }
-        found = Some(path);
-    }
-    Ok(found)
-}
-
-fn percent_decode(text: &str, part: &'static str) -> Result<Vec<u8>, UriError> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
-        let value = match (digit(), digit()) {
-            (Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
-            _ => None,
-        };
-        match value {
-            None => return Err(UriError::Percent(part)),
-            Some(0) => return Err(UriError::Nul(part)),
-            Some(value) => decoded.push(value),
-        }
-    }
-    Ok(decoded)
-}
-
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.driver {
             Driver::Qemu => "qemu",
             Driver::Test => "test",
         })?;
-        let parameter = match &self.way {
+        let parameters = match &self.way {
             Way::Unix { socket: None } => {
                 f.write_str("://")?;
-                None
+                Vec::new()
             }
             Way::Unix { socket: Some(socket) } => {
                 f.write_str("+unix://")?;
-                Some(("socket", socket))
+                vec![("socket", show_path(socket))]
             }
             Way::Tcp { host } => {
                 write!(f, "+tcp://{host}")?;
-                None
+                Vec::new()
             }
             Way::Tls { host, pki } => {
                 let shown = host.to_string();
                 let usual = format!(":{TLS_PORT}");
                 write!(f, "+tls://{}", shown.strip_suffix(&usual).unwrap_or(&shown))?;
-                pki.as_ref().map(|pki| ("pkipath", pki))
+                pki.iter().map(|pki| ("pkipath", show_path(pki))).collect()
+            }
+            Way::Ssh(target) => {
+                write!(f, "+ssh://{}", target.authority())?;
+                target.parameters()
             }
         };
         f.write_str(match self.scope {
@@ -396,15 +397,13 @@ impl fmt::Display for Uri {
             Scope::Session => "/session",
             Scope::Default => "/default",
         })?;
-        let Some((name, path)) = parameter else { return Ok(()) };
-        write!(f, "?{name}=")?;
-        for &byte in path.as_os_str().as_bytes() {
-            if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-                write!(f, "{}", char::from(byte))?;
-            } else {
-                write!(f, "%{byte:02X}")?;
-            }
+        for (number, (name, value)) in parameters.into_iter().enumerate() {
+            write!(f, "{}{name}={value}", if number == 0 { '?' } else { '&' })?;
         }
         Ok(())
     }
+}
+
+fn show_path(path: impl AsRef<Path>) -> String {
+    percent_encode(path.as_ref().as_os_str().as_bytes(), b"/-._~")
 }

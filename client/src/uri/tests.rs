@@ -1,5 +1,8 @@
 //! Every form that is read, and every one that is not, with its words.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -15,6 +18,20 @@ fn tls(host: &str, number: u16, pki: Option<&str>) -> Uri {
 
 fn qemu(scope: Scope, socket: Option<&str>) -> Uri {
     Uri { driver: Driver::Qemu, scope, way: Way::Unix { socket: socket.map(PathBuf::from) } }
+}
+
+fn ssh(user: Option<&str>, host: &str, port: Option<u16>) -> Uri {
+    let user = user.map(|user| format!("{}@", percent_encode(user.as_bytes(), b"")));
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let port = port.map(|port| format!(":{port}"));
+    let target = SshTarget::read(&[user, Some(host), port].map(Option::unwrap_or_default).concat(), "").unwrap();
+    Uri { driver: Driver::Qemu, scope: Scope::System, way: Way::Ssh(Box::new(target)) }
+}
+
+fn ssh_with(change: impl Fn(&mut SshTarget)) -> Uri {
+    let mut target = SshTarget::read("vm1", "").unwrap();
+    change(&mut target);
+    Uri { driver: Driver::Qemu, scope: Scope::System, way: Way::Ssh(Box::new(target)) }
 }
 
 #[test]
@@ -44,6 +61,24 @@ fn reads_every_form_there_is() {
         ("qemu+tls://[fd00::7]:65535/system", tls("fd00::7", 65535, None)),
         ("qemu+tcp://h:16516/session", tcp(Driver::Qemu, Scope::Session, "h", 16516)),
         ("test+tcp://[::1]:7/default", tcp(Driver::Test, Scope::Default, "::1", 7)),
+        ("qemu+ssh://vm1/system", ssh(None, "vm1", None)),
+        ("qemu+ssh://Vm_1.example/system?", ssh(None, "Vm_1.example", None)),
+        ("qemu+ssh://root@10.0.0.7:2222/system", ssh(Some("root"), "10.0.0.7", Some(2222))),
+        ("qemu+ssh://CORP%5cme%40corp@[FD00::0:7]:22/system", ssh(Some("CORP\\me@corp"), "fd00::7", Some(22))),
+        ("qemu+ssh://me@corp@vm1/system", ssh(Some("me@corp"), "vm1", None)),
+        (
+            "qemu+ssh://vm1/system?transport=ssh2&known_hosts=/h&keyfile=/k%20k&socket=/s",
+            ssh_with(|target| {
+                target.socket = Some("/s".into());
+                target.keyfile = Some("/k k".into());
+                target.known_hosts = Some("/h".into());
+                target.by = SshBy::Ssh2;
+            }),
+        ),
+        ("qemu+ssh://vm1/system?transport=ssh", ssh_with(|target| target.by = SshBy::Program)),
+        ("qemu+ssh://vm1/system?transport=auto", ssh_with(|_| ())),
+        ("qemu+ssh://vm1/session", Uri { scope: Scope::Session, ..ssh(None, "vm1", None) }),
+        ("test+ssh://vm1/default", Uri { driver: Driver::Test, scope: Scope::Default, ..ssh(None, "vm1", None) }),
         ("test+tls://h/default", Uri { driver: Driver::Test, scope: Scope::Default, ..tls("h", 16515, None) }),
     ];
     for (text, expected) in table {
@@ -63,7 +98,6 @@ fn every_malformed_part_has_its_own_words_and_a_hint() {
         ("qemu:/system", UriError::NoSlashes),
         ("xen:///system", UriError::Driver("xen".into())),
         ("QEMU:///system", UriError::Driver("QEMU".into())),
-        ("qemu+ssh://me@host/system", UriError::TransportNotYet("ssh".into())),
         ("qemu+carrier-pigeon:///system", UriError::Transport("carrier-pigeon".into())),
         ("qemu+:///system", UriError::Transport(String::new())),
         ("qemu+unix+unix:///system", UriError::Transport("unix+unix".into())),
@@ -117,6 +151,45 @@ fn every_malformed_part_has_its_own_words_and_a_hint() {
         ("qemu:///system?pkipath=/a", UriError::Parameter { transport: Transport::Unix, name: "pkipath".into() }),
         ("qemu+tls://h/system?pkipath=a", UriError::NotAbsolute { name: "pkipath", path: "a".into() }),
         ("qemu+tls://h/system?pkipath=/a%", UriError::Percent("pkipath")),
+        ("qemu+ssh:///system", UriError::NoHost(Transport::Ssh)),
+        ("qemu+ssh://me@/system", UriError::NoHost(Transport::Ssh)),
+        ("qemu+ssh://@vm1/system", UriError::UserName(String::new())),
+        ("qemu+ssh://-oProxyCommand=id@vm1/system", UriError::UserName("-oProxyCommand=id".into())),
+        ("qemu+ssh://a%20-b@vm1/system", UriError::UserName("a%20-b".into())),
+        ("qemu+ssh://a%0Ab@vm1/system", UriError::UserName("a%0Ab".into())),
+        ("qemu+ssh://a$(id)@vm1/system", UriError::UserName("a$(id)".into())),
+        ("qemu+ssh://a%5c@vm1/system", UriError::UserName("a%5c".into())),
+        ("qemu+ssh://%ff@vm1/system", UriError::UserName("%ff".into())),
+        ("qemu+ssh://me%@vm1/system", UriError::Percent("user")),
+        ("qemu+ssh://me%00@vm1/system", UriError::Nul("user")),
+        ("qemu+ssh://me:secret@vm1/system", UriError::Password),
+        ("qemu+ssh://-oProxyCommand=id/system", UriError::SshHost("-oProxyCommand=id".into())),
+        ("qemu+ssh://me@-G/system", UriError::SshHost("-G".into())),
+        ("qemu+ssh://vm1;id/system", UriError::SshHost("vm1;id".into())),
+        ("qemu+ssh://vm%31/system", UriError::SshHost("vm%31".into())),
+        ("qemu+ssh://../system", UriError::SshHost("..".into())),
+        ("qemu+ssh://10.0.0.256/system", UriError::SshHost("10.0.0.256".into())),
+        ("qemu+ssh://:22/system", UriError::SshHost(String::new())),
+        ("qemu+ssh://fd00::7/system", UriError::NoBrackets("fd00::7".into())),
+        ("qemu+ssh://[fd00::7/system", UriError::HostName("[fd00::7".into())),
+        ("qemu+ssh://vm1:/system", UriError::Port(String::new())),
+        ("qemu+ssh://vm1:-1/system", UriError::Port("-1".into())),
+        ("qemu+ssh://vm1:70000/system", UriError::Port("70000".into())),
+        ("qemu+ssh://vm1", UriError::NoPath(Driver::Qemu)),
+        ("qemu+ssh://vm1/srv", UriError::Path { driver: Driver::Qemu, path: "/srv".into() }),
+        ("test+ssh://vm1/system", UriError::Path { driver: Driver::Test, path: "/system".into() }),
+        ("qemu+ssh://vm1/system?netcat=/nc", UriError::Parameter { transport: Transport::Ssh, name: "netcat".into() }),
+        ("qemu+ssh://vm1/system?Socket=/s", UriError::Parameter { transport: Transport::Ssh, name: "Socket".into() }),
+        ("qemu+ssh://vm1/system?keyfile", UriError::NoValue("keyfile".into())),
+        ("qemu+ssh://vm1/system?keyfile=~/k", UriError::NotAbsolute { name: "keyfile", path: "~/k".into() }),
+        ("qemu+ssh://vm1/system?known_hosts=h", UriError::NotAbsolute { name: "known_hosts", path: "h".into() }),
+        ("qemu+ssh://vm1/system?socket=s", UriError::NotAbsolute { name: "socket", path: "s".into() }),
+        ("qemu+ssh://vm1/system?socket=/s%0", UriError::Percent("socket")),
+        ("qemu+ssh://vm1/system?keyfile=/a&keyfile=/b", UriError::Twice("keyfile".into())),
+        ("qemu+ssh://vm1/system?transport=nc", UriError::Choice { name: "transport", value: "nc".into() }),
+        ("qemu+ssh://vm1/system?transport=", UriError::Choice { name: "transport", value: String::new() }),
+        ("qemu+ssh://vm1/system?transport=%ff", UriError::Choice { name: "transport", value: "%ff".into() }),
+        ("qemu+ssh://vm1/system#x", UriError::Fragment),
     ];
     for (text, expected) in table {
         assert_eq!(text.parse::<Uri>(), Err(expected.clone()), "{text}");
@@ -136,6 +209,25 @@ fn only_ones_own_daemons_are_started() {
     assert!(!starts("test+unix:///default?socket=/a"));
     assert!(!starts("qemu+tls://h/session"));
     assert!(!starts("test+tcp://h:1/default"));
+    assert!(!starts("test+ssh://h/default"));
+}
+
+#[test]
+fn a_name_of_256_bytes_is_too_long() {
+    let of = |user: usize, host: usize| {
+        format!("qemu+ssh://{}@{}/system", "u".repeat(user), "h".repeat(host)).parse::<Uri>()
+    };
+    assert!(of(255, 255).is_ok());
+    assert_eq!(of(256, 1), Err(UriError::UserName("u".repeat(256))));
+    assert_eq!(of(1, 256), Err(UriError::SshHost("h".repeat(256))));
+}
+
+#[test]
+fn a_daemon_behind_ssh_is_called_there_as_by_those_who_are_there() {
+    let there = |text: &str| text.parse::<Uri>().unwrap().at_its_host().to_string();
+    assert_eq!(there("qemu+ssh://me@vm1/system?keyfile=/k"), "qemu:///system");
+    assert_eq!(there("qemu+ssh://me@vm1/session?socket=/s'$(id)"), "qemu+unix:///session?socket=/s%27%24%28id%29");
+    assert_eq!(there("test+ssh://me@vm1/default"), "test:///default");
 }
 
 #[test]
@@ -161,10 +253,37 @@ proptest! {
     }
 
     #[test]
+    fn what_is_shown_of_the_way_by_ssh_reads_back_as_the_same(
+        user in proptest::option::of("[a-zA-Z0-9@%\\\\ .é_+:-]{0,10}[a-z]"),
+        host in "[a-zA-Z_][a-zA-Z0-9_-]{0,20}|fd00::7|10\\.0\\.0\\.7",
+        port in proptest::option::of(1u16..),
+        paths in proptest::collection::vec(proptest::option::of(proptest::collection::vec(1u8..=255, 0..20)), 3),
+        by in 0usize..3,
+    ) {
+        let user = user.filter(|user| !user.split(' ').any(|word| word.starts_with('-')));
+        let path = |bytes: &Option<Vec<u8>>| {
+            let bytes = bytes.as_ref()?;
+            Some(PathBuf::from(OsString::from_vec([b"/", bytes.as_slice()].concat())))
+        };
+        let mut uri = ssh(user.as_deref(), &host, port);
+        let Way::Ssh(target) = &mut uri.way else { unreachable!() };
+        target.socket = path(&paths[0]);
+        target.keyfile = path(&paths[1]);
+        target.known_hosts = path(&paths[2]);
+        target.by = [SshBy::Auto, SshBy::Ssh2, SshBy::Program][by];
+        prop_assert_eq!(uri.ssh().unwrap().user(), user.as_deref());
+        prop_assert_eq!(uri.ssh().unwrap().host(), host);
+        let there = uri.at_its_host();
+        prop_assert_eq!(there.to_string().parse::<Uri>(), Ok(there));
+        prop_assert_eq!(uri.to_string().parse::<Uri>(), Ok(uri));
+    }
+
+    #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,40}", tail in "[a-z%?&=/0-9]{0,20}") {
         let _ = text.parse::<Uri>();
         let _ = format!("qemu:///system?socket={tail}").parse::<Uri>();
         let _ = format!("qemu+tls://{tail}/system").parse::<Uri>();
+        let _ = format!("qemu+ssh://{text}@{tail}").parse::<Uri>();
         let _ = HostPort::read(&text, Some(1));
     }
 }

@@ -118,7 +118,8 @@ fn names(uri: &Uri) -> Vec<String> {
     let uri = match Location::of(uri, &environment).map(|location| location.place) {
         Ok(Place::Unix(socket)) => Uri::from_socket(socket),
         Ok(Place::Tcp(_) | Place::Tls { .. }) => uri.clone(),
-        Err(_) => return Vec::new(),
+        // Logging in takes longer than that, and may ask something.
+        Ok(Place::Ssh(_)) | Err(_) => return Vec::new(),
     };
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {

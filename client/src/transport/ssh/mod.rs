@@ -1,0 +1,45 @@
+//! The way to a daemon by ssh.
+//!
+//! ```text
+//!   ssh -G HOST ──▶ Settings ──┬──▶ choose ──┬─▶ program: the ssh program, a child of ours ─▶ Socket::Program
+//!   keys, known_hosts ──▶ Facts┘             └─▶ ssh2, in this process
+//! ```
+//! What the user has set for a host is asked of the `ssh` program; nothing here reads its configuration. On the far side
+//! the daemon's unix socket is what is wanted; `vmwire stdio` is the bridge to it where ssh itself is none.
+
+mod choose;
+mod error;
+mod facts;
+mod program;
+mod settings;
+mod verdict;
+
+use std::time::Instant;
+
+pub use choose::Reason;
+use choose::{Choice, choose};
+pub use error::{Ended, SshError, Told, Verdict};
+use facts::Facts;
+pub(crate) use program::ProgramSocket;
+pub(super) use settings::Settings;
+
+use super::SshPlace;
+use super::socket::Socket;
+use crate::error::Error;
+
+/// Connects to a daemon behind an ssh server, at the latest until `until`. A person is asked only where `may_ask` says so.
+///
+/// # Errors
+/// When ssh's settings cannot be had, or nobody can be reached.
+pub(super) fn connect(place: &SshPlace, may_ask: bool, until: Instant) -> Result<Socket, Error> {
+    let settings = Settings::of(&place.target, until)?;
+    let facts = Facts::of(&place.target, &settings);
+    match choose(place.target.by(), &settings, &facts) {
+        Err(reason) => Err(SshError::NotBySsh2 { place: place.target.clone(), reason }.into()),
+        Ok(Choice::Program(reason)) => {
+            log::debug!("{}: by the ssh program, because {reason}", place.target);
+            program::connect(place, &settings, &reason, may_ask, until)
+        }
+        Ok(Choice::Ssh2) => program::connect(place, &settings, &Reason::Asked, may_ask, until),
+    }
+}

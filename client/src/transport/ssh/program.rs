@@ -1,0 +1,406 @@
+//! The ssh program as a child, and the daemon's bytes through it.
+//!
+//! ```text
+//!   link ◀──socketpair──▶ ssh ◀── network ──▶ sshd ──▶ vmwire stdio ◀──unix socket──▶ vmwired
+//!                          └─ standard error ─▶ a thread of ours: bounded lines
+//! ```
+//! Nothing of a URI becomes an option of ssh or is read by the shell of the far side: the host stands behind `--`, the user
+//! behind `-l`, and the far command is a fixed text with a URI in which everything but letters, digits and a few signs is
+//! written as `%XX`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::net::Shutdown;
+use rustix::process::{Pid, Signal, kill_process};
+use vmwire_protocol::header::MAGIC;
+
+use super::error::{Ended, SshError, Verdict};
+use super::settings::{PROGRAM, Settings, destination};
+use super::verdict::verdict;
+use super::{Reason, SshPlace};
+use crate::error::Error;
+use crate::transport::socket::{self, Came, Ending, Socket, Unwaiting, Written};
+use crate::uri::SshTarget;
+
+/// How long ssh may take beyond the limits of a connection where it may be asking a person.
+const PERSON: Duration = Duration::from_secs(120);
+
+/// How long ssh may take to end when its output has, or when it was told to go.
+const END: Duration = Duration::from_millis(500);
+
+/// Lines of standard error that are kept, and how long each may be.
+const LINES_MAX: usize = 24;
+const LINE_BYTES_MAX: usize = 2048;
+
+/// How much is shown of what is no packet.
+const NOISE_BYTES_MAX: usize = 160;
+
+/// How long between two looks for the end of a child.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Starts ssh. Whether it gets anywhere shows when the daemon answers, or ssh ends.
+pub(super) fn connect(
+    place: &SshPlace,
+    settings: &Settings,
+    reason: &Reason,
+    may_ask: bool,
+    until: Instant,
+) -> Result<Socket, Error> {
+    if !settings.program {
+        return Err(SshError::NoProgram { place: place.target.clone(), reason: reason.clone() }.into());
+    }
+    let asks = may_ask && !settings.is_on("batchmode") && has_terminal();
+    let time = until.saturating_duration_since(Instant::now());
+    let (ours, theirs) = UnixStream::pair().map_err(|error| SshError::Spawn(error.into()))?;
+    let theirs = OwnedFd::from(theirs);
+    let spawned = theirs.try_clone().and_then(|input| {
+        Command::new(PROGRAM)
+            .args(arguments(place, settings, asks, time))
+            .stdin(input)
+            .stdout(theirs)
+            .stderr(Stdio::piped())
+            .spawn()
+    });
+    let mut child = spawned.map_err(|error| SshError::Spawn(error.into()))?;
+    let said = Said::default();
+    if let Some(stderr) = child.stderr.take() {
+        said.collect(stderr);
+    }
+    Ok(Socket::Program(Box::new(ProgramSocket {
+        socket: ours.into(),
+        place: place.target.clone(),
+        child,
+        said,
+        first: 0,
+        patience: asks.then_some(PERSON),
+        begun: Instant::now(),
+    })))
+}
+
+/// Whether ssh could ask somebody something.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// What ssh is called with. What the user has set stays as it is, but for what would make it anything else than a pipe.
+fn arguments(place: &SshPlace, settings: &Settings, asks: bool, time: Duration) -> Vec<OsString> {
+    let target = &place.target;
+    let mut words: Vec<OsString> = ["-T", "-a", "-x", "-e", "none"].map(OsString::from).to_vec();
+    let mut set = |option: &str, value: &str| words.extend(["-o".into(), format!("{option}={value}").into()]);
+    set("ClearAllForwardings", "yes");
+    set("PermitLocalCommand", "no");
+    if !asks {
+        set("BatchMode", "yes");
+    }
+    // Options that an older ssh does not know are there only where this one has told of them.
+    if settings.value("remotecommand").is_some() {
+        set("RemoteCommand", "none");
+    }
+    for (key, option, usual) in [
+        ("sessiontype", "SessionType", "default"),
+        ("stdinnull", "StdinNull", "no"),
+        ("forkafterauthentication", "ForkAfterAuthentication", "no"),
+    ] {
+        if settings.raw(key).is_some_and(|value| value != usual) {
+            set(option, usual);
+        }
+    }
+    // A master without a life of its own would have to stay for others when we go.
+    if settings.is_on("controlmaster") && !settings.is_on("controlpersist") {
+        set("ControlMaster", "no");
+    }
+    let seconds = time.as_secs().max(1);
+    if settings.value("connecttimeout").and_then(|set| set.parse().ok()).is_none_or(|set: u64| set > seconds) {
+        set("ConnectTimeout", &seconds.to_string());
+    }
+    if target.keyfile().is_some() {
+        set("IdentitiesOnly", "yes");
+    }
+    if let Some(keyfile) = target.keyfile() {
+        words.extend(["-i".into(), escaped(keyfile.as_os_str())]);
+    }
+    if let Some(file) = target.known_hosts() {
+        let mut option = OsString::from("UserKnownHostsFile=\"");
+        option.push(escaped(file.as_os_str()));
+        option.push("\"");
+        words.extend(["-o".into(), option]);
+    }
+    words.extend(destination(target));
+    words.push(place.command().into());
+    words
+}
+
+/// A file's name in which ssh finds no tokens of its own and no end of its quotes.
+fn escaped(name: &std::ffi::OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut escaped = Vec::new();
+    for &byte in name.as_bytes() {
+        match byte {
+            b'%' => escaped.extend(b"%%"),
+            b'"' | b'\\' => escaped.extend([b'\\', byte]),
+            _ => escaped.push(byte),
+        }
+    }
+    OsString::from_vec(escaped)
+}
+
+/// Our end of what ssh reads and writes, and ssh.
+pub(crate) struct ProgramSocket {
+    socket: OwnedFd,
+    place: SshTarget,
+    child: Child,
+    said: Said,
+    /// How much has come of what every packet begins with.
+    first: usize,
+    /// How long a person may take.
+    patience: Option<Duration>,
+    begun: Instant,
+}
+
+impl ProgramSocket {
+    /// How long the first answer may take where it is not the daemon alone that it is waited for.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.patience.filter(|_| !self.is_open())
+    }
+
+    /// Why it takes so long, where nothing has come yet.
+    pub(crate) fn late(&self) -> Option<SshError> {
+        let late = || SshError::Late { place: self.place.clone(), time: self.begun.elapsed(), said: self.said.lines() };
+        (!self.is_open()).then(late)
+    }
+
+    fn is_open(&self) -> bool {
+        self.first >= MAGIC.len()
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {
+        socket::write_plainly(self.socket.as_fd(), bytes)
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Came> {
+        let came = match Unwaiting(self.socket.as_fd()).read(buffer) {
+            Ok(0) => None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Came::default()),
+            Err(error) => return Err(error),
+            Ok(count) => buffer.get(..count),
+        };
+        let Some(bytes) = came else { return Ok(Came { end: Some(self.ending()), ..Came::default() }) };
+        let rest = MAGIC.get(self.first..).unwrap_or_default();
+        let compared = rest.len().min(bytes.len());
+        if rest.get(..compared) != bytes.get(..compared) {
+            let text = [MAGIC.get(..self.first).unwrap_or_default(), bytes].concat();
+            return Ok(Came { alive: true, end: Some(refused(self.noise(&text))), bytes: 0 });
+        }
+        self.first += compared;
+        Ok(Came { bytes: bytes.len(), alive: true, end: None })
+    }
+
+    fn noise(&self, bytes: &[u8]) -> SshError {
+        let text = String::from_utf8_lossy(bytes.get(..NOISE_BYTES_MAX).unwrap_or(bytes)).trim_end().to_owned();
+        SshError::Noise { place: self.place.clone(), text }
+    }
+
+    /// What the end of ssh's output means: ssh is about to end, or has.
+    fn ending(&mut self) -> Ending {
+        let status = self.end_within(END);
+        let said = self.said.all_within(END);
+        let verdict = match &status {
+            Some(status) if status.success() && self.is_open() => return Ending::Closed,
+            Some(status) => verdict(status.code(), &status.to_string(), &said),
+            None => Verdict::Other { status: "closed output".to_owned() },
+        };
+        let verdict = match verdict {
+            Verdict::Told(_) => verdict,
+            _ if self.is_open() => Verdict::Lost,
+            _ => verdict,
+        };
+        refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said }))
+    }
+
+    fn end_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + time;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+fn refused(error: SshError) -> Ending {
+    Ending::Refused(Box::new(error.into()))
+}
+
+impl AsFd for ProgramSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl fmt::Debug for ProgramSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgramSocket")
+            .field("place", &self.place)
+            .field("child", &self.child.id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for ProgramSocket {
+    /// Whoever was connected goes in order: what was written still gets there. ssh is not left behind in any case.
+    fn drop(&mut self) {
+        // Where ssh has gone there is nobody to tell.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        if self.is_open() && self.end_within(END).is_some() {
+            return;
+        }
+        let told = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        if told.is_err() || self.end_within(END).is_none() {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The last lines of standard error, as they come.
+#[derive(Debug, Clone, Default)]
+struct Said(Arc<(Mutex<Lines>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    lines: Vec<String>,
+    over: bool,
+}
+
+impl Said {
+    /// Reads until its end, on a thread of its own: who does not read would make ssh wait.
+    fn collect(&self, mut stderr: ChildStderr) {
+        let said = self.clone();
+        let collecting = std::thread::Builder::new().name("ssh".to_owned()).spawn(move || {
+            let (mut line, mut buffer) = (Vec::new(), [0; 1024]);
+            while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+                for &byte in &buffer[..count] {
+                    match byte {
+                        b'\n' => said.add(&std::mem::take(&mut line)),
+                        _ if line.len() < LINE_BYTES_MAX => line.push(byte),
+                        _ => {}
+                    }
+                }
+            }
+            said.add(&line);
+            let (lines, changed) = &*said.0;
+            lines.lock().unwrap_or_else(PoisonError::into_inner).over = true;
+            changed.notify_all();
+        });
+        if let Err(error) = collecting {
+            log::debug!("what ssh says cannot be read: {error}");
+        }
+    }
+
+    fn add(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        if line.is_empty() {
+            return;
+        }
+        log::debug!("ssh: {}", line.escape_debug());
+        let mut lines = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.lines.len() == LINES_MAX {
+            lines.lines.remove(0);
+        }
+        lines.lines.push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).lines.clone()
+    }
+
+    /// All of them, when ssh has ended; what it left behind may hold the other end open.
+    fn all_within(&self, time: Duration) -> Vec<String> {
+        let (lines, changed) = &*self.0;
+        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(lines, time, |lines| !lines.over);
+        waited.map_or_else(|poisoned| poisoned.into_inner().0.lines.clone(), |(lines, _)| lines.lines.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::transport::{Environment, Location, Place};
+    use crate::uri::Uri;
+
+    fn called(uri: &str, text: &str, asks: bool) -> Vec<String> {
+        let uri: Uri = uri.parse().unwrap();
+        let Place::Ssh(place) = Location::of(&uri, &Environment::default()).unwrap().place else { unreachable!() };
+        let settings = Settings::from_text(&place.target, Path::new("/home/me"), text);
+        let words = arguments(&place, &settings, asks, Duration::from_millis(9999));
+        words.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    const ALWAYS: &str = "-T -a -x -e none -o ClearAllForwardings=yes -o PermitLocalCommand=no";
+
+    #[test]
+    fn what_a_uri_says_becomes_no_option_and_no_word_of_a_shell() {
+        let uri = "qemu+ssh://you%40corp@vm1:2222/system?socket=/a%20b'$(id)%22&keyfile=/k%25h&known_hosts=/a%22%20b";
+        let expected = [
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=9",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-i",
+            "/k%%h",
+            "-o",
+            "UserKnownHostsFile=\"/a\\\" b\"",
+            "-l",
+            "you@corp",
+            "-p",
+            "2222",
+            "--",
+            "vm1",
+            "vmwire -o json stdio -c 'qemu+unix:///system?socket=/a%20b%27%24%28id%29%22'",
+        ];
+        let words = called(uri, "connecttimeout none\n", false);
+        assert_eq!(words[..9].join(" "), ALWAYS);
+        assert_eq!(words[9..], expected);
+    }
+
+    #[test]
+    fn what_the_user_has_set_stays_but_for_what_would_be_no_pipe() {
+        let far = "-- vm1 vmwire -o json stdio -c 'test:///default'";
+        let of = |text: &str| called("test+ssh://vm1/default", text, true)[9..].join(" ");
+        assert_eq!(of("connecttimeout 5\nsessiontype default\ncontrolmaster auto\ncontrolpersist 60\n"), far);
+        let text = "connecttimeout 20\nremotecommand tmux\nsessiontype none\nstdinnull yes\nforkafterauthentication yes\n\
+                    controlmaster auto\ncontrolpersist no\n";
+        let options = "-o RemoteCommand=none -o SessionType=default -o StdinNull=no -o ForkAfterAuthentication=no \
+                       -o ControlMaster=no -o ConnectTimeout=9";
+        assert_eq!(of(text), format!("{options} {far}"));
+    }
+
+    #[test]
+    fn of_what_ssh_says_the_last_lines_are_kept_and_no_line_without_end() {
+        let script = "i=0; while [ $i -lt 99 ]; do echo line $i >&2; i=$((i+1)); done; \
+                      head -c 100000 /dev/zero | tr '\\0' x >&2";
+        let mut child = Command::new("/bin/sh").args(["-c", script]).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Said::default();
+        said.collect(child.stderr.take().unwrap());
+        let lines = said.all_within(Duration::from_secs(30));
+        child.wait().unwrap();
+        assert_eq!((lines.len(), lines[LINES_MAX - 2].as_str()), (LINES_MAX, "line 98"));
+        assert_eq!(lines[LINES_MAX - 1], "x".repeat(LINE_BYTES_MAX));
+    }
+}
