@@ -10,7 +10,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 datadir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup demo test check bench release install fuzz
+.PHONY: help setup demo test check bench release install fuzz agent install-agent
 
 help:
 	@echo 'make demo     see a real guest being defined, started, watched and shut down'
@@ -20,6 +20,8 @@ help:
 	@echo 'make bench    measure the figures of BENCHMARKS.md'
 	@echo 'make release  build the programs'
 	@echo 'make install  install the programs under PREFIX (default /usr/local), below DESTDIR when given'
+	@echo 'make agent    build the guest agent as one static file'
+	@echo 'make install-agent  install it, with its unit and udev rule'
 	@echo 'make setup    install what all these need (Debian, Ubuntu)'
 
 setup:
@@ -44,6 +46,21 @@ bench: setup
 
 release: setup
 	@$(CARGO) build --release --locked -p vmwire-daemon -p vmwire-client
+
+# What runs in a guest brings its own libc. The target is named so that only the agent is built with these flags.
+agent_target = $(shell rustc -vV | sed -n 's/^host: //p')
+agent_built = $(or $(CARGO_TARGET_DIR),target)/$(agent_target)/guest-agent/vmwire-ga
+agent:
+	@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --profile guest-agent --locked -p vmwire-agent \
+		--target $(agent_target)
+	@echo $(agent_built)
+
+install-agent: $(if $(SUDO_USER),,agent)
+	@test -x $(agent_built) || { echo 'install-agent: run `make agent` first' >&2; exit 1; }
+	install -d $(bindir) $(unitdir) $(DESTDIR)$(PREFIX)/lib/udev/rules.d
+	install -m 0755 $(agent_built) $(bindir)
+	umask 022; sed 's|@PREFIX@|$(PREFIX)|' contrib/vmwire-ga.service >$(unitdir)/vmwire-ga.service
+	install -m 0644 contrib/60-vmwire-ga.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d
 
 # Under sudo nothing is built, so that root owns nothing in the build directory: run `make release` first.
 install: $(if $(SUDO_USER),,release)

@@ -1,0 +1,199 @@
+//! A serial port. Nobody sees who is at its other end, and hardly that somebody is.
+//!
+//! While no host is connected a virtio port is readable for ever, with nothing to read: who polls it spins or sleeps and looks
+//! again. The port is therefore watched by an epoll of its own for *changes*, of which the kernel makes one when a host comes, and
+//! the loop waits for that epoll. What it told is remembered until the port says that there is nothing more.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFlags, epoll};
+use rustix::io::Errno;
+use rustix::termios::{self, ControlModes, OptionalActions, QueueSelector, SpecialCodeIndex};
+
+use super::Got;
+
+/// How long to wait before a port that failed is opened anew.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+/// The same when its owner said that it comes and goes.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A port that is open, or will be.
+#[derive(Debug)]
+pub struct Port {
+    path: PathBuf,
+    is_terminal: bool,
+    retries: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Open),
+    /// To be opened at this time.
+    Closed(Instant),
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    changes: OwnedFd,
+    may_read: bool,
+    may_write: bool,
+    /// When something changed last, no host was connected.
+    is_away: bool,
+}
+
+impl Port {
+    /// Opens a port. One that `retries` may be missing.
+    ///
+    /// # Errors
+    /// What the system says of it.
+    pub fn open(path: &Path, is_terminal: bool, retries: bool, now: Instant) -> io::Result<Port> {
+        let state = match Open::new(path, is_terminal) {
+            Ok(open) => State::Open(open),
+            Err(_) if retries => State::Closed(now + RETRY_AFTER),
+            Err(error) => return Err(error),
+        };
+        Ok(Port { path: path.to_owned(), is_terminal, retries, state })
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8], now: Instant) -> Got {
+        let open = match &mut self.state {
+            State::Open(open) => open,
+            State::Closed(at) if now < *at => return Got::Nothing,
+            State::Closed(_) => return self.reopen(now),
+        };
+        open.look();
+        if !open.may_read {
+            return Got::Nothing;
+        }
+        match open.file.read(buffer) {
+            Ok(0) => {
+                open.may_read = false;
+                if self.is_terminal {
+                    self.state = State::Closed(now + REOPEN_AFTER);
+                }
+                Got::End
+            }
+            Ok(count) => Got::Bytes(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                open.may_read = false;
+                Got::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Got::Nothing,
+            Err(error) => {
+                if self.is_gone(&error) {
+                    return Got::Broken(error);
+                }
+                self.state = State::Closed(now + if self.retries { RETRY_AFTER } else { REOPEN_AFTER });
+                Got::End
+            }
+        }
+    }
+
+    fn reopen(&mut self, now: Instant) -> Got {
+        match Open::new(&self.path, self.is_terminal) {
+            Ok(open) => {
+                self.state = State::Open(open);
+                Got::Connected
+            }
+            Err(error) if self.is_gone(&error) => Got::Broken(error),
+            Err(_) => {
+                self.state = State::Closed(now + if self.retries { RETRY_AFTER } else { REOPEN_AFTER });
+                Got::Nothing
+            }
+        }
+    }
+
+    /// Whether there is no such device any more, and nobody said that it comes back.
+    fn is_gone(&self, error: &io::Error) -> bool {
+        let gone = [Errno::NODEV, Errno::NXIO, Errno::NOENT].map(|errno| Some(errno.raw_os_error()));
+        !self.retries && gone.contains(&error.raw_os_error())
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let State::Open(open) = &mut self.state else { return Err(Errno::NODEV.into()) };
+        open.look();
+        if !open.may_write {
+            return Ok(0);
+        }
+        match open.file.write(bytes) {
+            Ok(count) => Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                open.may_write = false;
+                Ok(0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether no host is connected, as far as one can see.
+    pub(super) fn is_away(&mut self) -> bool {
+        match &mut self.state {
+            State::Open(open) => {
+                open.look();
+                open.is_away
+            }
+            State::Closed(_) => true,
+        }
+    }
+
+    pub(super) fn interest(&self, reading: bool, writing: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match &self.state {
+            State::Open(open) if reading || writing => Some((open.changes.as_fd(), PollFlags::IN)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Open(_) => None,
+            State::Closed(at) => Some(*at),
+        }
+    }
+}
+
+impl Open {
+    fn new(path: &Path, is_terminal: bool) -> io::Result<Open> {
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+        let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
+        if is_terminal {
+            make_plain(&file)?;
+        }
+        let changes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        epoll::add(&changes, &file, epoll::EventData::new_u64(0), interest)?;
+        Ok(Open { file, changes, may_read: true, may_write: true, is_away: false })
+    }
+
+    /// Takes note of what changed.
+    fn look(&mut self) {
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+        let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        if epoll::wait(&self.changes, &mut events, Some(&none)).is_ok_and(|count| count > 0) {
+            (self.may_read, self.may_write) = (true, true);
+            let flags = events[0].flags;
+            self.is_away = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+        }
+    }
+}
+
+/// A line that takes and gives every byte as it is. What waited there before us is nobody's.
+fn make_plain(file: &File) -> io::Result<()> {
+    let mut settings = termios::tcgetattr(file)?;
+    settings.make_raw();
+    settings.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL;
+    settings.set_speed(38400)?;
+    settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+    termios::tcflush(file, QueueSelector::IFlush)?;
+    termios::tcsetattr(file, OptionalActions::Now, &settings)?;
+    Ok(())
+}

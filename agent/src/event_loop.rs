@@ -1,0 +1,316 @@
+//! The loop: one thread that moves bytes between the channel and the agent, and waits in one place.
+//!
+//! ```text
+//!   Asking ──a command needs a program──▶ Waiting ──it ended, or its time is over──▶ Asking
+//!     │ ▲                                    (nothing is read from the channel)
+//!     │ └── written
+//!     └──answers pile up──▶ (nothing is read until they are written)
+//! ```
+//!
+//! Requests are done one after the other, in the order in which they came. What is kept is bounded: one read's worth of input, one
+//! answer beyond [`OUTBOX_BYTES`]. A peer that leaves takes its unfinished request and its unread answers with it, and what was
+//! agreed with it.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+use crate::agent::{Agent, Outcome};
+use crate::channel::{Channel, Got};
+use crate::command::{Task, Then};
+use crate::dispatch::Reply;
+use crate::helper::{End, Helper};
+use crate::json::{Incoming, Reader, Value};
+use crate::log::Level;
+
+/// With so much unsent no further request is done.
+const OUTBOX_BYTES: usize = 64 << 10;
+/// What is read at once.
+const READ_BYTES: usize = 16 << 10;
+/// So much is done before it is looked whether anything else has come.
+const STEPS_MAX: usize = 256;
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct EventLoop {
+    agent: Agent,
+    channel: Channel,
+    reader: Reader,
+    input: Box<[u8; READ_BYTES]>,
+    /// Where in the input what was not looked at begins and ends.
+    unread: (usize, usize),
+    outbox: Vec<u8>,
+    /// So much of the outbox is sent.
+    sent: usize,
+    /// The peer says nothing more; it goes when all is answered.
+    ended: bool,
+    waiting: Option<Waiting>,
+    leave: UnixStream,
+    children: UnixStream,
+}
+
+/// A command whose program runs.
+struct Waiting {
+    helper: Helper,
+    then: Then,
+    id: Option<Value>,
+    /// Who asked has left.
+    orphaned: bool,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("helper", &self.helper).finish_non_exhaustive()
+    }
+}
+
+/// Whether there is more to do right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    More,
+    Done,
+}
+
+impl EventLoop {
+    /// Begins to catch signals.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(agent: Agent, channel: Channel) -> io::Result<EventLoop> {
+        Ok(EventLoop {
+            agent,
+            channel,
+            reader: Reader::new(),
+            input: Box::new([0; READ_BYTES]),
+            unread: (0, 0),
+            outbox: Vec::new(),
+            sent: 0,
+            ended: false,
+            waiting: None,
+            leave: signals(&[SIGTERM, SIGINT])?,
+            children: signals(&[SIGCHLD])?,
+        })
+    }
+
+    /// Serves until a signal says no more.
+    ///
+    /// # Errors
+    /// The channel is gone.
+    pub fn run(mut self) -> io::Result<()> {
+        let result = self.serve();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.helper.kill();
+        }
+        self.agent.leave();
+        self.channel.remove();
+        result
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let now = Instant::now();
+            self.agent.look_after(now);
+            self.look_after_helper(now);
+            let mut work = Work::More;
+            for _ in 0..STEPS_MAX {
+                work = self.step(now)?;
+                if work == Work::Done {
+                    break;
+                }
+            }
+            self.wait(work, now)?;
+            if came(&mut self.leave) {
+                return Ok(());
+            }
+            came(&mut self.children);
+        }
+    }
+
+    /// One piece of work, and whether there may be another.
+    fn step(&mut self, now: Instant) -> io::Result<Work> {
+        let written = self.flush();
+        if self.waiting.is_some() {
+            return Ok(written);
+        }
+        if self.outbox.len() - self.sent > OUTBOX_BYTES {
+            if written == Work::Done && self.channel.is_away() {
+                self.outbox = Vec::new();
+                self.forget_peer();
+            }
+            return Ok(written);
+        }
+        let (begin, end) = self.unread;
+        if begin < end {
+            let mut rest = &self.input[begin..end];
+            let incoming = self.reader.next(&mut rest);
+            self.unread.0 = end - rest.len();
+            if let Some(incoming) = incoming {
+                self.answer(incoming, now);
+            }
+            return Ok(Work::More);
+        }
+        if self.ended {
+            if self.outbox.is_empty() {
+                self.forget_peer();
+                self.channel.end();
+                return Ok(Work::More);
+            }
+            return Ok(written);
+        }
+        match self.channel.read(&mut self.input[..], now) {
+            Got::Bytes(count) => self.unread = (0, count),
+            Got::Nothing => return Ok(written),
+            Got::Connected => self.forget_peer(),
+            Got::End if matches!(self.channel, Channel::Port(_)) => {
+                self.outbox = Vec::new();
+                self.forget_peer();
+            }
+            Got::End => self.ended = true,
+            Got::Broken(error) => return Err(error),
+        }
+        Ok(Work::More)
+    }
+
+    fn answer(&mut self, incoming: Incoming, now: Instant) {
+        match incoming {
+            Incoming::Refused(refusal) => self.send(Reply::from(&refusal), None),
+            Incoming::Value(value) => {
+                let (id, outcome) = self.agent.handle(value, now);
+                self.conclude(id, outcome, now);
+            }
+        }
+    }
+
+    /// Sends an answer, or starts the program that it needs.
+    fn conclude(&mut self, id: Option<Value>, outcome: Outcome, now: Instant) {
+        let mut outcome = outcome;
+        loop {
+            match outcome {
+                Outcome::Reply(reply) => return self.send(reply, id),
+                Outcome::Task(Task { program, then }) => match Helper::start(program, now) {
+                    Ok(helper) => {
+                        self.waiting = Some(Waiting { helper, then, id, orphaned: false });
+                        return;
+                    }
+                    Err(end) => outcome = self.agent.resume(then, end),
+                },
+            }
+        }
+    }
+
+    fn look_after_helper(&mut self, now: Instant) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let Some(end) = waiting.helper.progress(now) else { return };
+        let Some(Waiting { then, id, orphaned, .. }) = self.waiting.take() else { return };
+        if matches!(end, End::TooLong) {
+            self.agent.log.say(Level::Warning, "a program took too long and was killed");
+        }
+        let outcome = self.agent.resume(then, end);
+        match outcome {
+            // Nobody is there to read it, but what was begun is brought to its end.
+            Outcome::Reply(_) if orphaned => {}
+            outcome => {
+                self.conclude(id, outcome, now);
+                if let Some(waiting) = &mut self.waiting {
+                    waiting.orphaned = orphaned;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, reply: Reply, id: Option<Value>) {
+        let line = reply.into_line(id);
+        if self.outbox.is_empty() { self.outbox = line } else { self.outbox.extend_from_slice(&line) }
+    }
+
+    fn flush(&mut self) -> Work {
+        if self.outbox.is_empty() {
+            return Work::Done;
+        }
+        match self.channel.write(&self.outbox[self.sent..]) {
+            Ok(0) => return Work::Done,
+            Ok(count) => {
+                self.sent += count;
+                if self.sent < self.outbox.len() {
+                    return Work::More;
+                }
+            }
+            // Nobody reads it.
+            Err(_) => {}
+        }
+        // A giant is not kept for the next one's sake.
+        self.outbox = Vec::new();
+        self.sent = 0;
+        Work::More
+    }
+
+    /// Whoever comes next is somebody else.
+    fn forget_peer(&mut self) {
+        self.reader = Reader::new();
+        self.unread = (0, 0);
+        self.sent = 0;
+        self.ended = false;
+        self.agent.connected();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.orphaned = true;
+        }
+    }
+
+    /// Waits for something to do.
+    fn wait(&mut self, work: Work, now: Instant) -> io::Result<()> {
+        let busy = self.waiting.is_some() || self.outbox.len() - self.sent > OUTBOX_BYTES;
+        let (reading, writing) = (!busy && !self.ended, !self.outbox.is_empty());
+        let mut fds = vec![PollFd::new(&self.leave, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+        if let Some((fd, flags)) = self.channel.interest(reading, writing) {
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
+        if let Some(waiting) = &self.waiting {
+            let (input, output) = waiting.helper.pipes();
+            fds.extend(input.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
+            fds.extend(output.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        }
+        self.agent.watch(&mut fds);
+        let timeout = match work {
+            Work::More => Some(Duration::ZERO),
+            Work::Done => {
+                let deadline = [
+                    self.waiting.as_ref().map(|waiting| waiting.helper.deadline()),
+                    self.channel.deadline(),
+                    self.agent.deadline(),
+                ];
+                deadline.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(now))
+            }
+        };
+        // What ends between two ticks is not looked for in vain.
+        let timeout = timeout.map(|span| span + Duration::from_millis(u64::from(!span.is_zero())));
+        let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A socket that becomes readable when one of these signals comes.
+fn signals(numbers: &[i32]) -> io::Result<UnixStream> {
+    let (ours, handlers) = UnixStream::pair()?;
+    for number in numbers {
+        pipe::register(*number, handlers.try_clone()?)?;
+    }
+    ours.set_nonblocking(true)?;
+    Ok(ours)
+}
+
+/// Whether a signal came since this was asked last.
+fn came(signals: &mut UnixStream) -> bool {
+    let mut came = false;
+    while signals.read(&mut [0; 64]).is_ok_and(|count| count > 0) {
+        came = true;
+    }
+    came
+}

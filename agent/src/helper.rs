@@ -1,0 +1,173 @@
+//! Programs that a command has done for it: the one place where the agent waits for anything but its channel, and it does so in its
+//! loop, with a deadline. A program gets a group of its own, and who overstays is killed with all it started.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// What is kept of what a helper says.
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
+
+/// A program to be run.
+#[derive(Debug)]
+pub struct Program {
+    /// Its path, or its name to be looked for.
+    pub path: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// What it reads.
+    pub input: Vec<u8>,
+    /// How long it may take.
+    pub span: Duration,
+}
+
+/// What became of a helper.
+#[derive(Debug)]
+pub enum End {
+    /// It ended, having said this.
+    Exited(ExitStatus, Vec<u8>),
+    /// It never began.
+    NotStarted(io::Error),
+    /// It took too long, and was killed.
+    TooLong,
+}
+
+impl End {
+    /// Whether it did what it was to do.
+    pub fn is_success(&self) -> bool {
+        matches!(self, End::Exited(status, _) if status.success())
+    }
+
+    /// Its exit code, if it ended by itself.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            End::Exited(status, _) => status.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether there is no such program.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, End::NotStarted(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether a signal ended it.
+    pub fn is_killed(&self) -> bool {
+        matches!(self, End::Exited(status, _) if status.signal().is_some())
+    }
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Helper {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    deadline: Instant,
+    status: Option<ExitStatus>,
+}
+
+impl Helper {
+    /// Starts a program. Its standard error is nobody's.
+    pub fn start(program: Program, now: Instant) -> Result<Helper, End> {
+        let mut child = Command::new(&program.path)
+            .args(&program.arguments)
+            .current_dir("/")
+            .stdin(if program.input.is_empty() { Stdio::null() } else { Stdio::piped() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(End::NotStarted)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let mut helper = Helper {
+            child,
+            stdin,
+            stdout,
+            input: program.input,
+            output: Vec::new(),
+            deadline: now + program.span,
+            status: None,
+        };
+        let pipes = helper.stdin.iter().map(AsFd::as_fd).chain(helper.stdout.iter().map(AsFd::as_fd));
+        for pipe in pipes {
+            if let Err(error) = rustix::io::ioctl_fionbio(pipe, true) {
+                helper.kill();
+                return Err(End::NotStarted(error.into()));
+            }
+        }
+        Ok(helper)
+    }
+
+    /// Until when it has to be done.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What is waited for: to write, to read.
+    pub fn pipes(&self) -> (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
+        (self.stdin.as_ref().map(AsFd::as_fd), self.stdout.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Moves what can be moved. Returns how it ended, once it did.
+    pub fn progress(&mut self, now: Instant) -> Option<End> {
+        self.feed();
+        self.drain();
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        // Who inherited its output does not keep us, once it ended itself.
+        if let Some(status) = self.status {
+            return Some(End::Exited(status, std::mem::take(&mut self.output)));
+        }
+        if now >= self.deadline {
+            self.kill();
+            return Some(End::TooLong);
+        }
+        None
+    }
+
+    fn feed(&mut self) {
+        while let Some(pipe) = &mut self.stdin {
+            match pipe.write(&self.input) {
+                Ok(count) if count < self.input.len() => drop(self.input.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // All is written, or nobody reads it any more.
+                _ => {
+                    self.input = Vec::new();
+                    self.stdin = None;
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = [0; 4096];
+        while let Some(pipe) = &mut self.stdout {
+            match pipe.read(&mut buffer) {
+                Ok(count) if count > 0 => {
+                    let kept = count.min(OUTPUT_BYTES_MAX - self.output.len());
+                    self.output.extend_from_slice(&buffer[..kept]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => self.stdout = None,
+            }
+        }
+    }
+
+    /// Ends it and all it started. What hangs in the kernel is left behind.
+    pub fn kill(&mut self) {
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.try_wait();
+    }
+}

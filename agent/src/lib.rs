@@ -1,0 +1,26 @@
+//! `vmwire-ga`: a guest agent that drops in for qemu-ga and adds the handshake it never got.
+//!
+//! ```text
+//!   bytes of a channel → json::Reader → dispatch → agent, command → dispatch → bytes
+//!                                                     │    ▲
+//!                                                  program ended
+//! ```
+//!
+//! [`event_loop`] moves bytes and waits; nothing else waits. [`agent`] decides, [`command`] has a room per subject.
+
+pub mod agent;
+pub mod arguments;
+pub mod channel;
+pub mod command;
+pub mod dispatch;
+pub mod error;
+pub mod event_loop;
+pub mod helper;
+pub mod json;
+pub mod kernel;
+pub mod key_file;
+pub mod log;
+pub mod options;
+pub mod pid_file;
+pub mod start;
+pub mod state;

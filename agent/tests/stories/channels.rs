@@ -1,0 +1,77 @@
+//! Serial ports, for which a terminal stands in, and sockets that somebody else made.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tempfile::TempDir;
+
+use crate::harness::{eventually, program};
+
+struct Terminal {
+    host: File,
+    _directory: TempDir,
+    agent: Child,
+}
+
+impl Terminal {
+    fn start(method: &str) -> Terminal {
+        let directory = tempfile::tempdir().unwrap();
+        let host: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&host).unwrap();
+        unlockpt(&host).unwrap();
+        let path = ptsname(&host, Vec::new()).unwrap().into_string().unwrap();
+        // A port does not echo; a terminal is told so before the agent has it.
+        let other = File::options().read(true).write(true).open(&path).unwrap();
+        let mut settings = rustix::termios::tcgetattr(&other).unwrap();
+        settings.make_raw();
+        rustix::termios::tcsetattr(&other, rustix::termios::OptionalActions::Now, &settings).unwrap();
+        let agent = program(&directory).args(["-m", method, "-p", &path]).stderr(Stdio::null()).spawn().unwrap();
+        // The agent has its end before ours goes: the terminal is never without one.
+        eventually("the agent opens the port", || {
+            let fds = std::fs::read_dir(format!("/proc/{}/fd", agent.id())).ok()?;
+            fds.flatten().find(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_str() == Some(&path)))
+        });
+        drop(other);
+        Terminal { host: File::from(host), _directory: directory, agent }
+    }
+
+    fn ask(&mut self, request: &[u8]) -> Vec<u8> {
+        self.host.write_all(request).unwrap();
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            self.host.read_exact(&mut byte).unwrap();
+            line.extend_from_slice(&byte);
+        }
+        line
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+#[test]
+fn a_virtio_port_carries_requests() {
+    let mut terminal = Terminal::start("virtio-serial");
+    assert_eq!(terminal.ask(b"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":1}}"), b"{\"return\": 1}\n");
+    assert_eq!(terminal.ask(b"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":2}}"), b"{\"return\": 2}\n");
+}
+
+#[test]
+fn a_serial_line_carries_every_byte() {
+    let mut terminal = Terminal::start("isa-serial");
+    // What waited on the line before it was ours is thrown away; asked again until it is.
+    let stray = eventually("an answer", || Some(terminal.ask(b"\x04")));
+    assert!(stray.starts_with(b"{\"error\""));
+    assert_eq!(
+        terminal.ask(b"{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":3}}"),
+        b"\xff{\"return\": 3}\n"
+    );
+}

@@ -1,0 +1,9 @@
+//! Stories of the agent as a process, over sockets and terminals of its own. Nothing here changes the machine that it runs on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+
+mod channels;
+mod clients;
+mod process;
