@@ -30,6 +30,7 @@ mod pki_openssl;
 mod remote;
 mod rights;
 mod rights_everywhere;
+mod secrets;
 mod starting;
 mod tls_openssl;
 mod tls_refusals;

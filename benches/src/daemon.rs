@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub(crate) struct Setup {
     /// So many rules, of which the last one makes the generator an observer of all guests at a socket of its own, and each
     /// of the others one of guests that are not there.
     pub(crate) rules: usize,
-    /// The level of its audit, instead of the default.
+    /// The level of its audit, instead of the default; no line of it is left out, and its file is never rotated.
     pub(crate) audit: Option<&'static str>,
     /// Instead of the default.
     pub(crate) connections_max: Option<usize>,
@@ -51,6 +51,7 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
+    audit: PathBuf,
     socket: Address,
     ruled: Address,
     tls: Option<(SocketAddr, Papers)>,
@@ -72,7 +73,7 @@ impl Setup {
         }
         add(format!("[[listen]]\npath = \"{}\"", socket.display()));
         if let Some(level) = self.audit {
-            add(format!("[audit]\nlevel = \"{level}\""));
+            add(format!("[audit]\nlevel = \"{level}\"\nburst = 0\nrotate_bytes = {}", 1_u64 << 40));
         }
         if self.rules > 0 {
             add(format!("[[listen]]\npath = \"{}\"\nrole = \"observer\"", ruled.display()));
@@ -131,7 +132,7 @@ impl Daemon {
             std::thread::spawn(move || drain(log));
         }
         let (socket, ruled) = (Address::Unix(socket), Address::Unix(ruled));
-        Ok(Self { child, socket, ruled, tls, subscriber: None })
+        Ok(Self { child, audit: room.join("state/audit.jsonl"), socket, ruled, tls, subscriber: None })
     }
 
     /// What rows are measured on that name no driver: QEMU, with ten guests up and one subscriber.
@@ -171,6 +172,11 @@ impl Daemon {
     pub(crate) fn tls(&self, resumes: bool) -> Outcome<Address> {
         let (address, papers) = self.tls.as_ref().ok_or("the daemon listens for no TLS")?;
         Ok(Address::Tls(*address, papers.client(resumes)?))
+    }
+
+    /// The file of its audit.
+    pub(crate) fn audit(&self) -> &Path {
+        &self.audit
     }
 
     /// Its process.

@@ -96,9 +96,19 @@ impl Running {
         Self { child, out, err, seen: 0, what }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Writes to its standard input.
     pub(crate) fn write(&mut self, text: &str) {
         self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn end_input(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     /// What it has printed so far.
@@ -144,7 +154,7 @@ impl Running {
 
     /// Ends its standard input and waits for its end.
     pub(crate) fn end(mut self) -> Ran {
-        drop(self.child.stdin.take());
+        self.end_input();
         self.wait()
     }
 

@@ -3,24 +3,29 @@
 //!
 //! ```text
 //!   dispatch ──▶ is it told at this level? ──▶ a line ──▶ lines that wait ──▶ file helper ──▶ audit.jsonl
-//!                 (one comparison a call)                  at once, or within 200 ms
+//!                 and did they not cause enough?          at once, or within 200 ms
 //! ```
 //! Pure: it is told what happened and asked for what is to be written. Nothing waits for a disk; what finds no room or no
 //! disk is counted, and a line says how much that was. No body is ever printed here: a line has what the callers name.
 
 mod budget;
+mod deed;
 mod line;
 mod lines;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{error, info};
-use uuid::Uuid;
-use vmwire_protocol::message::{Failure, Procedure, code, number, role};
+use vmwire_protocol::message::{Failure, Procedure};
 
-use self::budget::Budget;
+pub(crate) use self::budget::Origin;
+pub use self::budget::Rate;
+use self::budget::{Budgets, Kind, LeftOut, Named};
+pub(crate) use self::deed::{Deed, Ending, Object, Who};
+use self::deed::{changes, code_name, is_refusal, role_name, tell_failure};
 use self::line::Line;
 use self::lines::{Lines, Records};
 use crate::driver::{FileAnswer, FileRequest, FileTicket};
@@ -38,6 +43,15 @@ pub enum Level {
     All,
 }
 
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Changes => "changes",
+            Self::All => "all",
+        }
+    }
+}
+
 /// What is told, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -49,60 +63,8 @@ pub struct Settings {
     pub rotate_bytes: u64,
     /// How many old files are kept.
     pub keep: u32,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Who<'a> {
-    /// The connection's number.
-    pub(crate) connection: u64,
-    /// As in `unix`.
-    pub(crate) transport: &'static str,
-    /// In words.
-    pub(crate) identity: &'a str,
-    /// Where it comes from, if its identity does not say so.
-    pub(crate) address: Option<SocketAddr>,
-}
-
-/// What a call is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Object {
-    /// What sort of thing, as in `vm`; empty for none.
-    pub(crate) kind: &'static str,
-    /// Its name, or what the client wrote for it.
-    pub(crate) name: String,
-    /// Its uuid, if it has one.
-    pub(crate) uuid: Option<Uuid>,
-    /// The role that it is given; 0 for none.
-    pub(crate) granted: u32,
-}
-
-/// How a call ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Ending<'a> {
-    /// Well.
-    Done,
-    /// It was refused, or failed.
-    Failed(&'a Failure),
-    /// Its connection was gone before.
-    Unanswered,
-}
-
-/// A call and what became of it.
-#[derive(Debug)]
-pub(crate) struct Deed<'a> {
-    /// Which call.
-    pub(crate) procedure: &'static Procedure,
-    /// The role that it was judged by.
-    pub(crate) role: u32,
-    /// What it is about, if that was kept.
-    pub(crate) object: Option<&'a Object>,
-    /// How it ended.
-    pub(crate) ending: Ending<'a>,
-    /// The operation that it asked for.
-    pub(crate) operation: Option<u64>,
-    /// How long it took, in whole turns.
-    pub(crate) duration: Duration,
+    /// How many lines one somebody may cause with what changes nothing.
+    pub rate: Rate,
 }
 
 /// The lines of the audit on their way to its file.
@@ -110,10 +72,11 @@ pub(crate) struct Deed<'a> {
 /// Invariant: `due` is set exactly if lines wait. One request at a time is with the file helper.
 #[derive(Debug)]
 pub(crate) struct Audit {
-    settings: Option<Settings>,
+    settings: Option<Arc<Settings>>,
     lines: Lines,
-    /// Lines that whoever is refused may still cause.
-    refusals: Budget,
+    budgets: Budgets,
+    /// The daemon leaves: what is told now is told however much it is, for nothing comes after it.
+    leaving: bool,
     due: Option<Instant>,
     under_way: Option<UnderWay>,
     /// The log was told that lines are lost, and has not been told that they are written again.
@@ -132,14 +95,54 @@ impl Audit {
     /// Without settings nothing is told.
     pub(crate) fn new(settings: Option<Settings>) -> Self {
         Self {
-            settings,
+            settings: settings.map(Arc::new),
             lines: Lines::default(),
-            refusals: Budget::new(),
+            budgets: Budgets::default(),
+            leaving: false,
             due: None,
             under_way: None,
             failing: false,
             lost_since: 0,
         }
+    }
+
+    /// From now on it is told otherwise, or elsewhere, or nothing more; both files say so. Lines of before go where they
+    /// were to go.
+    pub(crate) fn set(&mut self, now: Now, settings: Option<&Settings>) {
+        if self.settings.as_deref() == settings {
+            return;
+        }
+        let path = |settings: Option<&Settings>| settings.map(|settings| settings.path.clone());
+        let (old, new) = (path(self.settings.as_deref()), path(settings));
+        self.tell_all_left_out(now);
+        if old != new {
+            self.tell_settings(now, settings);
+            match &new {
+                Some(path) => info!("the audit is in {} from now on", path.display()),
+                None => info!("nothing more is told to the audit"),
+            }
+        }
+        self.settings = settings.cloned().map(Arc::new);
+        if settings.is_some() {
+            self.tell_settings(now, settings);
+        }
+    }
+
+    fn tell_settings(&mut self, now: Now, settings: Option<&Settings>) {
+        self.write(now, true, |out| {
+            let mut line = Line::begin(out, now.utc_ns, "configured");
+            match settings {
+                None => {
+                    line.text("level", "off");
+                }
+                Some(Settings { path, level, rotate_bytes, keep, rate }) => {
+                    line.text("level", level.name()).text("path", &path.to_string_lossy());
+                    line.number("rotate_bytes", *rotate_bytes).number("keep", *keep);
+                    line.number("burst", rate.burst).number("interval_s", rate.interval.as_secs());
+                }
+            }
+            line.end();
+        });
     }
 
     /// Whether a call is told however it ends, so that what it is about has to be kept.
@@ -156,12 +159,18 @@ impl Audit {
 
     /// The daemon leaves.
     pub(crate) fn left(&mut self, now: Now) {
+        self.leaving = true;
+        self.tell_all_left_out(now);
         self.write(now, true, |out| Line::begin(out, now.utc_ns, "left").end());
     }
 
     /// Somebody came, and was let in or not. `key` is what was proved with.
     pub(crate) fn came(&mut self, now: Now, who: Who<'_>, role: u32, key: &str, refused: Option<&Failure>) {
-        if refused.is_some() && !self.may_refuse(now) {
+        let (kind, stranger) = match refused {
+            Some(_) => (Kind::Refusal, true),
+            None => (Kind::Visit, who.is_stranger()),
+        };
+        if !self.may_tell(now, who.origin, stranger, kind, || who.named()) {
             return;
         }
         self.write(now, refused.is_some(), |out| {
@@ -180,6 +189,9 @@ impl Audit {
 
     /// Somebody who was let in is gone, after so many calls. `closed` is the code of the last packet, if we sent one.
     pub(crate) fn gone(&mut self, now: Now, who: Who<'_>, calls: u64, closed: Option<u32>, since_ns: u64) {
+        if !self.may_tell(now, who.origin, who.is_stranger(), Kind::Visit, || who.named()) {
+            return;
+        }
         self.write(now, false, |out| {
             let mut line = Line::begin(out, now.utc_ns, "gone");
             who.tell(&mut line);
@@ -190,7 +202,7 @@ impl Audit {
 
     /// Somebody could not show who they are: why, as a word that does not change and in words.
     pub(crate) fn handshake_refused(&mut self, now: Now, address: SocketAddr, why: &str, message: &str) {
-        if self.may_refuse(now) {
+        if self.may_be_refused_at(now, address.ip()) {
             self.write(now, true, |out| {
                 let mut line = Line::begin(out, now.utc_ns, "handshake");
                 line.text("transport", "tls").text("address", &address.to_string());
@@ -200,13 +212,13 @@ impl Audit {
     }
 
     /// A token was shown from this address: the client's name and role, or why it bought nothing.
-    pub(crate) fn enrolled(&mut self, now: Now, address: &str, outcome: Result<(&str, u32), &Failure>) {
-        if outcome.is_err() && !self.may_refuse(now) {
+    pub(crate) fn enrolled(&mut self, now: Now, address: IpAddr, outcome: Result<(&str, u32), &Failure>) {
+        if outcome.is_err() && !self.may_be_refused_at(now, address) {
             return;
         }
         self.write(now, true, |out| {
             let mut line = Line::begin(out, now.utc_ns, "enroll");
-            line.text("transport", "tls").text("address", address);
+            line.text("transport", "tls").text("address", &address.to_string());
             match outcome {
                 Ok((name, role)) => {
                     line.text("name", name).text("granted", role_name(role)).text("verdict", "ok");
@@ -224,8 +236,9 @@ impl Audit {
         if !told && !refused {
             return;
         }
-        // Whoever may change something may also fill the audit; others only so fast.
-        if refused && deed.role <= role::OBSERVER && !self.may_refuse(now) {
+        if let Some(kind) = deed.kind()
+            && !self.may_tell(now, who.origin, who.is_stranger(), kind, || who.named())
+        {
             return;
         }
         self.write(now, refused || changes(deed.procedure), |out| {
@@ -257,7 +270,7 @@ impl Audit {
 
     /// A packet was refused before it became a call: its role, its version, its form.
     pub(crate) fn call_refused(&mut self, now: Now, who: Who<'_>, role: u32, number: u32, failure: &Failure) {
-        if role <= role::OBSERVER && !self.may_refuse(now) {
+        if !self.may_tell(now, who.origin, who.is_stranger(), Kind::Refusal, || who.named()) {
             return;
         }
         self.write(now, true, |out| {
@@ -275,13 +288,14 @@ impl Audit {
 
     /// What is to be written now. Say [`Audit::handed_over`] when it was asked for.
     pub(crate) fn poll_request(&mut self, now: Now) -> Option<(FileRequest, Records)> {
+        self.tell_left_out(now);
         if self.under_way.is_some() || self.due.is_none_or(|due| due > now.monotonic) {
             return None;
         }
-        let Settings { path, rotate_bytes, keep, .. } = self.settings.as_ref()?;
-        let (path, rotate_bytes, keep) = (path.clone(), *rotate_bytes, *keep);
         let chunk = self.lines.take(now.utc_ns)?;
         self.due = (!self.lines.is_empty()).then_some(now.monotonic);
+        let Settings { path, rotate_bytes, keep, .. } = &*chunk.to;
+        let (path, rotate_bytes, keep) = (path.clone(), *rotate_bytes, *keep);
         Some((FileRequest::Append { path, lines: chunk.bytes, rotate_bytes, keep }, chunk.records))
     }
 
@@ -309,30 +323,53 @@ impl Audit {
     /// When [`Audit::poll_request`] has something, if nothing else happens.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         // While one is under way its answer is what wakes us.
-        self.due.filter(|_| self.under_way.is_none())
+        let due = self.due.filter(|_| self.under_way.is_none());
+        [due, self.budgets.next()].into_iter().flatten().min()
     }
 
-    fn may_refuse(&mut self, now: Now) -> bool {
-        if self.settings.is_none() || !self.refusals.spend(now.monotonic) {
-            return false;
-        }
-        let left_out = self.refusals.take_left_out();
-        if left_out > 0 {
+    /// Whether somebody may cause another line. If not, it is counted.
+    fn may_tell(&mut self, now: Now, whose: Origin, stranger: bool, kind: Kind, named: impl FnOnce() -> Named) -> bool {
+        self.tell_left_out(now);
+        let Some(settings) = &self.settings else { return false };
+        self.leaving || self.budgets.spend(now.monotonic, settings.rate, whose, stranger, kind, named)
+    }
+
+    /// The same of somebody of whom no more is known than where they are.
+    fn may_be_refused_at(&mut self, now: Now, address: IpAddr) -> bool {
+        let named = || Named { transport: "tls", address: address.to_string(), ..Named::default() };
+        self.may_tell(now, Origin::address(address), true, Kind::Refusal, named)
+    }
+
+    /// Tells how much was left out, where the time for that has come.
+    fn tell_left_out(&mut self, now: Now) {
+        let Some(settings) = &self.settings else { return };
+        let ended = self.budgets.take_ended(now.monotonic, settings.rate);
+        self.tell_those(now, ended);
+    }
+
+    /// Tells how much was left out until now.
+    fn tell_all_left_out(&mut self, now: Now) {
+        let Some(settings) = &self.settings else { return };
+        let all = self.budgets.take_all(settings.rate);
+        self.tell_those(now, all);
+    }
+
+    fn tell_those(&mut self, now: Now, left_out: Vec<LeftOut>) {
+        for LeftOut { whose, kind, lines } in left_out {
             self.write(now, true, |out| {
-                Line::begin(out, now.utc_ns, "left-out").number("left_out", left_out).end();
+                let mut line = Line::begin(out, now.utc_ns, "left-out");
+                line.text("transport", whose.transport).text("identity", &whose.identity);
+                line.text("address", &whose.address).text("of", kind.name()).number("left_out", lines).end();
             });
         }
-        true
     }
 
     fn write(&mut self, now: Now, hurried: bool, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.settings.is_none() {
-            return;
-        }
-        if !self.lines.push(now.utc_ns, write) {
+        let Some(settings) = &self.settings else { return };
+        if !self.lines.push(now.utc_ns, settings, write) {
             return self.lost(1, "its file helper cannot keep up");
         }
-        let due = if hurried || self.lines.is_full() { now.monotonic } else { now.monotonic + DELAY };
+        let due = if hurried || self.lines.is_enough() { now.monotonic } else { now.monotonic + DELAY };
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -342,50 +379,6 @@ impl Audit {
             error!("lines of the audit are lost: {why}");
         }
     }
-}
-
-impl Who<'_> {
-    fn tell(&self, line: &mut Line<'_>) {
-        line.number("connection", self.connection);
-        line.text("transport", self.transport).text("identity", self.identity);
-        if let Some(address) = self.address {
-            line.text("address", &address.to_string());
-        }
-    }
-}
-
-impl Object {
-    fn tell(&self, line: &mut Line<'_>) {
-        line.text("object", self.kind).text("name", &self.name);
-        if let Some(uuid) = self.uuid {
-            line.text("uuid", uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
-        }
-        if self.granted != 0 {
-            line.text("granted", role_name(self.granted));
-        }
-    }
-}
-
-/// Whether a call does more than look. A token is spent by somebody who has no role yet.
-fn changes(procedure: &Procedure) -> bool {
-    procedure.right.role > role::OBSERVER || procedure.number == number::ENROLL
-}
-
-/// Whether somebody did not get what they asked for, and not because they gave it up.
-fn is_refusal(failure: &Failure) -> bool {
-    !matches!(failure.code, code::CANCELLED | code::DEADLINE_EXCEEDED | code::GOING_AWAY)
-}
-
-fn tell_failure(line: &mut Line<'_>, failure: &Failure) {
-    line.text("verdict", code_name(failure.code)).text("message", &failure.message);
-}
-
-fn code_name(number: u32) -> &'static str {
-    code::name(number).unwrap_or("INTERNAL")
-}
-
-fn role_name(number: u32) -> &'static str {
-    role::name(number).unwrap_or("unknown")
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! `[audit]`: what is written down of what clients do, and where.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::choice;
 use super::path;
-use crate::audit::{Level, Settings};
+use crate::audit::{Level, Rate, Settings};
 use crate::model::toml_table::{Fault, Table};
 
 /// Its name in the state directory.
@@ -27,6 +28,18 @@ const KEEP: u32 = 8;
 
 const LEVELS: &[(&str, Option<Level>)] = &[("off", None), ("changes", Some(Level::Changes)), ("all", Some(Level::All))];
 
+/// Lines that one somebody may cause in a window, unless said otherwise.
+const BURST: u32 = 1000;
+
+/// Beyond this it is no bound.
+const BURST_MAX: u64 = 1_000_000;
+
+/// How long a window is, unless said otherwise.
+const INTERVAL_S: u64 = 600;
+
+/// Nobody waits longer to be told what was left out.
+const INTERVAL_S_MAX: u64 = 86_400;
+
 /// What the configuration says of it.
 #[derive(Debug, Default)]
 pub(super) struct AuditKeys {
@@ -34,6 +47,8 @@ pub(super) struct AuditKeys {
     level: Option<Option<Level>>,
     rotate_bytes: Option<u64>,
     keep: Option<u64>,
+    burst: Option<u64>,
+    interval_s: Option<u64>,
 }
 
 impl AuditKeys {
@@ -44,6 +59,8 @@ impl AuditKeys {
             level: choice(table.string("audit.level")?, LEVELS)?,
             rotate_bytes: table.integer("audit.rotate_bytes", ROTATE_BYTES_MIN, ROTATE_BYTES_MAX)?,
             keep: table.integer("audit.keep", 1, KEEP_MAX)?,
+            burst: table.integer("audit.burst", 0, BURST_MAX)?,
+            interval_s: table.integer("audit.interval_s", 1, INTERVAL_S_MAX)?,
         })
     }
 
@@ -54,6 +71,16 @@ impl AuditKeys {
             path: self.path.unwrap_or_else(|| state_dir.join(NAME)),
             rotate_bytes: self.rotate_bytes.unwrap_or(ROTATE_BYTES),
             keep: self.keep.map_or(KEEP, |keep| u32::try_from(keep).unwrap_or(KEEP)),
+            rate: Rate {
+                burst: self.burst.map_or(BURST, |burst| u32::try_from(burst).unwrap_or(BURST)),
+                interval: Duration::from_secs(self.interval_s.unwrap_or(INTERVAL_S)),
+            },
         })
     }
+}
+
+/// What was read anew, for a daemon that keeps its state in `kept` until it starts again, whatever `state_dir` says now.
+pub(super) fn kept_in(settings: Settings, state_dir: &Path, kept: &Path) -> Settings {
+    let path = if settings.path == state_dir.join(NAME) { kept.join(NAME) } else { settings.path };
+    Settings { path, ..settings }
 }

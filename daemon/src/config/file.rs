@@ -48,6 +48,8 @@ pub(super) static KEYS: Keys = Keys {
         "audit.level",
         "audit.rotate_bytes",
         "audit.keep",
+        "audit.burst",
+        "audit.interval_s",
     ],
     tables: &["listen", "qemu", "tls", "rule", "audit"],
 };

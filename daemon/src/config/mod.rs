@@ -148,6 +148,11 @@ impl Environment {
 }
 
 impl Config {
+    /// What the audit is to be for a daemon that runs, which keeps its state in `kept` until it starts again.
+    pub(crate) fn audit_kept_in(&self, kept: &Path) -> Option<Settings> {
+        self.audit.clone().map(|settings| audit::kept_in(settings, &self.state_dir, kept))
+    }
+
     /// Joins the text of a configuration file with the command line. Pure.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 use super::*;
-use crate::audit::Level;
+use crate::audit::{Level, Rate};
 use crate::regular_file::each_impostor;
 
 fn unix(path: &str) -> Listen {
@@ -68,12 +68,21 @@ fn the_audit_is_kept_with_the_state_unless_it_is_told_otherwise() {
         level: Level::Changes,
         rotate_bytes: 16 * 1024 * 1024,
         keep: 8,
+        rate: Rate { burst: 1000, interval: Duration::from_secs(600) },
     };
     assert_eq!(audit(""), Some(default.clone()));
     assert_eq!(audit("[audit]\nlevel = \"all\""), Some(Settings { level: Level::All, ..default }));
     let other = audit("[audit]\npath = \"/a\"\nrotate_bytes = 65536\nkeep = 1").unwrap();
     assert_eq!((other.path, other.rotate_bytes, other.keep), ("/a".into(), 65536, 1));
     assert_eq!(audit("[audit]\nlevel = \"off\"\npath = \"/a\""), None);
+    let rate = |text: &str| audit(text).unwrap().rate;
+    let (burst, interval) = (0, Duration::from_secs(60));
+    assert_eq!(rate("[audit]\nburst = 0\ninterval_s = 60"), Rate { burst, interval });
+
+    // The directory of a daemon that runs does not change, so what is in it by default stays there.
+    let kept = |text: &str| resolve(text, &Arguments::default(), &root()).unwrap().audit_kept_in(Path::new("/old"));
+    assert_eq!(kept("state_dir = \"/new\"").unwrap().path, Path::new("/old/audit.jsonl"));
+    assert_eq!(kept("state_dir = \"/new\"\n[audit]\npath = \"/a\"").unwrap().path, Path::new("/a"));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use super::calls::{Subject, Waiting};
 use super::client::{Client, ConnectionId};
 use super::{Dispatch, Turn};
 use crate::access::Identity;
-use crate::audit::{Deed, Ending, Object, Who};
+use crate::audit::{Deed, Ending, Object, Origin, Settings, Who};
+use crate::event_loop::Now;
 use crate::model::OperationId;
 
 /// When a call that waits was taken, and what it is about if it is told of however it ends.
@@ -25,6 +26,11 @@ impl Dispatch {
     /// words.
     pub fn handshake_refused(&mut self, turn: &Turn<'_>, address: SocketAddr, why: &str, message: &str) {
         self.audit.handshake_refused(turn.now, address, why, message);
+    }
+
+    /// What is told is told otherwise from now on, or elsewhere.
+    pub fn set_audit(&mut self, now: Now, settings: Option<&Settings>) {
+        self.audit.set(now, settings);
     }
 
     /// Once a turn, after everything else: hands over to the file helper what the audit has to write.
@@ -180,6 +186,11 @@ fn who(id: ConnectionId, client: &Client) -> Who<'_> {
         address: match &client.identity {
             Identity::Tls { address, .. } => Some(*address),
             Identity::Unix { .. } | Identity::Tcp { .. } => None,
+        },
+        origin: match &client.identity {
+            Identity::Unix { uid, .. } => Origin::User(*uid),
+            Identity::Tcp { address } => Origin::address(address.ip()),
+            Identity::Tls { certificate, .. } => Origin::Key(certificate.key),
         },
     }
 }

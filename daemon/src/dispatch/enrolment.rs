@@ -42,7 +42,8 @@ pub type KeptRegistry = Result<Registry, String>;
 #[derive(Debug)]
 enum Asker {
     Call(CallKey),
-    Enrolment(EnrolmentId),
+    /// Whoever shows a token, and where they are.
+    Enrolment(EnrolmentId, IpAddr),
 }
 
 /// A change that waits for its turn.
@@ -123,7 +124,7 @@ impl Dispatch {
         self.enrolments.last += 1;
         let id = EnrolmentId(self.enrolments.last);
         let asked = Asked {
-            by: Asker::Enrolment(id),
+            by: Asker::Enrolment(id, from),
             identity: from.to_string(),
             change: Change::Enroll {
                 secret: Secret(call.secret.reveal().0),
@@ -140,7 +141,7 @@ impl Dispatch {
         });
         let outcome = refused.map_or(Ok(()), Err).and_then(|()| self.ask_for_change(asked));
         if let Err(failure) = outcome {
-            self.audit.enrolled(turn.now, &from.to_string(), Err(&failure));
+            self.audit.enrolled(turn.now, from, Err(&failure));
             self.enrolments.enrolled.push_back((id, Err(failure)));
         }
         id
@@ -315,10 +316,10 @@ impl Dispatch {
     /// Answers whoever asked for a change.
     fn changed(&mut self, turn: &mut Turn<'_>, asked: &Asked, result: Result<Done, Failure>) {
         match &asked.by {
-            Asker::Enrolment(id) => {
+            Asker::Enrolment(id, from) => {
                 let answer = result.and_then(|done| enrolled(&done));
                 let told = answer.as_ref().map(|answer| (answer.name.as_str(), answer.role));
-                self.audit.enrolled(turn.now, &asked.identity, told);
+                self.audit.enrolled(turn.now, *from, told);
                 self.enrolments.enrolled.push_back((*id, answer));
             }
             Asker::Call(key) => {

@@ -49,6 +49,9 @@ impl Server {
         }
         logging::set_level(&new.log);
         self.core.set_connections_max(new.connections_max);
+        let audit = new.audit_kept_in(&self.config.state_dir);
+        self.core.set_audit(now, audit.as_ref());
+        self.config.audit = audit;
         if self.config.rules != new.rules {
             let access = start::access(&new);
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.set_access(turn, access));

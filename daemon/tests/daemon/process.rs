@@ -158,7 +158,7 @@ fn a_hangup_has_the_configuration_read_again_and_what_is_wrong_in_it_changes_not
         ("connections_max = 0\n", "vmwired.toml: line 1, column 19: it has to be from 1 to 4294967295\n", 8),
         ("\u{1b} = 1\n", "ERROR the configuration stays as it was: ", 8),
         ("connections_max = 9\nlisten = ['unix:/a']\n", "WARN  listen has changed, which takes effect when vmw", 9),
-        ("[audit]\nlevel = 'all'\n", "WARN  audit has changed", 10_000),
+        ("[qemu]\nbinary = '/nowhere'\n", "WARN  qemu.binary has changed", 10_000),
         (
             "log = 'warn'\nstate_dir = '/a'\nruntime_dir = '/b'\n[qemu]\naccel = 'tcg'\n",
             "WARN  qemu.accel has changed",

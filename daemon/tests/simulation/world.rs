@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vmwire_daemon::access::{Access, Base, Identity, Role};
-use vmwire_daemon::audit::{Level, Settings};
+use vmwire_daemon::audit::{Level, Rate, Settings};
 use vmwire_daemon::dispatch::{Arrival, DaemonFacts, Dispatch, HostFacts, Parts, Refusal, Restored, Turn};
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, VmId};
@@ -92,6 +92,7 @@ impl World {
                 level: Level::All,
                 rotate_bytes: 1 << 20,
                 keep: 1,
+                rate: Rate { burst: 0, interval: Duration::from_secs(1) },
             }),
         };
         let mut core = Dispatch::new(parts, now);

@@ -7,11 +7,13 @@ use vmwire_protocol::xdr::Sampler;
 
 use super::*;
 use crate::access::Role;
-use crate::audit::Level;
+use crate::audit::{Level, Rate};
 
 fn world(level: Level, rules: Vec<Rule>) -> World {
     let mut world = World::with_rules(Now::read(), rules);
-    world.dispatch.audit = Audit::new(Some(Settings { path: "/audit".into(), level, rotate_bytes: 1 << 20, keep: 1 }));
+    let rate = Rate { burst: 1000, interval: Duration::from_secs(600) };
+    let settings = Settings { path: "/audit".into(), level, rotate_bytes: 1 << 20, keep: 1, rate };
+    world.dispatch.audit = Audit::new(Some(settings));
     world
 }
 
