@@ -1,9 +1,12 @@
 //! Questions that only a person can answer while a connection is made: whether a host is the one that is meant, and the
 //! secrets that open the way to it. Who gives no [`Ask`] in the [`Options`](crate::connection::Options) is asked nothing.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -94,6 +97,55 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
+    }
+}
+
+/// When connecting has to be done, and whoever can be asked on the way. The time in which a person thinks does not count.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    ask: Option<Arc<dyn Ask>>,
+    until: Cell<Instant>,
+}
+
+impl Asking {
+    pub(crate) fn new(ask: Option<Arc<dyn Ask>>, until: Instant) -> Self {
+        Self { ask, until: Cell::new(until) }
+    }
+
+    /// When to give up, as far as it is known now.
+    pub(crate) fn until(&self) -> Instant {
+        self.until.get()
+    }
+
+    /// How long it is until then.
+    pub(crate) fn left(&self) -> Duration {
+        self.until().saturating_duration_since(Instant::now())
+    }
+
+    /// Whether anybody can be asked.
+    pub(crate) fn is_there(&self) -> bool {
+        self.ask.as_ref().is_some_and(|ask| ask.is_there())
+    }
+
+    #[cfg(feature = "ssh2")]
+    /// Whether a host is meant; it is not where there is nobody to say so.
+    pub(crate) fn is_meant(&self, host: &UnknownHost<'_>) -> io::Result<bool> {
+        Ok(self.off_the_clock(|ask| ask.is_meant(host))?.unwrap_or(false))
+    }
+
+    #[cfg(feature = "ssh2")]
+    /// An answer; `None` where there is nobody, or the person breaks off.
+    pub(crate) fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>> {
+        Ok(self.off_the_clock(|ask| ask.answer(question))?.flatten())
+    }
+
+    #[cfg(feature = "ssh2")]
+    fn off_the_clock<T>(&self, question: impl FnOnce(&dyn Ask) -> io::Result<T>) -> io::Result<Option<T>> {
+        let Some(ask) = self.ask.as_deref().filter(|ask| ask.is_there()) else { return Ok(None) };
+        let began = Instant::now();
+        let answer = question(ask);
+        self.until.set(self.until() + began.elapsed());
+        answer.map(Some)
     }
 }
 

@@ -155,11 +155,15 @@ impl Link {
     }
 
     fn poll(&mut self, timeout: Duration, extra: Option<BorrowedFd<'_>>) -> Result<(bool, bool), Error> {
-        let mut interest = PollFlags::IN;
+        let has_more = self.socket.has_more();
+        let mut interest = PollFlags::empty();
+        if self.socket.wants_read() {
+            interest |= PollFlags::IN;
+        }
         if self.broken.is_none() && self.wants_write() {
             interest |= PollFlags::OUT;
         }
-        let timeout = Timespec::try_from(timeout).ok();
+        let timeout = Timespec::try_from(if has_more { Duration::ZERO } else { timeout }).ok();
         let socket = self.socket.as_fd();
         let mut fds =
             [PollFd::from_borrowed_fd(socket, interest), PollFd::from_borrowed_fd(socket, PollFlags::empty())];
@@ -176,7 +180,7 @@ impl Link {
         }
         let ready = |fd: &PollFd<'_>, flags: PollFlags| fd.revents().intersects(flags);
         let ended = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        let readable = ready(&fds[0], PollFlags::IN | ended);
+        let readable = has_more || ready(&fds[0], PollFlags::IN | ended);
         let extra = count == 2 && ready(&fds[1], PollFlags::IN | ended);
         Ok((readable, extra))
     }

@@ -7,6 +7,7 @@ use vmwire_protocol::message::{HelloAnswer, ServerData, code};
 
 use super::link::{Arrival, Link};
 use super::{Options, greeting, in_time};
+use crate::ask::Asking;
 use crate::error::{Error, Lost};
 use crate::transport::{Dialer, Socket};
 
@@ -35,13 +36,14 @@ impl Origin {
             }
             Self::Dialer(dialer) => dialer,
         };
-        let socket = dialer.connect(until)?;
-        match greet(Link::new(socket, options.keepalive), options, until) {
+        let asking = Asking::new(options.ask.clone(), until);
+        let socket = dialer.connect(&asking)?;
+        match greet(Link::new(socket, options.keepalive), options, asking.until()) {
             // A daemon of one's own leaves when nobody needs it, and may do so just as we come in.
             Err(error) if dialer.starts_daemon() && leaves(&error) => {
                 log::debug!("the daemon was just leaving: {error}");
-                let socket = dialer.connect(until)?;
-                greet(Link::new(socket, options.keepalive), options, until)
+                let socket = dialer.connect(&asking)?;
+                greet(Link::new(socket, options.keepalive), options, asking.until())
             }
             greeted => greeted,
         }

@@ -13,6 +13,7 @@ use vmwire_tls::config::ClientContext;
 use super::socket::Socket;
 use super::tls::{Kept, TlsSocket};
 use super::{Location, Place, Start, ssh, start, tcp};
+use crate::ask::Asking;
 use crate::error::Error;
 use crate::uri::{HostPort, Transport};
 
@@ -38,11 +39,12 @@ impl Dialer {
         self.location.start.is_some()
     }
 
-    /// Connects, at the latest until `until`. Where nobody listens and [`Location::start`] says how, starts a daemon.
+    /// Connects. Where nobody listens and [`Location::start`] says how, starts a daemon.
     ///
     /// # Errors
     /// When nobody can be reached, no daemon could be started, or there is nothing to prove with who we are.
-    pub(crate) fn connect(&mut self, until: Instant) -> Result<Socket, Error> {
+    pub(crate) fn connect(&mut self, asking: &Asking) -> Result<Socket, Error> {
+        let until = asking.until();
         let failed = |error| Error::Connect { place: self.location.place.clone(), error: Arc::new(error) };
         match &self.location.place {
             Place::Unix(socket) => {
@@ -57,7 +59,8 @@ impl Dialer {
                 connect_tls(host, &context, until)
             }
             Place::Ssh(place) => {
-                let socket = ssh::connect(place, !self.connected, until)?;
+                let nobody = Asking::new(None, until);
+                let socket = ssh::connect(place, if self.connected { &nobody } else { asking })?;
                 self.connected = true;
                 Ok(socket)
             }

@@ -4,7 +4,7 @@
 //!   Location ──▶ Dialer ──▶ socket of the file system ───────────▶ Socket::Plain
 //!                      └──▶ name looked up, TCP connected ──┬────▶ Socket::Plain
 //!                                certificate and key read ──┴─▶ Socket::Tls, whose handshake the link does
-//!                      └──▶ ssh's settings asked for, see `ssh` ─▶ Socket::Program
+//!                      └──▶ ssh's settings asked for, see `ssh` ─▶ Socket::Program, Socket::Ssh
 //! ```
 
 mod connect;
@@ -24,6 +24,8 @@ pub use location::{
     SshPlace, Start,
 };
 pub(crate) use socket::{Ending, Socket};
+#[cfg(feature = "ssh2")]
+pub use ssh::NativeError;
 pub use ssh::{Ended, Reason, SshError, Told, Verdict};
 pub use start::{DAEMON_VARIABLE, StartError};
 pub use tls::TlsError;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+#[cfg(feature = "ssh2")]
+use super::ssh::SshSocket;
 use super::ssh::{ProgramSocket, SshError};
 use super::tls::TlsSocket;
 use crate::error::Error;
@@ -22,6 +24,9 @@ pub(crate) enum Socket {
     Tls(Box<TlsSocket>),
     /// Bytes go through the ssh program.
     Program(Box<ProgramSocket>),
+    /// Bytes go through a channel of SSH in this process.
+    #[cfg(feature = "ssh2")]
+    Ssh(Box<SshSocket>),
 }
 
 /// What a write did.
@@ -67,6 +72,8 @@ impl Socket {
             Self::Plain(_, transport) => *transport,
             Self::Tls(_) => Transport::Tls,
             Self::Program(_) => Transport::Ssh,
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(_) => Transport::Ssh,
         }
     }
 
@@ -74,6 +81,8 @@ impl Socket {
     pub(crate) fn tls_summary(&self) -> Option<String> {
         match self {
             Self::Plain(..) | Self::Program(_) => None,
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(_) => None,
             Self::Tls(socket) => socket.summary(),
         }
     }
@@ -83,6 +92,8 @@ impl Socket {
         match self {
             Self::Plain(..) | Self::Tls(_) => None,
             Self::Program(socket) => socket.patience(),
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(_) => None,
         }
     }
 
@@ -91,6 +102,8 @@ impl Socket {
         match self {
             Self::Plain(..) | Self::Tls(_) => None,
             Self::Program(socket) => socket.late(),
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.late(),
         }
     }
 
@@ -98,6 +111,8 @@ impl Socket {
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
             Self::Plain(..) | Self::Program(_) => false,
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(_) => false,
             Self::Tls(socket) => socket.is_handshaking(),
         }
     }
@@ -106,7 +121,27 @@ impl Socket {
     pub(crate) fn wants_write(&self, unsent: bool) -> bool {
         match self {
             Self::Plain(..) | Self::Program(_) => unsent,
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.wants_write(unsent),
             Self::Tls(socket) => socket.wants_write() || unsent && !socket.is_handshaking(),
+        }
+    }
+
+    /// Whether something can be read that no poll announces.
+    pub(crate) fn has_more(&self) -> bool {
+        match self {
+            Self::Plain(..) | Self::Tls(_) | Self::Program(_) => false,
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.has_more(),
+        }
+    }
+
+    /// Whether the socket is waited for to have something.
+    pub(crate) fn wants_read(&self) -> bool {
+        match self {
+            Self::Plain(..) | Self::Tls(_) | Self::Program(_) => true,
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.wants_read(),
         }
     }
 
@@ -116,6 +151,8 @@ impl Socket {
             Self::Plain(socket, _) => write_plainly(socket.as_fd(), bytes),
             Self::Tls(socket) => socket.write(bytes),
             Self::Program(socket) => socket.write(bytes),
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.write(bytes),
         }
     }
 
@@ -130,6 +167,8 @@ impl Socket {
             },
             Self::Tls(socket) => socket.read(buffer),
             Self::Program(socket) => socket.read(buffer),
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.read(buffer),
         }
     }
 
@@ -143,6 +182,8 @@ impl Socket {
     pub(crate) fn close(&mut self) {
         match self {
             Self::Plain(..) | Self::Program(_) => {}
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.close(),
             Self::Tls(socket) => socket.close(),
         }
     }
@@ -154,6 +195,8 @@ impl AsFd for Socket {
             Self::Plain(socket, _) => socket.as_fd(),
             Self::Tls(socket) => socket.as_fd(),
             Self::Program(socket) => socket.as_fd(),
+            #[cfg(feature = "ssh2")]
+            Self::Ssh(socket) => socket.as_fd(),
         }
     }
 }

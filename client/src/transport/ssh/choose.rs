@@ -24,6 +24,8 @@ pub(super) enum Choice {
 pub enum Reason {
     /// The URI says so.
     Asked,
+    /// This program was built without ssh2.
+    NotBuilt,
     /// Other hosts lie on the way.
     ProxyJump(String),
     /// A command makes the connection.
@@ -57,6 +59,7 @@ impl Reason {
         match self {
             Self::ProxyJump(_) | Self::ProxyCommand | Self::KnownHostsCommand => true,
             Self::Asked
+            | Self::NotBuilt
             | Self::HostBased
             | Self::Certificate(_)
             | Self::Pkcs11(_)
@@ -72,6 +75,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("the URI says transport=ssh"),
+            Self::NotBuilt => f.write_str("this vmwire was built without ssh2"),
             Self::ProxyJump(hosts) => write!(f, "its settings have ProxyJump {hosts}"),
             Self::ProxyCommand => f.write_str("its settings have a ProxyCommand"),
             Self::KnownHostsCommand => f.write_str("its settings have a KnownHostsCommand"),

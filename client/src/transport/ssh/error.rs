@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Reason;
+#[cfg(feature = "ssh2")]
+use super::native::NativeError;
 use crate::uri::SshTarget;
 
 /// Why there is no connection by ssh.
@@ -57,6 +59,16 @@ pub enum SshError {
     },
     /// The ssh program, or what it ran on the far side, ended.
     Ended(Ended),
+    /// SSH in this process came to nothing.
+    #[cfg(feature = "ssh2")]
+    Native {
+        /// Where to.
+        place: SshTarget,
+        /// Why.
+        error: Box<NativeError>,
+        /// The same, line by line.
+        causes: Vec<String>,
+    },
 }
 
 /// The end of the ssh program.
@@ -130,12 +142,20 @@ pub struct Told {
 }
 
 impl SshError {
+    /// Why SSH in this process came to nothing.
+    #[cfg(feature = "ssh2")]
+    pub(super) fn native(place: &SshTarget, error: NativeError) -> Self {
+        Self::Native { place: place.clone(), causes: error.causes(), error: Box::new(error) }
+    }
+
     /// Whether somebody there knows who comes and does not allow it.
     #[must_use]
     pub fn denies_us(&self) -> bool {
         match self {
             Self::Ended(Ended { verdict: Verdict::Denied | Verdict::TooManyKeys, .. }) => true,
             Self::Ended(Ended { verdict: Verdict::Told(told), .. }) => told.exit == 4,
+            #[cfg(feature = "ssh2")]
+            Self::Native { error, .. } => error.denies_us(),
             _ => false,
         }
     }
@@ -145,6 +165,8 @@ impl SshError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Late { .. } | Self::SettingsLate { .. } => true,
+            #[cfg(feature = "ssh2")]
+            Self::Native { error, .. } => error.may_pass(),
             Self::Ended(ended) => match &ended.verdict {
                 Verdict::NoSuchHost
                 | Verdict::Refused
@@ -162,13 +184,20 @@ impl SshError {
     /// Whether a limit of time was what ended it.
     #[must_use]
     pub fn is_late(&self) -> bool {
-        matches!(self, Self::Late { .. } | Self::SettingsLate { .. })
+        match self {
+            Self::Late { .. } | Self::SettingsLate { .. } => true,
+            #[cfg(feature = "ssh2")]
+            Self::Native { error, .. } => error.is_late(),
+            _ => false,
+        }
     }
 
     /// What was said about it elsewhere, line by line.
     #[must_use]
     pub fn said(&self) -> &[String] {
         match self {
+            #[cfg(feature = "ssh2")]
+            Self::Native { causes, .. } => causes,
             Self::Ended(Ended { verdict: Verdict::Told(told), .. }) => &told.causes,
             Self::Settings { said, .. } | Self::Late { said, .. } | Self::Ended(Ended { said, .. }) => said,
             Self::NoProgram { .. }
@@ -199,6 +228,8 @@ impl SshError {
             ),
             Self::Late { place, .. } => format!("does this work by itself: ssh {} true", arguments(place)),
             Self::Ended(ended) => ended.hint(),
+            #[cfg(feature = "ssh2")]
+            Self::Native { place, error, .. } => error.hint(place, &arguments(place)),
         }
     }
 }
@@ -270,6 +301,8 @@ impl fmt::Display for SshError {
                 write!(f, "no daemon by ssh to {place} within {}", crate::error::in_words(*time))
             }
             Self::Ended(ended) => ended.fmt(f),
+            #[cfg(feature = "ssh2")]
+            Self::Native { place, error, .. } => f.write_str(&error.words(place)),
         }
     }
 }

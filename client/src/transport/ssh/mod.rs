@@ -10,36 +10,48 @@
 mod choose;
 mod error;
 mod facts;
+#[cfg(feature = "ssh2")]
+mod native;
 mod program;
 mod settings;
 mod verdict;
-
-use std::time::Instant;
 
 pub use choose::Reason;
 use choose::{Choice, choose};
 pub use error::{Ended, SshError, Told, Verdict};
 use facts::Facts;
+#[cfg(feature = "ssh2")]
+pub use native::NativeError;
+#[cfg(feature = "ssh2")]
+pub(crate) use native::SshSocket;
 pub(crate) use program::ProgramSocket;
 pub(super) use settings::Settings;
 
 use super::SshPlace;
 use super::socket::Socket;
+use crate::ask::Asking;
 use crate::error::Error;
 
-/// Connects to a daemon behind an ssh server, at the latest until `until`. A person is asked only where `may_ask` says so.
+/// Connects to a daemon behind an ssh server. A person may be asked.
 ///
 /// # Errors
 /// When ssh's settings cannot be had, or nobody can be reached.
-pub(super) fn connect(place: &SshPlace, may_ask: bool, until: Instant) -> Result<Socket, Error> {
-    let settings = Settings::of(&place.target, until)?;
+pub(super) fn connect(place: &SshPlace, asking: &Asking) -> Result<Socket, Error> {
+    let settings = Settings::of(&place.target, asking.until())?;
     let facts = Facts::of(&place.target, &settings);
     match choose(place.target.by(), &settings, &facts) {
         Err(reason) => Err(SshError::NotBySsh2 { place: place.target.clone(), reason }.into()),
         Ok(Choice::Program(reason)) => {
             log::debug!("{}: by the ssh program, because {reason}", place.target);
-            program::connect(place, &settings, &reason, may_ask, until)
+            program::connect(place, &settings, &reason, asking)
         }
-        Ok(Choice::Ssh2) => program::connect(place, &settings, &Reason::Asked, may_ask, until),
+        #[cfg(feature = "ssh2")]
+        Ok(Choice::Ssh2) => native::connect(place, &settings, asking),
+        #[cfg(not(feature = "ssh2"))]
+        Ok(Choice::Ssh2) if place.target.by() == crate::uri::SshBy::Ssh2 => {
+            Err(SshError::NotBySsh2 { place: place.target.clone(), reason: Reason::NotBuilt }.into())
+        }
+        #[cfg(not(feature = "ssh2"))]
+        Ok(Choice::Ssh2) => program::connect(place, &settings, &Reason::NotBuilt, asking),
     }
 }

@@ -10,7 +10,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -26,6 +25,7 @@ use super::error::{Ended, SshError, Verdict};
 use super::settings::{PROGRAM, Settings, destination};
 use super::verdict::verdict;
 use super::{Reason, SshPlace};
+use crate::ask::Asking;
 use crate::error::Error;
 use crate::transport::socket::{self, Came, Ending, Socket, Unwaiting, Written};
 use crate::uri::SshTarget;
@@ -51,14 +51,13 @@ pub(super) fn connect(
     place: &SshPlace,
     settings: &Settings,
     reason: &Reason,
-    may_ask: bool,
-    until: Instant,
+    asking: &Asking,
 ) -> Result<Socket, Error> {
     if !settings.program {
         return Err(SshError::NoProgram { place: place.target.clone(), reason: reason.clone() }.into());
     }
-    let asks = may_ask && !settings.is_on("batchmode") && has_terminal();
-    let time = until.saturating_duration_since(Instant::now());
+    let asks = !settings.is_on("batchmode") && asking.is_there();
+    let time = asking.left();
     let (ours, theirs) = UnixStream::pair().map_err(|error| SshError::Spawn(error.into()))?;
     let theirs = OwnedFd::from(theirs);
     let spawned = theirs.try_clone().and_then(|input| {
@@ -83,11 +82,6 @@ pub(super) fn connect(
         patience: asks.then_some(PERSON),
         begun: Instant::now(),
     })))
-}
-
-/// Whether ssh could ask somebody something.
-fn has_terminal() -> bool {
-    File::open("/dev/tty").is_ok()
 }
 
 /// What ssh is called with. What the user has set stays as it is, but for what would make it anything else than a pipe.

@@ -137,13 +137,13 @@ impl Settings {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "it is ssh2 that shows keys by itself"))]
+    #[cfg(any(feature = "ssh2", test))]
     /// Whether keys of the agent are shown only where a file names them.
     pub(crate) fn identities_only(&self) -> bool {
         self.target.keyfile().is_some() || self.is_on("identitiesonly")
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "it is ssh2 that asks the agent by itself"))]
+    #[cfg(any(feature = "ssh2", test))]
     /// Where the agent listens.
     pub(crate) fn agent(&self) -> Option<PathBuf> {
         let socket = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
