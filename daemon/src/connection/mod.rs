@@ -29,23 +29,25 @@ use vmwire_protocol::limits::{LINGER_BYTES_MAX, LINGER_TIME};
 
 pub use self::stream::Stream;
 pub use self::tls::{Scratch, TlsSocket};
-use crate::dispatch::{ConnectionId, Dispatch, Flow, Turn};
+use crate::dispatch::{ConnectionId, Dispatch, Flow, Share, Turn};
 
 /// Bytes that are read at once.
 pub const READ_BYTES: usize = 64 * 1024;
 
-/// Bytes read or written in one turn, after which others come first.
-const TURN_BYTES_MAX: usize = 512 * 1024;
+/// Bytes that are written at once, after which others come first. What was made for a connection is written before more is
+/// made for others, or those who do read would hold as much as those who do not: so this is more than a [`Share`].
+const WRITE_BYTES_MAX: usize = 512 * 1024;
 
 /// How long a peer that has ended its side may read nothing of what is still to be said to it.
 const ENDED_TIME: Duration = Duration::from_secs(30);
 
-/// The buffers that all connections of a loop share.
+/// What all connections of a loop share: buffers, and the count of what was done with them.
 #[derive(Debug)]
 pub struct Buffers {
     read: Vec<u8>,
     /// Lent to the outbox of whoever has something to say.
     write: Vec<u8>,
+    work: usize,
 }
 
 /// What a connection needs of its socket.
@@ -71,8 +73,10 @@ pub struct Connection<S> {
     socket: S,
     id: ConnectionId,
     phase: Phase,
-    /// The core takes no more until what is unsent was written.
+    /// The core takes no more until what is unsent was written, or others had their turn.
     blocked: bool,
+    /// What was written has made room that the core was not told of, for the share was used up.
+    unfilled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +109,7 @@ pub struct Hints {
 pub enum Next {
     /// Nothing: the next event concerns it, or its [`Connection::poll_timeout`].
     Wait,
-    /// It has more to do than a turn allows.
+    /// It has more to do than its share allows.
     Again,
     /// Forget it.
     Gone,
@@ -114,7 +118,12 @@ pub enum Next {
 impl Buffers {
     /// One pair for a loop.
     pub fn new() -> Self {
-        Self { read: vec![0; READ_BYTES], write: Vec::with_capacity(READ_BYTES) }
+        Self { read: vec![0; READ_BYTES], write: Vec::with_capacity(READ_BYTES), work: 0 }
+    }
+
+    /// The work that was done since this was asked last: what [`Share`] counts, and what was written.
+    pub fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 }
 
@@ -127,7 +136,7 @@ impl Default for Buffers {
 impl<S: Socket> Connection<S> {
     /// A connection that the core has accepted as `id`.
     pub fn new(socket: S, id: ConnectionId) -> Self {
-        Self { socket, id, phase: Phase::Serving, blocked: false }
+        Self { socket, id, phase: Phase::Serving, blocked: false, unfilled: false }
     }
 
     /// The socket, to be watched.
@@ -162,7 +171,10 @@ impl<S: Socket> Connection<S> {
         if core.is_cut(self.id) {
             return Next::Gone;
         }
-        match self.exchange(core, turn, buffers, hints) {
+        let mut share = Share::whole();
+        let next = self.exchange(core, turn, buffers, hints, &mut share);
+        buffers.work = buffers.work.saturating_add(share.spent());
+        match next {
             Ok(next) => next,
             Err(error) => {
                 log::debug!("connection {}: {error}", self.id.number);
@@ -182,49 +194,50 @@ impl<S: Socket> Connection<S> {
         turn: &mut Turn<'_>,
         buffers: &mut Buffers,
         hints: Hints,
+        share: &mut Share,
     ) -> io::Result<Next> {
-        let mut budget = TURN_BYTES_MAX;
+        let mut room = WRITE_BYTES_MAX;
         let mut readable = hints.readable;
         loop {
             if matches!(self.phase, Phase::Lingering { .. }) {
-                return self.linger(buffers);
+                return self.linger(buffers, share);
             }
             // All that one read brought has been shown to the core before this, and is answered with one write.
-            let full = match self.write(core, turn, buffers, &mut budget) {
+            let full = match self.write(core, turn, buffers, &mut room, share) {
                 Ok(full) => full,
                 Err(error) => {
-                    if self.hear_out(core, turn, buffers) {
+                    if self.hear_out(core, turn, buffers, share) {
                         return Ok(Next::Again);
                     }
                     return Err(error);
                 }
             };
             if core.is_closing(self.id) {
-                // At the end of the budget it is not known what the socket keeps.
-                let flushed = !full && budget > 0;
+                // Where no more may be written it is not known what the socket keeps.
+                let flushed = !full && room > 0;
                 match self.close(core, turn.now.monotonic, flushed)? {
                     // Without a full socket no event is certain to come.
-                    Some(Next::Wait) if budget == 0 => return Ok(Next::Again),
+                    Some(Next::Wait) if room == 0 => return Ok(Next::Again),
                     Some(next) => return Ok(next),
                     None => continue,
                 }
             }
-            if budget == 0 {
+            if room == 0 || share.is_spent() {
                 return Ok(Next::Again);
             }
             if self.blocked {
                 if fault::is_planted(Fault::ForgottenWakeUp) {
                     return Ok(Next::Wait);
                 }
-                self.input(core, turn, &[], &mut budget);
-                if self.blocked && full && budget > 0 {
+                let flow = self.input(core, turn, &[], share);
+                if flow == Flow::Blocked && full {
                     // Only a full socket makes us wait: then it is certain that an event comes.
                     return Ok(Next::Wait);
                 }
                 // Bytes may have come while nobody looked.
                 readable = true;
             } else if readable && self.phase == Phase::Serving {
-                readable = self.read(core, turn, buffers, hints, &mut budget)?;
+                readable = self.read(core, turn, buffers, hints, share)?;
             } else {
                 return Ok(Next::Wait);
             }
@@ -238,14 +251,14 @@ impl<S: Socket> Connection<S> {
         turn: &mut Turn<'_>,
         buffers: &mut Buffers,
         hints: Hints,
-        budget: &mut usize,
+        share: &mut Share,
     ) -> io::Result<bool> {
         let count = match self.socket.read(&mut buffers.read) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 // It may have read a lot of which nothing was to be shown.
-                *budget = budget.saturating_sub(READ_BYTES);
+                share.spend(READ_BYTES);
                 return Ok(true);
             }
             Err(error) => return Err(error),
@@ -255,28 +268,33 @@ impl<S: Socket> Connection<S> {
             core.input_ended(self.id);
             return Ok(false);
         }
-        *budget = budget.saturating_sub(count);
         if let Some(outbox) = core.outbox(self.id) {
             outbox.borrow_buffer(&mut buffers.write);
         }
-        self.input(core, turn, &buffers.read[..count], budget);
+        self.input(core, turn, &buffers.read[..count], share);
+        share.spend(count);
         // What comes to an emptied socket brings an event, unless it came before this one: that is the case of the end,
         // which the hint tells.
         Ok(!self.socket.is_emptied_by(count, buffers.read.len()) || hints.read_closed)
     }
 
-    /// Writes until nothing is unsent or kept, would-block, or the end of the budget. Says whether it would block.
+    /// Writes until nothing is unsent or kept, would-block, or `room` is used up. Says whether it would block.
     fn write(
         &mut self,
         core: &mut Dispatch,
         turn: &mut Turn<'_>,
         buffers: &mut Buffers,
-        budget: &mut usize,
+        room: &mut usize,
+        share: &mut Share,
     ) -> io::Result<bool> {
-        while *budget > 0 {
+        while *room > 0 {
             let Some(outbox) = core.outbox(self.id) else { return Ok(false) };
             let outcome = match self.socket.flush() {
                 Ok(()) if outbox.is_empty() => {
+                    if self.unfilled && !share.is_spent() {
+                        self.fill(core, turn, share);
+                        continue;
+                    }
                     outbox.return_buffer(&mut buffers.write);
                     return Ok(false);
                 }
@@ -287,11 +305,12 @@ impl<S: Socket> Connection<S> {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     outbox.advance(count);
-                    *budget = budget.saturating_sub(count);
+                    *room = room.saturating_sub(count);
+                    buffers.work = buffers.work.saturating_add(count);
                     if let Phase::Ended { until } = &mut self.phase {
                         *until = None;
                     }
-                    core.flushed(turn, self.id);
+                    self.fill(core, turn, share);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -299,6 +318,14 @@ impl<S: Socket> Connection<S> {
             }
         }
         Ok(false)
+    }
+
+    /// Bytes were written, so that there is room for others.
+    fn fill(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, share: &mut Share) {
+        self.unfilled = share.is_spent();
+        if !self.unfilled {
+            core.flushed(turn, self.id, share);
+        }
     }
 
     /// The core has said its last. `None` when it is time to linger.
@@ -330,50 +357,50 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Reads and throws away, until the peer's end or the end of our patience.
-    fn linger(&mut self, buffers: &mut Buffers) -> io::Result<Next> {
+    fn linger(&mut self, buffers: &mut Buffers, share: &mut Share) -> io::Result<Next> {
         let Phase::Lingering { thrown_away, .. } = &mut self.phase else { return Ok(Next::Wait) };
         while *thrown_away <= LINGER_BYTES_MAX {
-            match self.socket.read(&mut buffers.read) {
-                Ok(0) => return Ok(Next::Gone),
-                Ok(count) => *thrown_away += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Wait),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => *thrown_away += READ_BYTES,
-                Err(error) => return Err(error),
+            if share.is_spent() {
+                return Ok(Next::Again);
             }
+            let count = match self.socket.read(&mut buffers.read) {
+                Ok(0) => return Ok(Next::Gone),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Wait),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => READ_BYTES,
+                Err(error) => return Err(error),
+            };
+            *thrown_away += count;
+            share.spend(count);
         }
         Ok(Next::Gone)
     }
 
     /// Shows bytes to the core.
-    fn input(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, bytes: &[u8], budget: &mut usize) {
-        let flow = core.input(turn, self.id, bytes);
+    fn input(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, bytes: &[u8], share: &mut Share) -> Flow {
+        let flow = core.input(turn, self.id, bytes, share);
         self.blocked = matches!(flow, Flow::Blocked | Flow::PutOff);
-        if flow == Flow::PutOff {
-            *budget = 0;
-        }
+        flow
     }
 
     /// The peer hears nothing any more, but what it had sent whole is carried out all the same. Says whether there may
-    /// be more of it than a turn allows.
-    fn hear_out(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, buffers: &mut Buffers) -> bool {
-        let mut budget = TURN_BYTES_MAX;
+    /// be more of it than its share allows.
+    fn hear_out(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>, buffers: &mut Buffers, share: &mut Share) -> bool {
         let hints = Hints { readable: true, read_closed: true };
         loop {
             if let Some(outbox) = core.outbox(self.id) {
-                // To make an answer that nobody hears is as much as to make any other.
                 let unheard = outbox.unsent().len();
                 outbox.advance(unheard);
-                budget = budget.saturating_sub(unheard);
             }
             if core.is_closing(self.id) {
                 return false;
             }
-            if budget == 0 {
+            if share.is_spent() {
                 return true;
             }
             if self.blocked {
-                self.input(core, turn, &[], &mut budget);
-            } else if !matches!(self.read(core, turn, buffers, hints, &mut budget), Ok(true)) && !self.blocked {
+                self.input(core, turn, &[], share);
+            } else if !matches!(self.read(core, turn, buffers, hints, share), Ok(true)) && !self.blocked {
                 return false;
             }
         }

@@ -30,6 +30,7 @@ mod page;
 mod refusal;
 mod report;
 mod rights;
+mod share;
 mod shutdown;
 mod store;
 mod task;
@@ -51,6 +52,7 @@ pub use certificate::{CertificateChange, CertificateFacts};
 pub use client::{Arrival, ConnectionId, Refusal};
 pub use enrolment::{EnrolmentId, KeptRegistry};
 pub use host::{DaemonFacts, HostFacts};
+pub use share::Share;
 pub use store::{MemoryStore, Restored, Store};
 
 use self::audit::Noted;
@@ -83,15 +85,11 @@ pub enum Flow {
     Read,
     /// Do not read until what is unsent was written.
     Blocked,
-    /// Go on with [`Dispatch::input`] in the next turn: this one has had its share of the work.
+    /// Go on with [`Dispatch::input`] when others had their turn: this one has used up its share of the work.
     PutOff,
     /// Write what is unsent, then close.
     Closing,
 }
-
-/// The work after which a connection's further calls wait for the next turn: that of one list. A list may be asked for in
-/// few bytes, so bytes do not bound it.
-const WORK_A_TURN_MAX: usize = page::WORK_MAX;
 
 /// What a daemon is made of.
 pub struct Parts {
@@ -154,7 +152,7 @@ pub struct Dispatch {
     /// Packets that have to become whole: half ones, and first ones from the network.
     halves: Timers<ConnectionId>,
     calls_taken: u64,
-    /// The work done so far for the connection whose turn it is.
+    /// The work of the call which is being carried out, as far as it is known.
     worked: usize,
     leaving: bool,
 }
@@ -220,25 +218,27 @@ impl Dispatch {
         self.collect(turn);
     }
 
-    /// Shows bytes that a connection received. With none, asks it to go on with those that were kept.
-    pub fn input(&mut self, turn: &mut Turn<'_>, id: ConnectionId, bytes: &[u8]) -> Flow {
+    /// Shows bytes that a connection received. With none, asks it to go on with those that were kept. It ends early when
+    /// its share is used up, but not before a packet was taken.
+    pub fn input(&mut self, turn: &mut Turn<'_>, id: ConnectionId, bytes: &[u8], share: &mut Share) -> Flow {
         let mut input = bytes;
-        self.worked = 0;
+        let mut unsent_before = None;
         let flow = loop {
-            if self.worked >= WORK_A_TURN_MAX {
-                let Some(client) = self.clients.get_mut(id) else { return Flow::Closing };
-                if !client.session.is_closed() {
-                    client.session.put_off(turn.now.monotonic, &mut input);
+            let Some(client) = self.clients.get_mut(id) else { return Flow::Closing };
+            let (session, streams) = client.parts();
+            let unsent = session.unsent_bytes();
+            if let Some(before) = unsent_before.replace(unsent) {
+                share.spend_on_packet(std::mem::take(&mut self.worked), unsent.saturating_sub(before));
+                if share.is_spent() && !session.is_closed() {
+                    session.put_off(turn.now.monotonic, &mut input);
                     break Flow::PutOff;
                 }
             }
-            let Some(client) = self.clients.get_mut(id) else { return Flow::Closing };
-            let (session, streams) = client.parts();
             match session.step(turn.now.monotonic, &mut input) {
                 Step::Handled => {}
                 Step::Refused { number, failure } => self.audit_refused(turn, id, number, &failure),
                 Step::Call(call) => {
-                    self.worked += self.work(&call.data);
+                    self.worked = self.work(&call.data);
                     self.call(turn, id, call);
                 }
                 Step::Cancelled(serial) => self.cancelled(turn, CallKey { connection: id, serial }),
@@ -376,11 +376,14 @@ impl Dispatch {
 
     /// A connection has written: fills up with what waited for room. Ask for its outbox again, and if it was blocked, go
     /// on with [`Dispatch::input`].
-    pub fn flushed(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+    pub fn flushed(&mut self, turn: &mut Turn<'_>, id: ConnectionId, share: &mut Share) {
         let Some(client) = self.clients.get_mut(id) else { return };
+        let unsent = client.session.unsent_bytes();
         client.session.flushed();
         self.show_events(id);
         self.consoles_output(id);
+        let filled = self.clients.get(id).map_or(0, |client| client.session.unsent_bytes());
+        share.spend(filled.saturating_sub(unsent));
         self.settle(turn, id);
     }
 

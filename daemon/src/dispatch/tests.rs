@@ -128,9 +128,9 @@ impl World {
             let sent = visitor.session.outbox().unsent().to_vec();
             visitor.session.outbox().advance(sent.len());
             self.turn(|dispatch, turn| {
-                dispatch.input(turn, visitor.id, &sent);
+                dispatch.input(turn, visitor.id, &sent, &mut Share::whole());
                 dispatch.collect(turn);
-                dispatch.flushed(turn, visitor.id);
+                dispatch.flushed(turn, visitor.id, &mut Share::whole());
             });
             let Some(outbox) = self.dispatch.outbox(visitor.id) else { return };
             let received = outbox.unsent().to_vec();
@@ -532,7 +532,11 @@ fn those_who_hold_too_much_are_cut_and_nobody_else_with_them() {
                 visitor.session.call(&ClientData::VmDefinition(vm("web")), 0).unwrap();
             }
             let sent = visitor.session.outbox().unsent().to_vec();
-            world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent));
+            world.turn(|dispatch, turn| {
+                let mut sent = sent.as_slice();
+                while dispatch.input(turn, visitor.id, std::mem::take(&mut sent), &mut Share::whole()) == Flow::PutOff {
+                }
+            });
             assert!(world.dispatch.census().held_bytes <= TOTAL_BYTES_MAX);
             visitor
         })
@@ -573,8 +577,19 @@ fn a_half_close_has_all_that_was_sent_before_carried_out() {
     }
     let sent = visitor.session.outbox().unsent().to_vec();
     visitor.session.outbox().advance(sent.len());
-    let flow = world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent));
+    let mut sent = sent.as_slice();
+    let mut go_on = |dispatch: &mut Dispatch, turn: &mut Turn<'_>| {
+        dispatch.input(turn, visitor.id, std::mem::take(&mut sent), &mut Share::whole())
+    };
+    let mut shares = 1;
+    let flow = loop {
+        match world.turn(&mut go_on) {
+            Flow::PutOff => shares += 1,
+            flow => break flow,
+        }
+    };
     assert_eq!(flow, Flow::Blocked);
+    assert!((6..=12).contains(&shares), "{shares} shares for a quarter of a megabyte");
     world.dispatch.input_ended(visitor.id);
     assert!(!world.dispatch.is_closing(visitor.id));
     world.exchange(&mut visitor);
@@ -608,7 +623,7 @@ fn more_definitions_than_may_wait_are_refused_and_the_others_are_read() {
         }
         let sent = visitor.session.outbox().unsent().to_vec();
         visitor.session.outbox().advance(sent.len());
-        world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent));
+        world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent, &mut Share::whole()));
     }
     world.exchange(&mut first);
     world.exchange(&mut second);

@@ -1,8 +1,9 @@
 //! Sleeping until something can be done, and marking what: the only place where the daemon waits.
 //!
 //! mio tells of changes, not of states, so a mark is a hint that stays until it is taken: whoever takes it reads and
-//! writes until would-block, or says [`run_again`](Readiness::run_again) and is marked for the next turn, before which
-//! there is no sleep. Both interests are registered once, and nobody ever arms anything.
+//! writes until would-block, or says [`run_again`](Readiness::run_again) and is left over: taken up again when those had
+//! their turn to whom something happened. While anything is marked or left over there is no sleep. Both interests are
+//! registered once, and nobody ever arms anything.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,8 +24,10 @@ pub struct Readiness<W> {
     poll: Poll,
     events: Events,
     watched: Tokens<Watched<W>>,
-    /// Tokens whose `marked` is set, each once, oldest first; some may be gone by now.
+    /// Tokens whose `marked` is set, each once in one of the two queues, oldest first; some may be gone by now.
     queue: VecDeque<Token>,
+    /// Those of them that had a turn and were not done.
+    left_over: VecDeque<Token>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ impl<W: Copy> Readiness<W> {
             events: Events::with_capacity(EVENTS_MAX),
             watched: Tokens::new(),
             queue: VecDeque::new(),
+            left_over: VecDeque::new(),
         })
     }
 
@@ -85,24 +89,24 @@ impl<W: Copy> Readiness<W> {
         }
     }
 
-    /// Marks `token` for the next turn: it had more to do than one turn allows.
-    pub fn run_again(&mut self, token: Token) {
-        let Some(watched) = self.watched.get_mut(token) else { return };
-        watched.readable = true;
-        if !watched.marked {
-            watched.marked = true;
-            self.queue.push_back(token);
-        }
+    /// Marks `token` as if something had happened to it: there is something that no event will tell of.
+    pub fn mark(&mut self, token: Token) {
+        mark(&mut self.watched, &mut self.queue, token);
     }
 
-    /// Sleeps until something is ready or `until` has come; not at all if something is marked already. Answers the
+    /// Marks `token` as left over: it had more to do than is done for one at a time.
+    pub fn run_again(&mut self, token: Token) {
+        mark(&mut self.watched, &mut self.left_over, token);
+    }
+
+    /// Sleeps until something is ready or `until` has come; not at all if something is marked or left over. Answers the
     /// time of the turn that now begins.
     ///
     /// # Errors
     /// What the kernel says; an interruption by a signal is none.
     pub fn wait(&mut self, until: Option<Instant>) -> io::Result<Now> {
         let timeout = match until {
-            _ if !self.queue.is_empty() => Some(std::time::Duration::ZERO),
+            _ if !self.queue.is_empty() || !self.left_over.is_empty() => Some(std::time::Duration::ZERO),
             Some(until) => Some(until.saturating_duration_since(Instant::now())),
             None => None,
         };
@@ -122,15 +126,15 @@ impl<W: Copy> Readiness<W> {
         Ok(Now::read())
     }
 
-    /// Takes all that is marked, oldest first. What is marked from now on is for the next turn.
+    /// Takes all that something happened to, oldest first. What is marked from now on is for the next turn.
     pub fn take_ready(&mut self, into: &mut Vec<Ready<W>>) {
-        for token in self.queue.drain(..) {
-            if let Some(watched) = self.watched.get_mut(token) {
-                watched.marked = false;
-                let readable = std::mem::take(&mut watched.readable);
-                into.push(Ready { token, who: watched.who, readable, read_closed: watched.read_closed });
-            }
-        }
+        let watched = &mut self.watched;
+        into.extend(self.queue.drain(..).filter_map(|token| take(watched, token)));
+    }
+
+    /// Takes the one that has been left over for longest.
+    pub fn take_left_over(&mut self) -> Option<Ready<W>> {
+        std::iter::from_fn(|| self.left_over.pop_front()).find_map(|token| take(&mut self.watched, token))
     }
 
     /// How many descriptors are under watch.
@@ -142,6 +146,22 @@ impl<W: Copy> Readiness<W> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn mark<W>(all: &mut Tokens<Watched<W>>, queue: &mut VecDeque<Token>, token: Token) {
+    let Some(watched) = all.get_mut(token) else { return };
+    watched.readable = true;
+    if !watched.marked {
+        watched.marked = true;
+        queue.push_back(token);
+    }
+}
+
+fn take<W: Copy>(all: &mut Tokens<Watched<W>>, token: Token) -> Option<Ready<W>> {
+    let watched = all.get_mut(token)?;
+    watched.marked = false;
+    let readable = std::mem::take(&mut watched.readable);
+    Some(Ready { token, who: watched.who, readable, read_closed: watched.read_closed })
 }
 
 #[cfg(test)]
@@ -157,7 +177,7 @@ mod tests {
         Some(Instant::now() + Duration::from_secs(10))
     }
 
-    fn take(readiness: &mut Readiness<char>) -> Vec<Ready<char>> {
+    fn taken(readiness: &mut Readiness<char>) -> Vec<Ready<char>> {
         let mut ready = Vec::new();
         readiness.take_ready(&mut ready);
         ready
@@ -174,32 +194,48 @@ mod tests {
         let token = readiness.watch(&mut ours, 'a').unwrap();
         // A stream is writable from the start.
         readiness.wait(soon()).unwrap();
-        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: false, read_closed: false }]);
+        assert_eq!(taken(&mut readiness), [Ready { token, who: 'a', readable: false, read_closed: false }]);
 
         theirs.write_all(b"x").unwrap();
         readiness.wait(soon()).unwrap();
+        readiness.mark(token);
         readiness.run_again(token);
-        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: false }]);
-        assert_eq!(take(&mut readiness), []);
+        assert_eq!(taken(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: false }]);
+        assert_eq!(taken(&mut readiness), []);
     }
 
     #[test]
-    fn what_has_more_to_do_is_first_in_the_next_turn_which_comes_without_sleep() {
+    fn what_has_more_to_do_comes_after_those_to_whom_something_happened_and_without_sleep() {
         let mut readiness = Readiness::new().unwrap();
         let (mut ours, mut theirs) = pair();
         let (mut other, _keep) = pair();
         let late = readiness.watch(&mut ours, 'l').unwrap();
         let busy = readiness.watch(&mut other, 'b').unwrap();
         readiness.wait(soon()).unwrap();
-        assert_eq!(take(&mut readiness).len(), 2);
+        assert_eq!(taken(&mut readiness).len(), 2);
 
         theirs.write_all(b"x").unwrap();
         readiness.run_again(busy);
         let before = Instant::now();
         readiness.wait(Some(before + Duration::from_secs(60))).unwrap();
         assert!(before.elapsed() < Duration::from_secs(30));
-        let order: Vec<Token> = take(&mut readiness).iter().map(|ready| ready.token).collect();
-        assert_eq!(order, [busy, late]);
+        // That it can be written to does not make it come earlier.
+        let ready: Vec<Token> = taken(&mut readiness).iter().map(|ready| ready.token).collect();
+        assert_eq!(ready, [late]);
+        readiness.run_again(late);
+        let order = [readiness.take_left_over(), readiness.take_left_over(), readiness.take_left_over()];
+        assert_eq!(order.map(|ready| ready.map(|ready| ready.token)), [Some(busy), Some(late), None]);
+    }
+
+    #[test]
+    fn what_no_event_tells_of_is_marked_as_if_one_had() {
+        let mut readiness = Readiness::new().unwrap();
+        let (mut ours, _theirs) = pair();
+        let token = readiness.watch(&mut ours, 'a').unwrap();
+        readiness.mark(token);
+        readiness.wait(Some(Instant::now() + Duration::from_secs(60))).unwrap();
+        assert_eq!(taken(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: false }]);
+        assert_eq!(readiness.take_left_over(), None);
     }
 
     #[test]
@@ -210,9 +246,9 @@ mod tests {
         theirs.write_all(b"last words").unwrap();
         drop(theirs);
         readiness.wait(soon()).unwrap();
-        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: true }]);
-        readiness.run_again(token);
-        assert_eq!(take(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: true }]);
+        assert_eq!(taken(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: true }]);
+        readiness.mark(token);
+        assert_eq!(taken(&mut readiness), [Ready { token, who: 'a', readable: true, read_closed: true }]);
         let mut words = Vec::new();
         ours.read_to_end(&mut words).unwrap();
         assert_eq!(words, b"last words");
@@ -226,9 +262,11 @@ mod tests {
         theirs.write_all(b"x").unwrap();
         readiness.wait(soon()).unwrap();
         readiness.unwatch(&mut ours, token);
-        assert_eq!(take(&mut readiness), []);
+        assert_eq!(taken(&mut readiness), []);
+        readiness.mark(token);
         readiness.run_again(token);
-        assert_eq!(take(&mut readiness), []);
+        assert_eq!(taken(&mut readiness), []);
+        assert_eq!(readiness.take_left_over(), None);
         assert!(readiness.is_empty());
     }
 

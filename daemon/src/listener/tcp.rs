@@ -23,6 +23,10 @@ const KEEPALIVE_COUNT: u32 = 4;
 /// something was on its way as for one that vanished in silence.
 const USER_TIMEOUT_MS: u32 = 120_000;
 
+/// What the kernel keeps of what was sent to a peer that does not read. Left to itself it takes up to 4 MiB, which it has to
+/// find while everybody waits, and which nobody counts.
+const SEND_BYTES: usize = 256 * 1024;
+
 /// Listens at `address`.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -36,6 +40,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_COUNT)?;
     sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
+    sockopt::set_socket_send_buffer_size(&socket, SEND_BYTES)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
@@ -73,6 +78,8 @@ mod tests {
             assert_eq!(sockopt::tcp_keepintvl(stream).unwrap(), KEEPALIVE_INTERVAL);
             assert_eq!(sockopt::tcp_keepcnt(stream).unwrap(), KEEPALIVE_COUNT);
             assert_eq!(sockopt::tcp_user_timeout(stream).unwrap(), USER_TIMEOUT_MS);
+            // The kernel tells twice as much, for what it needs besides (socket(7)).
+            assert!(sockopt::socket_send_buffer_size(stream).unwrap() <= 2 * SEND_BYTES);
             let flags = rustix::io::fcntl_getfd(stream).unwrap();
             assert!(flags.contains(rustix::io::FdFlags::CLOEXEC), "a child would keep the connection open");
         }

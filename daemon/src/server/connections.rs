@@ -62,7 +62,7 @@ impl Connections {
                 debug_assert!(former.is_none(), "the core gave a place away that was taken");
                 self.count += 1;
                 // What came with the end of a handshake lies in memory, where no event tells of it.
-                readiness.run_again(token);
+                readiness.mark(token);
             }
             Err(error) => {
                 log::warn!("connection {}: cannot be watched: {error}", id.number);
@@ -71,7 +71,12 @@ impl Connections {
         }
     }
 
-    /// The socket may be ready. Says whether it has to be looked at again in the next turn.
+    /// The work that was done for connections since this was asked last.
+    pub(super) fn take_work(&mut self) -> usize {
+        self.buffers.take_work()
+    }
+
+    /// The socket may be ready. Says whether there is more to do than is done for one at a time.
     pub(super) fn handle_ready(
         &mut self,
         core: &mut Dispatch,
@@ -84,7 +89,7 @@ impl Connections {
         settle(watched, next, &mut self.timers, &mut self.over)
     }
 
-    /// The core has something to write. Says whether there will be more in the next turn.
+    /// The core has something to write. Says whether there is more to do than is done for one at a time.
     pub(super) fn handle_output(
         &mut self,
         core: &mut Dispatch,
@@ -159,7 +164,7 @@ fn find(places: &mut [Option<Watched>], id: ConnectionId) -> Option<&mut Watched
     places.get_mut(id.place())?.as_mut().filter(|watched| watched.id == id)
 }
 
-/// Takes note of what a connection wants next. Answers its token if it has to be looked at again in the next turn.
+/// Takes note of what a connection wants next. Answers its token if there is more to do than is done for one at a time.
 fn settle(
     watched: &mut Watched,
     next: Next,

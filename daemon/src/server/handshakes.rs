@@ -47,6 +47,8 @@ const READS_MAX: usize = 16;
 /// Handshakes under way, by age.
 pub(super) struct Handshakes {
     pending: BTreeMap<u64, Pending>,
+    /// Those who can go on, the longest waiting first, each once; some may be gone by now.
+    waiting: VecDeque<u64>,
     sent_away: VecDeque<SentAway>,
     last: u64,
     scratch: Scratch,
@@ -68,6 +70,8 @@ struct Pending {
     answer: Vec<u8>,
     /// It was not let in.
     refused: bool,
+    /// It is among the waiting.
+    waits: bool,
     /// All is said: it is read until its end, for otherwise the kernel might take the last bytes back.
     over: bool,
 }
@@ -115,6 +119,7 @@ impl Handshakes {
     pub(super) fn new() -> Self {
         Self {
             pending: BTreeMap::new(),
+            waiting: VecDeque::new(),
             sent_away: VecDeque::new(),
             last: 0,
             scratch: Scratch::new(),
@@ -157,13 +162,39 @@ impl Handshakes {
             enrolling: None,
             answer: Vec::new(),
             refused: false,
+            waits: false,
             over: false,
         };
         self.pending.insert(self.last, pending);
     }
 
-    /// The socket of a peer may be ready. Answers what it has come to.
-    pub(super) fn handle_ready(&mut self, now: Now, number: u64, readiness: &mut Readiness<Who>) -> Option<Arrived> {
+    /// The socket of a peer may be ready: it goes on when it is its turn.
+    pub(super) fn mark(&mut self, number: u64) {
+        if let Some(pending) = self.pending.get_mut(&number)
+            && !std::mem::replace(&mut pending.waits, true)
+        {
+            self.waiting.push_back(number);
+        }
+    }
+
+    /// Takes the next one who can go on.
+    pub(super) fn take_waiting(&mut self) -> Option<u64> {
+        loop {
+            let number = self.waiting.pop_front()?;
+            if let Some(pending) = self.pending.get_mut(&number) {
+                pending.waits = false;
+                return Some(number);
+            }
+        }
+    }
+
+    /// Whether somebody can go on.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Goes on with a peer. Answers what it has come to.
+    pub(super) fn go_on(&mut self, now: Now, number: u64, readiness: &mut Readiness<Who>) -> Option<Arrived> {
         let pending = self.pending.get_mut(&number)?;
         let refused_before = pending.refused;
         let outcome = pending.advance(now.monotonic, &self.scratch, &mut self.plaintext);
@@ -177,7 +208,7 @@ impl Handshakes {
         match outcome {
             Outcome::Wait => None,
             Outcome::Again => {
-                readiness.run_again(pending.token);
+                self.mark(number);
                 None
             }
             Outcome::Over => {

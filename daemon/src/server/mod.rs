@@ -1,8 +1,9 @@
 //! Everything put together, and the loop itself.
 //!
 //! A turn: sleep until the earliest deadline or until something is ready; read the clock; signals, answers of the file
-//! helper, new peers, descriptors of the driver, connections, each in its order and with its budget; timers; what the
-//! driver reports; what there is to be written; removals; the log.
+//! helper, new peers, descriptors of the driver, connections, each in its order and with its share of the work; a few of
+//! those who are not known yet; some of what was left over by those who had their share; timers; what the driver reports;
+//! what there is to be written; removals; the log.
 //!
 //! Leaving: the listeners go first, every connection gets GOING_AWAY, what can be written is written, and the process
 //! ends when the last connection has gone, or after 2.5 s. Guests run on.
@@ -57,6 +58,19 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// Peers accepted in one turn from one listener.
 const ACCEPTS_MAX: usize = 64;
+
+/// The work of one turn for connections that had their share and were not done. It bounds for how long those wait to whom
+/// something happens meanwhile.
+const LEFT_OVER_WORK_MAX: usize = 1024 * 1024;
+
+/// The work of looking at a connection that was not done, however little comes of it.
+const LEFT_OVER_WORK_MIN: usize = 4 * 1024;
+
+/// The work of looking at a listener that was not done.
+const LISTENER_WORK: usize = 256 * 1024;
+
+/// Handshakes that go on in one turn: each costs up to some milliseconds, of which its peer chooses how many.
+const HANDSHAKES_MAX: usize = 2;
 
 /// How long connections may take to go when the daemon leaves.
 const LEAVE_TIME: Duration = Duration::from_millis(2500);
@@ -240,6 +254,8 @@ impl Server {
             for ready in ready.drain(..) {
                 self.handle_ready(now, ready);
             }
+            self.shake_hands(now);
+            self.handle_left_over(now);
             self.handle_timeout(now);
             self.handle_files(now);
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.collect(turn));
@@ -273,7 +289,11 @@ impl Server {
             }
             Who::Files => self.files.handle_ready(&mut self.readiness),
             Who::Listener(index) => self.accept(now, index),
-            Who::Handshake(number) => self.shake_hands(now, number),
+            Who::Handshake(number) => {
+                if let Some(tls) = &mut self.tls {
+                    tls.handshakes.mark(number);
+                }
+            }
             Who::Driver => {
                 with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.handle_ready(turn, token));
             }
@@ -286,6 +306,21 @@ impl Server {
                     self.readiness.run_again(token);
                 }
             }
+        }
+    }
+
+    /// Goes on with those who have more to do than was done for them at once, in the order in which they were left over.
+    fn handle_left_over(&mut self, now: Now) {
+        self.connections.take_work();
+        let mut work = 0;
+        while work < LEFT_OVER_WORK_MAX
+            && let Some(ready) = self.readiness.take_left_over()
+        {
+            self.handle_ready(now, ready);
+            work += match ready.who {
+                Who::Connection(_) => self.connections.take_work().max(LEFT_OVER_WORK_MIN),
+                _ => LISTENER_WORK,
+            };
         }
     }
 
@@ -333,10 +368,18 @@ impl Server {
         });
     }
 
+    /// Some handshakes go on.
+    fn shake_hands(&mut self, now: Now) {
+        for _ in 0..HANDSHAKES_MAX {
+            let Some(number) = self.tls.as_mut().and_then(|tls| tls.handshakes.take_waiting()) else { return };
+            self.go_on_with_handshake(now, number);
+        }
+    }
+
     /// A handshake can go on; whoever is known at its end is shown to the core.
-    fn shake_hands(&mut self, now: Now, number: u64) {
+    fn go_on_with_handshake(&mut self, now: Now, number: u64) {
         let Some(tls) = &mut self.tls else { return };
-        let admitted = match tls.handshakes.handle_ready(now, number, &mut self.readiness) {
+        let admitted = match tls.handshakes.go_on(now, number, &mut self.readiness) {
             None => return,
             Some(Arrived::Admitted(admitted)) => admitted,
             Some(Arrived::Enrolling { number, address, call }) => {
@@ -460,11 +503,13 @@ impl Server {
         let idle = self.idle_since.zip(self.idle_exit).map(|(since, patience)| since + patience);
         let accept = self.listeners.iter().filter_map(|listening| listening.retry).min();
         let tls = self.tls.as_ref().and_then(Tls::poll_timeout);
+        let shaking = self.tls.as_ref().is_some_and(|tls| tls.handshakes.has_waiting()).then_some(now);
         let judging = self.connections.is_judging().then_some(now);
         let core = self.core.poll_timeout(now);
         let deadlines = [
             core,
             tls,
+            shaking,
             judging,
             self.reload.poll_timeout(),
             self.files.poll_timeout(),

@@ -75,13 +75,13 @@ fn said(world: &mut World, mut visitor: Visitor, data: &ClientData) -> (Vec<u8>,
     visitor.session.call(data, 500).unwrap();
     let sent = visitor.session.outbox().unsent().to_vec();
     visitor.session.outbox().advance(sent.len());
-    world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent));
+    world.turn(|dispatch, turn| dispatch.input(turn, visitor.id, &sent, &mut Share::whole()));
     let mut said = Vec::new();
     for _ in 0..4 {
         world.turn(|dispatch, turn| {
             dispatch.handle_timeout(turn);
             dispatch.collect(turn);
-            dispatch.flushed(turn, visitor.id);
+            dispatch.flushed(turn, visitor.id, &mut Share::whole());
         });
         if let Some(outbox) = world.dispatch.outbox(visitor.id) {
             said.extend_from_slice(outbox.unsent());

@@ -39,7 +39,7 @@ fn a_guest_that_panicked_before_its_button_was_reported_pressed_is_not_waited_fo
     let vm = world.dispatch.vms.find("doomed").unwrap().id;
     let (state, reason) = (VmState::Crashed, StateReason::Guest);
     world.turn(|dispatch, turn| {
-        dispatch.input(turn, visitor.id, &sent);
+        dispatch.input(turn, visitor.id, &sent, &mut Share::whole());
         dispatch.report(turn, Report::State { vm, state, reason, message: "the guest panicked".to_owned() });
         dispatch.collect(turn);
     });
