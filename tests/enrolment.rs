@@ -1,11 +1,17 @@
 //! How somebody without a certificate comes to have one, and how it is taken away.
 
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
 
+use vmwire_protocol::message::{ClientData, EnrollCall, ServerData, code};
 use vmwire_protocol::token::Token;
-use vmwire_protocol::xdr::{Fixed, Secret};
+use vmwire_protocol::xdr::{Fixed, Secret, Text};
+use vmwire_tls::config::ClientContext;
+use vmwire_tls::date::Clock;
+use vmwire_tls::identity::Fingerprint;
+use vmwire_tls::pki::Request;
 
-use crate::harness::{Ran, Running, eventually, vmwire};
+use crate::harness::{Daemon, Ran, Raw, Running, Setup, Socket, eventually, pki, vmwire};
 use crate::remote::Remote;
 
 /// Invites somebody; answers the token.
@@ -52,6 +58,120 @@ fn a_token_becomes_one_certificate_with_its_role_and_is_spent() {
     let told = enroll(&remote, &first, "carol").error(4);
     assert!(told["message"].as_str().unwrap().contains("token"), "{told}");
     enroll(&remote, &second, "carol").json();
+}
+
+#[test]
+fn what_a_daemon_has_signed_is_in_the_index_of_its_authority_and_is_revoked_there() {
+    let remote = Remote::start();
+    enroll(&remote, &invite(&remote, "bob"), "bob").json();
+    let client = remote.daemon.json(&["client", "list"])[0].clone();
+    let rows = pki(remote.daemon.place(), &["show", "--issued"]).json();
+    let row = rows.as_array().unwrap().iter().find(|row| row["name"] == "bob").unwrap();
+    assert_eq!((&row["serial"], &row["key"], &row["purpose"]), (&client["serial"], &client["key"], &"client".into()));
+
+    // It is found there although the daemon has forgotten it, and those who trust the authority hear of it.
+    remote.daemon.ok(&["client", "remove", "bob"]);
+    let again =
+        remote.daemon.json(&["client", "add", "bob", "--role", "observer", "--key", client["key"].as_str().unwrap()]);
+    assert_eq!(again["serial"], serde_json::Value::Null);
+    remote.vmwire(&uri(&remote, "bob"), &["version"]).json();
+    let revoked = pki(remote.daemon.place(), &["revoke", "bob"]).json();
+    assert_eq!(revoked[0]["serial"], client["serial"]);
+    remote.daemon.logs("is in force");
+    assert_eq!(remote.daemon.log().matches("is in force").count(), 1, "a line in the index is no new certificate");
+    assert_ne!(remote.vmwire(&uri(&remote, "bob"), &["version"]).code, 0);
+}
+
+#[test]
+fn an_answer_that_was_lost_is_given_again_to_the_same_key_and_to_no_other() {
+    let setup = Setup::qemu();
+    pki(&setup.place, &["init", "--server", "127.0.0.1"]).ok();
+    let config = setup.listeners();
+    let setup = setup.config(&config);
+    let daemon = setup.start();
+    // With the port that the system has picked, as all the places where it listens are shown.
+    let address = |daemon: &Daemon| -> SocketAddr {
+        let info = daemon.json(&["daemon", "info"]);
+        let sockets = info["sockets"].as_array().unwrap();
+        assert_eq!((sockets.len(), sockets[1].as_str().unwrap().starts_with("tcp:127.0.0.1:")), (3, true), "{info}");
+        sockets[2].as_str().unwrap().strip_prefix("tls:").unwrap().parse().unwrap()
+    };
+    let invited = daemon.json(&["client", "invite", "bob", "--role", "operator"]);
+    assert_eq!(invited["address"], address(&daemon).to_string());
+    let token = Token::parse(invited["token"].as_str().unwrap()).unwrap();
+    let request = |request: &Request| EnrollCall {
+        secret: Secret::new(Fixed(token.secret.reveal().0)),
+        name: Text::default(),
+        request: request.csr_der.clone().try_into().unwrap(),
+    };
+    let name = "client".parse().unwrap();
+    let (own, other) = (Request::new(&name).unwrap(), Request::new(&name).unwrap());
+    let spend = |daemon: &Daemon, by: &Request| {
+        let authority = Fingerprint::from(token.ca.0);
+        let context = ClientContext::enroll(authority, Clock::new(SystemTime::now)).unwrap();
+        let mut raw = Raw::new(Socket::tls(address(daemon), &context).unwrap());
+        let serial = raw.call(&ClientData::Enroll(request(by)));
+        raw.answer(serial)
+    };
+    let index = || std::fs::read_to_string(setup.place.join("pki/issued.jsonl")).unwrap();
+    let ServerData::Enroll(first) = spend(&daemon, &own) else { panic!() };
+    let lines = index();
+    // Another request for the same key: it proves anew that whoever sends it has it.
+    let again = Request::again(&name, &own.key_pem).unwrap();
+    assert_ne!(again.csr_der, own.csr_der);
+    let ServerData::Enroll(second) = spend(&daemon, &again) else { panic!() };
+    assert_eq!(second, first);
+    let ServerData::Failure(refused) = spend(&daemon, &other) else { panic!() };
+    assert_eq!((refused.code, refused.message.as_str()), (code::DENIED, "this token was spent already"));
+    let daemon = daemon.killed().start();
+    let ServerData::Enroll(third) = spend(&daemon, &own) else { panic!() };
+    assert_eq!((third, index()), (first, lines), "one certificate, after a crash too");
+    daemon.ok(&["client", "remove", "bob"]);
+    let ServerData::Failure(refused) = spend(&daemon, &own) else { panic!() };
+    assert_eq!(refused.message, "this token was spent already");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_costs_no_token() {
+    let remote = Remote::start();
+    let token = invite(&remote, "bob");
+    let index = remote.daemon.place().join("pki/issued.jsonl");
+    let kept = std::fs::read(&index).unwrap();
+    std::fs::remove_file(&index).unwrap();
+    std::fs::create_dir(&index).unwrap();
+    let told = enroll(&remote, &token, "bob").error(1);
+    assert_eq!(
+        (&told["code"], &told["message"]),
+        (&"DRIVER".into(), &"the certificate could not be noted down".into())
+    );
+    assert!(told["causes"][0].as_str().unwrap().contains("issued.jsonl"), "{told}");
+    assert_eq!(remote.daemon.json(&["client", "list"])[0]["state"], "invited");
+    std::fs::remove_dir(&index).unwrap();
+    std::fs::write(&index, kept).unwrap();
+    enroll(&remote, &token, "bob").json();
+}
+
+#[test]
+fn an_invitation_says_where_the_daemon_is_reached() {
+    let remote = Remote::start();
+    let port = remote.tls.rsplit(':').next().unwrap();
+    let address = |words: &[&str]| {
+        let words = [&["client", "invite", "bob", "--role", "observer"], words].concat();
+        remote.daemon.json(&words)["address"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(address(&[]), format!("127.0.0.1:{port}"));
+    for (written, expected) in [
+        ("vm1.example.org", format!("vm1.example.org:{port}")),
+        ("fd00::7", format!("[fd00::7]:{port}")),
+        ("[fd00::7]:7", "[fd00::7]:7".to_owned()),
+        ("10.0.0.7:7", "10.0.0.7:7".to_owned()),
+    ] {
+        assert_eq!(address(&["--address", written]), expected);
+    }
+    let ran = remote.daemon.vmwire(&["client", "invite", "bob", "--role", "observer", "--address", "vm1"]);
+    assert!(ran.err.contains(&format!("for one certificate of the daemon at vm1:{port}")), "{ran:?}");
+    let ran = remote.daemon.vmwire(&["client", "invite", "bob", "--role", "observer", "--address", "vm1:x"]);
+    assert!(ran.code == 1 && ran.err.contains("\"x\" is no port; write a number from 1 to 65535"), "{ran:?}");
 }
 
 #[test]

@@ -292,6 +292,21 @@ fn lines_are_added_to_a_file_that_becomes_an_old_one_when_it_is_long() {
 }
 
 #[test]
+fn a_line_is_added_to_a_file_that_is_everybodys_and_takes_nothing_of_it_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("issued.jsonl");
+    let mut asker = Asker::new(PATIENCE);
+    let line = |text: &str| FileRequest::AddLine { path: path.clone(), line: text.as_bytes().to_vec() };
+    assert!(matches!(asker.ask(&line("1")), FileAnswer::Done));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::write(&path, "1\n2 that was to").unwrap();
+    assert!(matches!(asker.ask(&line("3")), FileAnswer::Done));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2 that was to\n3\n");
+    let gone = FileRequest::AddLine { path: dir.path().join("gone/issued.jsonl"), line: Vec::new() };
+    assert!(failure(asker.ask(&gone)).starts_with("cannot add a line to "));
+}
+
+#[test]
 fn a_file_that_was_deleted_is_begun_anew_and_a_line_that_was_torn_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");

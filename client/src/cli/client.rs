@@ -24,7 +24,7 @@ pub(crate) enum Verb {
     List,
     /// Make a token that buys one certificate within an hour, and print it; it cannot be shown again
     #[command(after_help = "Examples:\n  vmwire client invite alice --role operator\n  \
-                            vmwire client invite alice --role observer --address vm1.example.org:16515\n")]
+                            vmwire client invite alice --role observer --address vm1.example.org\n")]
     Invite(Invite),
     /// Make a key known whose certificate another authority made
     #[command(
@@ -56,8 +56,9 @@ pub(crate) struct Invite {
     /// What it will be: observer, operator or admin
     #[arg(long, value_parser = read_role)]
     role: u32,
-    /// Where it reaches the daemon [default: what the daemon takes for its address]
-    #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
+    /// Where it reaches the daemon; without a port, at the one where the daemon listens [default: the first name or address in
+    /// the daemon's certificate that means more than the host itself]
+    #[arg(long, value_name = "HOST[:PORT]", default_value = "", hide_default_value = true)]
     address: String,
 }
 
@@ -109,8 +110,10 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
             } else {
                 context.output.line(token)?;
                 context.output.note(&format!(
-                    "good until {} for one certificate: on the client, hand it to `{PROGRAM} enroll`, which asks for it",
-                    show_time(answer.expires_ns)
+                    "good until {} for one certificate of the daemon at {}: on the client, hand it to `{PROGRAM} enroll`, which \
+                     asks for it",
+                    show_time(answer.expires_ns),
+                    answer.address
                 ));
             }
         }

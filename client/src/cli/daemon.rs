@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use vmwire_protocol::message::DaemonInfoAnswer;
 
-use super::named::CursorJson;
+use super::named::{CursorJson, unless_empty};
 use super::output::Table;
 use super::problem::Problem;
 use super::quantity::show_time;
@@ -25,11 +25,16 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     context.output.thing(&info, |info| {
         let mut table = Table::labels();
         table.label("release", info.release.as_str());
-        table.label("pid", info.pid.to_string());
+        if let Some(pid) = info.pid {
+            table.label("pid", pid.to_string());
+        }
         table.label("started", show_time(info.started_ns));
         table.label("driver", info.driver.as_str());
-        table.label("state", info.state_dir.as_str());
-        table.label("runtime", info.runtime_dir.as_str());
+        for (label, directory) in [("state", &info.state_dir), ("runtime", &info.runtime_dir)] {
+            if let Some(directory) = directory {
+                table.label(label, directory.as_str());
+            }
+        }
         for socket in &info.sockets {
             table.label("socket", socket.as_str());
         }
@@ -45,11 +50,11 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
 #[derive(Serialize)]
 struct InfoJson {
     release: String,
-    pid: u32,
+    pid: Option<u32>,
     started_ns: u64,
     driver: String,
-    state_dir: String,
-    runtime_dir: String,
+    state_dir: Option<String>,
+    runtime_dir: Option<String>,
     sockets: Vec<String>,
     connections: u32,
     connections_max: u32,
@@ -62,11 +67,11 @@ impl From<DaemonInfoAnswer> for InfoJson {
     fn from(info: DaemonInfoAnswer) -> Self {
         Self {
             release: info.release.into(),
-            pid: info.pid,
+            pid: (info.pid != 0).then_some(info.pid),
             started_ns: info.started_ns,
             driver: info.driver.into(),
-            state_dir: info.state_dir.into(),
-            runtime_dir: info.runtime_dir.into(),
+            state_dir: unless_empty(&info.state_dir),
+            runtime_dir: unless_empty(&info.runtime_dir),
             sockets: info.sockets.iter().map(ToString::to_string).collect(),
             connections: info.connections,
             connections_max: info.connections_max,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use vmwire_protocol::message::{ClientData, EnrollAnswer, EnrollCall, ServerData};
+use vmwire_protocol::message::{ClientData, EnrollAnswer, EnrollCall, ServerData, code};
 use vmwire_tls::config::ClientContext;
 
 use super::link::{Arrival, Link};
@@ -17,6 +17,17 @@ pub(crate) struct NotEnrolled {
     pub(crate) error: Error,
     /// The daemon may have had the token all the same.
     pub(crate) may_be_spent: bool,
+}
+
+impl NotEnrolled {
+    /// Whether the daemon cannot have made a certificate of what was sent: it was never sent, or refused for what it is. What
+    /// else it fails at may have been done half.
+    pub(crate) fn is_unspent(&self) -> bool {
+        match &self.error {
+            Error::Failure(failure) => matches!(failure.code, code::DENIED | code::INVALID),
+            _ => !self.may_be_spent,
+        }
+    }
 }
 
 /// Spends a token, within so much time.

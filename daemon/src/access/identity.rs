@@ -7,6 +7,11 @@ use vmwire_tls::identity::PeerIdentity;
 
 use super::Known;
 
+/// In words, whoever the registry knows by this name. Nobody else is called so.
+pub fn client_identity(name: &str) -> String {
+    format!("client {name}")
+}
+
 /// Who is at the other end of a connection: how it came, and what that proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
@@ -70,7 +75,7 @@ impl Identity {
         match (self, known) {
             (Self::Unix { uid, .. }, _) => format!("uid {uid}"),
             (Self::Tcp { address }, _) => format!("tcp {address}"),
-            (Self::Tls { .. }, Some(known)) => format!("client {}", known.name),
+            (Self::Tls { .. }, Some(known)) => client_identity(known.name),
             (Self::Tls { certificate, .. }, None) => {
                 // The key first: it is what proves something, and a long subject must not push it out of sight.
                 format!("{} {}", certificate.key, certificate.subject).trim_end().to_owned()

@@ -17,7 +17,7 @@ mod scope;
 mod users;
 
 pub use self::grants::Grants;
-pub use self::identity::Identity;
+pub use self::identity::{Identity, client_identity};
 pub use self::role::Role;
 pub use self::rule::{Rule, Who, pattern};
 pub use self::scope::Scope;

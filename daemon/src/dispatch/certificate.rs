@@ -7,6 +7,7 @@ use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use super::client::ConnectionId;
 use super::{Dispatch, Turn};
+use crate::access::Role;
 
 /// A file that the daemon proves itself with or judges clients by, as it was last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +69,14 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn host_certificates(&self) -> HostCertificatesAnswer {
+    /// The certificates, with what is wrong with each. That names files, which are the host's admins' to know.
+    pub(super) fn host_certificates(&self, asker: ConnectionId) -> HostCertificatesAnswer {
+        let is_admin = self.grants(asker).is_some_and(|grants| grants.host() == Role::Admin);
+        let problem = |text: &str| match text {
+            "" => Text::default(),
+            text if is_admin => Text::clipped(text),
+            _ => Text::constant("the files on the disk cannot be used; the daemon's log says why"),
+        };
         HostCertificatesAnswer {
             rows: List::clipped(self.certificates.iter().map(|certificate| CertificateInfo {
                 purpose: Text::constant(certificate.purpose),
@@ -76,7 +84,7 @@ impl Dispatch {
                 not_before_s: certificate.not_before_s,
                 not_after_s: certificate.not_after_s,
                 fingerprint: certificate.fingerprint.map(Fixed).unwrap_or_default(),
-                problem: Text::clipped(&certificate.problem),
+                problem: problem(&certificate.problem),
             })),
         }
     }

@@ -18,9 +18,9 @@ use super::calls::{CallKey, Subject};
 use super::page::Page;
 use super::refusal::invalid;
 use super::{Dispatch, Outcome, Reply, Turn};
-use crate::driver::{FileAnswer, FileTicket};
+use crate::driver::{FileAnswer, FileRequest, FileTicket};
 use crate::enrolment::{
-    Authority, CLIENTS_MAX, Change, Done, INVITATIONS_MAX, Origin, Refused, Registry, Secret, Tries,
+    Authority, CLIENTS_MAX, Change, Done, INVITATIONS_MAX, Origin, Refused, Registry, Secret, Tries, address,
 };
 use crate::model::VmName;
 
@@ -62,6 +62,11 @@ struct Making {
     asked: Asked,
     registry: Registry,
     done: Done,
+    /// What still has to be written, one after the other, each with what is said when it cannot be. What was signed comes first:
+    /// a certificate that the authority does not know of must be no client's.
+    to_write: VecDeque<(FileRequest, &'static str)>,
+    /// What is said of the one that is being written.
+    failing: &'static str,
 }
 
 /// The registry and what is to become of it.
@@ -193,14 +198,21 @@ impl Dispatch {
     pub(super) fn client_invite(&mut self, key: CallKey, call: &ClientInviteCall) -> Outcome {
         let (name, role) = (client_name(&call.name)?, known_role(call.role)?);
         let Some(authority) = &self.enrolments.authority else { return Err(no_authority()) };
-        let address = if call.address.is_empty() { Text::clipped(&authority.address) } else { call.address.clone() };
-        if !is_host_and_port(&address) {
+        let host = if call.address.is_empty() { &authority.host } else { call.address.as_str() };
+        if host.is_empty() {
             return Err(Failure::new(
                 code::INVALID,
-                "a token needs the address of the daemon, as in vm1.example.org:16515",
+                "there is no name in the daemon's certificate that a token could carry",
             )
+            .hint("say by which one the client reaches the daemon: --address HOST")
             .detail("field", "address"));
         }
+        let address = address(host, authority.port).map_err(|why| {
+            Failure::new(code::INVALID, "a token needs the address of the daemon")
+                .cause(&why)
+                .detail("field", "address")
+        })?;
+        let address = Text::clipped(&address);
         let mut secret = [0; 16];
         getrandom(&mut secret, GetRandomFlags::empty())
             .map_err(|error| Failure::new(code::DRIVER, "the host has no random numbers").cause(&error.to_string()))?;
@@ -269,14 +281,35 @@ impl Dispatch {
                 info!("clients: refused {}: {}", asked.identity, refusal(&refused).message);
                 self.changed(turn, &asked, Err(refusal(&refused)));
             }
-            Ok((registry, done)) => {
-                let request = self.store.registry(&registry);
-                let making = Box::new(Making { asked, registry, done });
-                match request {
-                    Some(request) => self.enrolments.making = Some((turn.host.file(request), making)),
-                    None => self.change_made(turn, *making),
-                }
+            Ok((_, done)) if done.again => {
+                info!("client {}: told its certificate once more, at {}", done.name, asked.identity);
+                self.changed(turn, &asked, Ok(done));
             }
+            Ok((registry, done)) => {
+                let line = self.line_of(&done).map(|line| (line, "the certificate could not be noted down"));
+                let kept =
+                    self.store.registry(&registry).map(|file| (file, "the registry of clients could not be kept"));
+                let to_write = line.into_iter().chain(kept).collect();
+                self.write_change(turn, Box::new(Making { asked, registry, done, to_write, failing: "" }));
+            }
+        }
+    }
+
+    /// What has to be written so that the authority knows what it has signed.
+    fn line_of(&self, done: &Done) -> Option<FileRequest> {
+        let path = self.enrolments.authority.as_ref()?.index.clone();
+        let line = done.certificate.as_ref()?.line.clone().into_bytes();
+        Some(FileRequest::AddLine { path, line })
+    }
+
+    /// Writes what is next of a change; when nothing is left, it is in force.
+    fn write_change(&mut self, turn: &mut Turn<'_>, mut making: Box<Making>) {
+        match making.to_write.pop_front() {
+            Some((request, failing)) => {
+                making.failing = failing;
+                self.enrolments.making = Some((turn.host.file(request), making));
+            }
+            None => self.change_made(turn, *making),
         }
     }
 
@@ -285,18 +318,18 @@ impl Dispatch {
         let Some((_, making)) = self.enrolments.making.take_if(|(writing, _)| *writing == ticket) else { return false };
         match answer {
             FileAnswer::Failed(why) => {
-                error!("the registry of clients could not be kept: {why}");
-                let failure = Failure::new(code::DRIVER, "the registry of clients could not be kept").cause(why);
+                error!("{}: {why}", making.failing);
+                let failure = Failure::new(code::DRIVER, making.failing).cause(why);
                 self.changed(turn, &making.asked, Err(failure));
             }
-            _ => self.change_made(turn, *making),
+            _ => self.write_change(turn, making),
         }
         true
     }
 
     /// A change is durable: from here on it is in force.
     fn change_made(&mut self, turn: &mut Turn<'_>, making: Making) {
-        let Making { asked, registry, done } = making;
+        let Making { asked, registry, done, .. } = making;
         self.enrolments.registry = registry;
         self.enrolments.changed = true;
         let change = match &asked.change {
@@ -351,13 +384,13 @@ impl Dispatch {
 /// What a token bought, as it goes on the wire.
 fn enrolled(done: &Done) -> Result<EnrollAnswer, Failure> {
     let too_long = |_| Failure::new(code::DRIVER, "the certificate that was made is too long");
-    let signed = done.signed.as_ref().ok_or_else(|| Failure::new(code::INTERNAL, "no certificate was made"))?;
-    let chain = signed.chain.iter().map(|der| Opaque::new(der.clone()).map_err(too_long));
+    let made = done.certificate.as_ref().ok_or_else(|| Failure::new(code::INTERNAL, "no certificate was made"))?;
+    let chain = made.chain.iter().map(|der| Opaque::new(der.clone()).map_err(too_long));
     Ok(EnrollAnswer {
         name: Text::clipped(done.name.as_str()),
         role: done.role,
         chain: List::new(chain.collect::<Result<Vec<_>, _>>()?).map_err(too_long)?,
-        ca: Opaque::new(signed.ca.clone()).map_err(too_long)?,
+        ca: Opaque::new(made.ca.clone()).map_err(too_long)?,
     })
 }
 
@@ -369,18 +402,6 @@ fn client_name(text: &str) -> Result<VmName, Failure> {
 
 fn known_role(number: u32) -> Result<u32, Failure> {
     role::name(number).map(|_| number).ok_or_else(|| invalid("role", number, "there is no such role"))
-}
-
-/// Whether this is `host:port`, with brackets around an IPv6 address.
-fn is_host_and_port(address: &str) -> bool {
-    let Some((host, port)) = address.rsplit_once(':') else { return false };
-    let port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0);
-    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host = match inside {
-        Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
-    };
-    port && host
 }
 
 fn no_authority() -> Failure {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use vmwire_protocol::message::{
-    Cursor, Event, EventDaemonStarted, Gap, ServerData, SubscribeAnswer, SubscribeCall, event_kind,
+    Cursor, Event, EventClientChanged, EventDaemonStarted, Gap, ServerData, SubscribeAnswer, SubscribeCall, event_kind,
 };
 use vmwire_protocol::xdr::{self, Fixed, Opaque, Text, Wire};
 
 use super::client::ConnectionId;
 use super::store::Restored;
 use super::{Dispatch, Turn, convert};
-use crate::access::Grants;
-use crate::model::ring::{Kept, Ring};
+use crate::access::{Grants, Role, client_identity};
+use crate::model::ring::{Audience, Kept, Ring};
 use crate::model::{OperationId, VmId, Vms};
 
 /// What a connection asked to be told, and how far it has been told.
@@ -29,11 +29,19 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    fn wants(&self, grants: &Grants, event: &Kept) -> bool {
+    fn wants(&self, grants: &Grants, identity: &str, event: &Kept) -> bool {
+        let is_for = match &event.audience {
+            Audience::Everybody => true,
+            Audience::Admins => grants.host() == Role::Admin,
+            Audience::Owner(owner) => grants.host() == Role::Admin || owner == identity,
+        };
         let kind = self.kinds.is_empty() || self.kinds.contains(&event.kind);
         let vm = self.vm.is_empty()
             || event.vm.as_ref().is_some_and(|(id, name)| *name == self.vm || Some(*id) == self.vm_id);
-        kind && vm && (grants.sees_all() || event.vm.as_ref().is_none_or(|(_, name)| grants.sees(name, &event.labels)))
+        is_for
+            && kind
+            && vm
+            && (grants.sees_all() || event.vm.as_ref().is_none_or(|(_, name)| grants.sees(name, &event.labels)))
     }
 }
 
@@ -66,7 +74,21 @@ fn kept(sequence: u64, encoded: Bytes, vms: &Vms) -> Option<Kept> {
     // An event does not tell the labels of its virtual machine. Those of one that is gone are not known any more.
     let known = vm.as_ref().and_then(|(id, _)| vms.get(*id));
     let labels = known.map(|vm| vm.definition.labels.clone()).unwrap_or_default();
-    (event.sequence == sequence).then_some(Kept { vm, labels, kind: event.kind, encoded })
+    let audience = audience(event.kind, &event.detail);
+    (event.sequence == sequence).then_some(Kept { vm, labels, audience, kind: event.kind, encoded })
+}
+
+/// Whom an event is for. What becomes of the keys by which clients are known, and of the daemon's own, is a matter of its
+/// admins; of a client's key also its own.
+fn audience(kind: u32, detail: &[u8]) -> Audience {
+    match kind {
+        event_kind::CLIENT_CHANGED => match xdr::decode::<EventClientChanged>(detail) {
+            Ok(changed) => Audience::Owner(client_identity(&changed.name)),
+            Err(_) => Audience::Admins,
+        },
+        event_kind::CERTIFICATE => Audience::Admins,
+        _ => Audience::Everybody,
+    }
 }
 
 impl Dispatch {
@@ -89,6 +111,7 @@ impl Dispatch {
         let encoded = xdr::encode(&mut bytes, detail);
         debug_assert!(encoded.is_ok() && bytes.len() <= 16384, "{encoded:?}");
         let sequence = self.ring.next();
+        let audience = audience(kind, &bytes);
         let event = Event {
             epoch: self.session.epoch,
             sequence,
@@ -104,7 +127,7 @@ impl Dispatch {
         let encoded = Bytes::from(encoded);
         self.store.append(sequence, &encoded);
         let labels = self.labels(vm.as_ref().map(|(id, _)| *id), operation);
-        self.ring.push(Kept { vm, labels, kind, encoded });
+        self.ring.push(Kept { vm, labels, audience, kind, encoded });
         self.events_pending = true;
     }
 
@@ -159,7 +182,7 @@ impl Dispatch {
             return true;
         }
         while let Some(event) = self.ring.at(subscription.next) {
-            if subscription.wants(&client.grants, event) {
+            if subscription.wants(&client.grants, &client.session.peer().identity, event) {
                 return true;
             }
             subscription.next += 1;
@@ -172,6 +195,7 @@ impl Dispatch {
         let Some(client) = self.clients.get_mut(id) else { return false };
         let Some(subscription) = client.subscription.as_mut() else { return false };
         let session = &mut client.session;
+        let identity = session.peer().identity.clone();
         let mut shown = false;
         while session.event_room() {
             let gap = if subscription.unknown {
@@ -192,7 +216,7 @@ impl Dispatch {
             }
             let Some(event) = self.ring.at(subscription.next) else { break };
             subscription.next += 1;
-            if subscription.wants(&client.grants, event) {
+            if subscription.wants(&client.grants, &identity, event) {
                 session.event(&event.encoded);
                 shown = true;
             }

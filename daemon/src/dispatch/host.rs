@@ -7,6 +7,7 @@ use super::calls::{CallKey, Subject};
 use super::client::ConnectionId;
 use super::convert::count;
 use super::{Dispatch, Reply, Turn, is_up};
+use crate::access::Role;
 
 /// What the host is, read once at the start.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +98,34 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn daemon_info(&self) -> DaemonInfoAnswer {
+    /// Where it listens, with the ports that the system has picked.
+    pub fn set_sockets(&mut self, sockets: Vec<String>) {
+        self.daemon.sockets = sockets;
+    }
+
+    /// What the daemon is. Where it keeps things and how much others make it do is told to admins of the host; the others see
+    /// their own connections here as everywhere.
+    pub(super) fn daemon_info(&self, asker: ConnectionId) -> DaemonInfoAnswer {
+        let whole = self.whole_daemon_info();
+        let Some(client) = self.clients.get(asker) else { return whole };
+        if client.grants.host() == Role::Admin {
+            return whole;
+        }
+        let ids = self.clients.ids();
+        let own = || ids.iter().filter_map(|id| self.clients.get(*id)).filter(|other| client.knows_of(other));
+        DaemonInfoAnswer {
+            pid: 0,
+            state_dir: Text::default(),
+            runtime_dir: Text::default(),
+            sockets: List::default(),
+            connections: count(own().count()),
+            calls: own().map(|client| client.session.calls()).sum(),
+            log_lines_lost: 0,
+            ..whole
+        }
+    }
+
+    fn whole_daemon_info(&self) -> DaemonInfoAnswer {
         DaemonInfoAnswer {
             release: Text::clipped(&self.daemon.release),
             pid: self.daemon.pid,

@@ -311,8 +311,8 @@ impl Dispatch {
             ClientData::Subscribe(call) => now(ServerData::Subscribe(self.subscribe(key.connection, call))),
             ClientData::HostInfo => now(ServerData::HostInfo(self.host_info(key.connection))),
             ClientData::HostCapabilities => Ok(self.host_capabilities(key)),
-            ClientData::DaemonInfo => now(ServerData::DaemonInfo(self.daemon_info())),
-            ClientData::HostCertificates => now(ServerData::HostCertificates(self.host_certificates())),
+            ClientData::DaemonInfo => now(ServerData::DaemonInfo(self.daemon_info(key.connection))),
+            ClientData::HostCertificates => now(ServerData::HostCertificates(self.host_certificates(key.connection))),
             ClientData::ConnectionList(call) => {
                 now(ServerData::ConnectionList(self.connection_list(key.connection, &call)?))
             }

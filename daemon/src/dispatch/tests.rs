@@ -27,6 +27,9 @@ struct NoHost {
     /// How many requests there were, and the last one if it was not answered.
     requests: u64,
     unanswered: Option<FileTicket>,
+    /// The lines that were added to a file, and the request that was not answered yet.
+    noted: Vec<String>,
+    noting: Option<FileTicket>,
 }
 
 impl Host for NoHost {
@@ -37,11 +40,18 @@ impl Host for NoHost {
     fn unwatch(&mut self, _source: &mut dyn Source, _token: Token) {}
 
     fn file(&mut self, request: crate::driver::FileRequest) -> FileTicket {
-        let crate::driver::FileRequest::Append { lines, .. } = request else {
-            unreachable!("the memory store has no files")
-        };
-        self.audited.push_str(&String::from_utf8(lines).unwrap());
         self.requests += 1;
+        match request {
+            crate::driver::FileRequest::Append { lines, .. } => {
+                self.audited.push_str(&String::from_utf8(lines).unwrap());
+            }
+            crate::driver::FileRequest::AddLine { path, line } => {
+                self.noted.push(format!("{} {}", path.display(), String::from_utf8(line).unwrap()));
+                assert_eq!(self.noting.replace(FileTicket(self.requests)), None, "one at a time");
+                return FileTicket(self.requests);
+            }
+            _ => unreachable!("the memory store has no files"),
+        }
         assert_eq!(self.unanswered.replace(FileTicket(self.requests)), None, "one at a time");
         FileTicket(self.requests)
     }
@@ -648,15 +658,20 @@ impl crate::enrolment::Signer for Mint {
             not_after_s: 9,
             chain: vec![name.as_bytes().to_vec()],
             ca: b"root".to_vec(),
+            line: format!("{name} {first}"),
         })
+    }
+
+    fn key(&self, request: &[u8]) -> Result<[u8; 32], String> {
+        Ok([*request.first().ok_or("it is empty")?; 32])
     }
 }
 
 impl World {
     fn with_authority() -> Self {
         let mut world = Self::new();
-        let address = "vm1:16515".to_owned();
-        let authority = crate::enrolment::Authority { address, ca: [4; 32], signer: Box::new(Mint) };
+        let (host, index) = ("vm1".to_owned(), "/issued".into());
+        let authority = crate::enrolment::Authority { host, port: 16515, index, ca: [4; 32], signer: Box::new(Mint) };
         world.dispatch.set_authority(Some(authority));
         world
     }
@@ -681,9 +696,24 @@ impl World {
             dispatch.collect(turn);
             id
         });
+        if self.host.noting.is_some() {
+            assert!(self.dispatch.poll_enrolled().is_none(), "the line is on the disk before anybody is answered");
+            self.noted(FileAnswer::Done);
+        }
         let (answered, outcome) = self.dispatch.poll_enrolled().expect("an answer");
         assert_eq!(answered, id);
         outcome
+    }
+}
+
+impl World {
+    /// The line that was to be added is, or could not be.
+    fn noted(&mut self, answer: FileAnswer) {
+        let ticket = self.host.noting.take().unwrap();
+        self.turn(|dispatch, turn| {
+            dispatch.handle_file(turn, ticket, answer);
+            dispatch.collect(turn);
+        });
     }
 }
 
@@ -715,6 +745,8 @@ fn an_invitation_becomes_a_certificate_once() {
     assert!(!world.dispatch.take_registry_changed(), "in the turn of a change everybody is judged again");
     assert_eq!(world.dispatch.registry().client_of(&[7; 32]).unwrap().1.role, 2);
     assert_eq!(world.spend(secret, 8, "10.0.0.1").unwrap_err().message, "this token was spent already");
+    assert_eq!(world.spend(secret, 7, "10.0.0.1").unwrap().chain, bought.chain, "the answer may have been lost");
+    assert_eq!(world.host.noted, ["/issued alice 7"], "a certificate is signed and noted once");
 
     world.exchange(&mut admin);
     let changes: Vec<u32> = admin
@@ -723,6 +755,28 @@ fn an_invitation_becomes_a_certificate_once() {
         .map(|event| vmwire_protocol::xdr::decode::<EventClientChanged>(&event.detail).unwrap().change)
         .collect();
     assert_eq!(changes, [client_change::INVITED, client_change::ENROLLED]);
+}
+
+#[test]
+fn a_certificate_that_the_authority_cannot_note_down_is_given_to_nobody() {
+    let mut world = World::with_authority();
+    let mut admin = world.visitor();
+    newest(&mut world, &mut admin).unwrap();
+    let Ok(ServerData::ClientInvite(answer)) = world.ask_to_change(&mut admin, &invite("alice", "")) else { panic!() };
+    let token = vmwire_protocol::token::Token::parse(answer.token.reveal()).unwrap();
+    let secret = token.secret.reveal().0;
+    let request = vec![7].try_into().unwrap();
+    let call = EnrollCall { secret: token.secret, name: Text::default(), request };
+    world.turn(|dispatch, turn| {
+        dispatch.enroll(turn, "10.0.0.1".parse().unwrap(), &call);
+        dispatch.collect(turn);
+    });
+    world.noted(FileAnswer::Failed("no space left on device".to_owned()));
+    let refused = world.dispatch.poll_enrolled().unwrap().1.unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (code::DRIVER, "the certificate could not be noted down"));
+    assert!(world.dispatch.registry().client_of(&[7; 32]).is_none());
+    // The token is good still, for another key as well.
+    world.spend(secret, 8, "10.0.0.1").unwrap();
 }
 
 #[test]
@@ -775,12 +829,23 @@ fn invitations_need_an_authority_and_an_address_that_can_be_one() {
     let mut world = World::with_authority();
     let mut admin = world.visitor();
     newest(&mut world, &mut admin).unwrap();
-    for wrong in ["vm1", "vm1:", ":16515", "vm1:0", "vm1:70000", "vm 1:1", "::1:16515", "[vm1]:1", "vm1:+5"] {
+    for wrong in ["vm1:", ":16515", "vm1:0", "vm1:70000", "vm 1:1", "::1:16515", "[vm1]:1", "vm1:+5"] {
         let refused = world.ask_to_change(&mut admin, &invite("alice", wrong)).unwrap_err();
         assert_eq!((refused.code, refused.details[0].value.as_str()), (code::INVALID, "address"), "{wrong}");
+        assert_eq!(refused.causes.len(), 1, "{wrong}");
     }
-    for right in ["vm1.example.org:16515", "10.0.0.7:1", "[::1]:65535"] {
-        assert!(world.ask_to_change(&mut admin, &invite("alice", right)).is_ok(), "{right}");
+    for (right, address) in [
+        ("", "vm1:16515"),
+        ("vm1.example.org", "vm1.example.org:16515"),
+        ("fd00::7", "[fd00::7]:16515"),
+        ("10.0.0.7:1", "10.0.0.7:1"),
+        ("[::1]:65535", "[::1]:65535"),
+    ] {
+        let Ok(ServerData::ClientInvite(answer)) = world.ask_to_change(&mut admin, &invite("alice", right)) else {
+            panic!("{right}")
+        };
+        let token = vmwire_protocol::token::Token::parse(answer.token.reveal()).unwrap();
+        assert_eq!((token.address.as_str(), answer.address.as_str()), (address, address));
     }
     assert_eq!(world.dispatch.registry().len(), 1, "each invitation takes the place of the one before");
 }

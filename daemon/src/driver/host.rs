@@ -48,6 +48,14 @@ pub enum FileRequest {
         /// How many old ones there may be; at least one.
         keep: u32,
     },
+    /// Add a line to the end of `path`, as [`FileRequest::Append`] does, on the disk when it is answered. Others add lines to it
+    /// as well, so that nothing is ever taken back or renamed.
+    AddLine {
+        /// Absolute.
+        path: PathBuf,
+        /// The line without its end.
+        line: Vec<u8>,
+    },
     /// Remove `path`; that it is not there is success.
     Remove {
         /// Absolute.

@@ -7,11 +7,15 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use vmwire_protocol::message::role;
 
-use super::registry::{CLIENTS_MAX, Client, Digest, End, INVITATIONS_MAX, Invitation, Origin, PAST_MAX, Registry};
+use super::registry::{
+    BOUGHT_BYTES_MAX, BOUGHT_MAX, Bought, CLIENTS_MAX, Client, Digest, End, INVITATIONS_MAX, Invitation, Origin,
+    PAST_MAX, Registry,
+};
 use crate::model::VmName;
 
-/// The longest file: as many clients as there may be, each of at most 400 bytes, and the rest.
-pub const FILE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The longest file: as many clients as there may be, each of at most 400 bytes, certificates of 64 digits for each 32 bytes,
+/// and the rest.
+pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,7 @@ struct Content {
     clients: Vec<ClientRow>,
     invitations: Vec<InvitationRow>,
     past: Vec<PastRow>,
+    bought: Vec<BoughtRow>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +58,17 @@ struct InvitationRow {
 struct PastRow {
     secret_sha256: String,
     end: EndWord,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoughtRow {
+    secret_sha256: String,
+    name: String,
+    key: String,
+    until_ns: u64,
+    chain: Vec<String>,
+    ca: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -115,6 +131,18 @@ impl Registry {
                     },
                 })
                 .collect(),
+            bought: self
+                .bought
+                .iter()
+                .map(|bought| BoughtRow {
+                    secret_sha256: hex(&bought.digest.0),
+                    name: bought.name.to_string(),
+                    key: hex(&bought.key),
+                    until_ns: bought.until_ns,
+                    chain: bought.chain.iter().map(|der| hex(der)).collect(),
+                    ca: hex(&bought.ca),
+                })
+                .collect(),
         };
         // Only maps with keys that are no strings cannot be written, and there is none.
         let mut text = serde_json::to_string_pretty(&content).unwrap_or_default();
@@ -136,7 +164,8 @@ impl Registry {
             return Err(FileError(format!("its form is {}, and this daemon knows form 1", content.form)));
         }
         let (clients, invitations, past) = (content.clients.len(), content.invitations.len(), content.past.len());
-        if clients > CLIENTS_MAX || invitations > INVITATIONS_MAX || past > PAST_MAX {
+        let bought = content.bought.len();
+        if clients > CLIENTS_MAX || invitations > INVITATIONS_MAX || past > PAST_MAX || bought > BOUGHT_MAX {
             return Err(FileError("there are more in it than there may be".to_owned()));
         }
         let mut registry = Self::default();
@@ -179,6 +208,17 @@ impl Registry {
             };
             registry.past.push_back((digest, end));
         }
+        for row in content.bought {
+            let name = read_name(&row.name)?;
+            let sum = |text: &str| unhex(text).ok_or_else(|| wrong(&row.name, "what it has bought has no SHA-256"));
+            let der = |text: &String| unhex_all(text).ok_or_else(|| wrong(&row.name, "its certificate is none"));
+            let (digest, key, until_ns) = (Digest(sum(&row.secret_sha256)?), sum(&row.key)?, row.until_ns);
+            let (chain, ca) = (row.chain.iter().map(der).collect::<Result<Vec<_>, _>>()?, der(&row.ca)?);
+            if chain.iter().map(Vec::len).sum::<usize>() + ca.len() > BOUGHT_BYTES_MAX {
+                return Err(wrong(&row.name, "its certificate is too long"));
+            }
+            registry.bought.push_back(Bought { digest, name, key, until_ns, chain, ca });
+        }
         Ok(registry)
     }
 }
@@ -191,8 +231,8 @@ fn read_role(name: &str, text: &str) -> Result<u32, FileError> {
     role::number(text).ok_or_else(|| FileError(format!("{name:?}: there is no role {text:?}")))
 }
 
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");
         text
     })
@@ -200,20 +240,20 @@ fn hex(bytes: &[u8; 32]) -> String {
 
 /// Lower case only: what we would have written.
 fn unhex(text: &str) -> Option<[u8; 32]> {
+    unhex_all(text)?.try_into().ok()
+}
+
+fn unhex_all(text: &str) -> Option<Vec<u8>> {
     let digit = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
     };
-    let mut bytes = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let [high, low] = *pair else { return None };
-        *byte = digit(high)? << 4 | digit(low)?;
-    }
-    Some(bytes)
+    let byte = |pair: &[u8]| match *pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(byte).collect()
 }
 
 impl fmt::Display for FileError {

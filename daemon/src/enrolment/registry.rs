@@ -21,6 +21,12 @@ const INVITATION_NS: u64 = 3600 * 1_000_000_000;
 /// Invitations whose ends are remembered, to tell who comes too late.
 pub(super) const PAST_MAX: usize = 64;
 
+/// Certificates that may be asked for again.
+pub(super) const BOUGHT_MAX: usize = 64;
+
+/// The most that one of them may take, with all that leads to its root: what is longer is told once.
+pub(super) const BOUGHT_BYTES_MAX: usize = 8 * 1024;
+
 /// What shows that somebody was invited. Never printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 16]);
@@ -92,6 +98,20 @@ pub(super) enum End {
     Void,
 }
 
+/// A certificate that a token has bought. Whoever spends the same token with the same key within its hour gets it again: the
+/// answer may have been lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bought {
+    pub(super) digest: Digest,
+    /// The client's name.
+    pub(super) name: VmName,
+    pub(super) key: [u8; 32],
+    /// Until when, in nanoseconds since 1970-01-01 UTC.
+    pub(super) until_ns: u64,
+    pub(super) chain: Vec<Vec<u8>>,
+    pub(super) ca: Vec<u8>,
+}
+
 /// Everybody who is known or was invited. Of each name and each key there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registry {
@@ -99,6 +119,8 @@ pub struct Registry {
     pub(super) invitations: BTreeMap<VmName, Invitation>,
     /// The newest invitations that have ended, oldest first.
     pub(super) past: VecDeque<(Digest, End)>,
+    /// The newest certificates that may be asked for again, oldest first.
+    pub(super) bought: VecDeque<Bought>,
 }
 
 /// What is to change.
@@ -153,7 +175,20 @@ pub struct Done {
     /// What the client is now, or was.
     pub role: u32,
     /// The certificate that was made.
-    pub signed: Option<Signed>,
+    pub certificate: Option<Certificate>,
+    /// It was made before, and is only told again: nothing has changed.
+    pub again: bool,
+}
+
+/// A certificate, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate and those between it and the root, in DER.
+    pub chain: Vec<Vec<u8>>,
+    /// The root, in DER.
+    pub ca: Vec<u8>,
+    /// The line by which its authority remembers it, if it was just made.
+    pub line: String,
 }
 
 /// Why a change is not made.
@@ -238,6 +273,45 @@ impl Registry {
         for name in names {
             self.forget_invitation(name.as_str(), End::Expired);
         }
+        self.bought.retain(|bought| now_utc_ns < bought.until_ns);
+    }
+
+    /// What was bought with a secret and may be asked for again. Every digest is looked at.
+    fn bought_with(&self, secret: Secret, now_utc_ns: u64) -> Option<&Bought> {
+        let digest = Digest::of(secret);
+        let bought =
+            self.bought.iter().fold(None, |found, bought| if digest.is(bought.digest) { Some(bought) } else { found });
+        bought.filter(|bought| now_utc_ns < bought.until_ns)
+    }
+
+    fn remember_bought(&mut self, bought: Bought) {
+        let bytes: usize = bought.chain.iter().map(Vec::len).sum();
+        if bytes + bought.ca.len() > BOUGHT_BYTES_MAX {
+            return;
+        }
+        self.bought.push_back(bought);
+        if self.bought.len() > BOUGHT_MAX {
+            self.bought.pop_front();
+        }
+    }
+
+    /// The same once more, for the key that it was made for while its owner is known by it. Everybody else is too late.
+    fn tell_again(
+        &self,
+        bought: &Bought,
+        signer: Option<&dyn Signer>,
+        wanted: &str,
+        request: &[u8],
+    ) -> Result<Done, Refused> {
+        if !wanted.is_empty() && wanted != bought.name.as_str() {
+            return Err(Refused::OtherName(bought.name.clone()));
+        }
+        let key = signer.ok_or(Refused::NoAuthority)?.key(request).map_err(Refused::Request)?;
+        let client = self.clients.get(&bought.name).filter(|client| client.key == key && key == bought.key);
+        let role = client.ok_or(Refused::Spent)?.role;
+        let Bought { name, chain, ca, .. } = bought;
+        let certificate = Certificate { chain: chain.clone(), ca: ca.clone(), line: String::new() };
+        Ok(Done { name: name.clone(), role, certificate: Some(certificate), again: true })
     }
 
     /// Whom a secret belongs to. Every digest is looked at, so that the time it takes tells nothing.
@@ -286,13 +360,16 @@ impl Change {
         signer: Option<&dyn Signer>,
         now_utc_ns: u64,
     ) -> Result<(Registry, Done), Refused> {
-        if let Self::Enroll { secret, .. } = self {
+        if let Self::Enroll { secret, name, request } = self {
+            if let Some(bought) = old.bought_with(*secret, now_utc_ns) {
+                return Ok((old.clone(), old.tell_again(bought, signer, name, request)?));
+            }
             // Whoever guesses is turned away before a registry is copied.
             old.invited_by(*secret)?;
         }
         let mut new = old.clone();
         new.expire(now_utc_ns);
-        let done = |name: &VmName, role| Done { name: name.clone(), role, signed: None };
+        let done = |name: &VmName, role| Done { name: name.clone(), role, certificate: None, again: false };
         let done = match self {
             Self::Invite { name, role, secret } => {
                 if new.clients.contains_key(name) {
@@ -333,6 +410,7 @@ impl Change {
                 done(name, *role)
             }
             Self::Remove { name } => {
+                new.bought.retain(|bought| bought.name != *name);
                 let client = new.clients.remove(name).map(|client| client.role);
                 let role = client.or_else(|| new.forget_invitation(name.as_str(), End::Void).map(|i| i.role));
                 done(name, role.ok_or_else(|| Refused::NoClient(name.clone()))?)
@@ -344,17 +422,15 @@ impl Change {
                 }
                 let signer = signer.ok_or(Refused::NoAuthority)?;
                 let signed = signer.sign(name.as_str(), request, now_utc_ns).map_err(Refused::Request)?;
-                let role = new.forget_invitation(name.as_str(), End::Spent).map_or(0, |invitation| invitation.role);
-                let client = Client {
-                    role,
-                    key: signed.key,
-                    serial: signed.serial.clone(),
-                    not_after_s: signed.not_after_s,
-                    since_ns: now_utc_ns,
-                    origin: Origin::Enrolled,
-                };
+                let invitation = new.forget_invitation(name.as_str(), End::Spent).ok_or(Refused::UnknownSecret)?;
+                let Invitation { role, expires_ns: until_ns, digest, .. } = invitation;
+                let Signed { key, serial, not_after_s, chain, ca, line } = signed;
+                let since_ns = now_utc_ns;
+                let client = Client { role, key, serial, not_after_s, since_ns, origin: Origin::Enrolled };
                 new.admit(name.clone(), client)?;
-                Done { name, role, signed: Some(signed) }
+                let (own, root) = (chain.clone(), ca.clone());
+                new.remember_bought(Bought { digest, name: name.clone(), key, until_ns, chain: own, ca: root });
+                Done { name, role, certificate: Some(Certificate { chain, ca, line }), again: false }
             }
         };
         Ok((new, done))
@@ -375,7 +451,12 @@ mod tests {
         fn sign(&self, name: &str, request: &[u8], _now_utc_ns: u64) -> Result<Signed, String> {
             let [first, ..] = request else { return Err("it is empty".to_owned()) };
             let chain = vec![name.as_bytes().to_vec()];
-            Ok(Signed { key: [*first; 32], serial: "0a".to_owned(), not_after_s: 9, chain, ca: vec![1] })
+            let line = format!("{name} {first}");
+            Ok(Signed { key: [*first; 32], serial: "0a".to_owned(), not_after_s: 9, chain, ca: vec![1], line })
+        }
+
+        fn key(&self, request: &[u8]) -> Result<[u8; 32], String> {
+            request.first().map(|first| [*first; 32]).ok_or_else(|| "it is empty".to_owned())
         }
     }
 
@@ -414,11 +495,41 @@ mod tests {
         assert_eq!(make(&mut registry, &enroll(1, "bob", 7), 11), Err(Refused::OtherName(name("alice"))));
         let done = make(&mut registry, &enroll(1, "alice", 7), 11).unwrap();
         assert_eq!((done.name.as_str(), done.role), ("alice", 2));
-        assert_eq!(done.signed.unwrap().chain, [b"alice".to_vec()]);
+        let certificate = done.certificate.unwrap();
+        assert_eq!((certificate.chain, certificate.line.as_str()), (vec![b"alice".to_vec()], "alice 7"));
         let (known, client) = registry.client_of(&[7; 32]).unwrap();
         assert_eq!((known.as_str(), client.role, client.origin), ("alice", 2, Origin::Enrolled));
         assert_eq!(make(&mut registry, &enroll(1, "alice", 8), 12), Err(Refused::Spent));
         assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn the_same_key_gets_the_same_certificate_again_within_the_hour_and_while_it_is_known() {
+        let mut registry = Registry::default();
+        make(&mut registry, &invite("alice", 1), 10).unwrap();
+        let first = make(&mut registry, &enroll(1, "", 7), 11).unwrap();
+        make(&mut registry, &Change::SetRole { name: name("alice"), role: 1 }, 12).unwrap();
+        let mut kept = Registry::from_text(registry.to_text().as_bytes()).unwrap();
+        for registry in [&mut registry, &mut kept] {
+            let before = registry.clone();
+            let again = make(registry, &enroll(1, "alice", 7), HOUR + 9).unwrap();
+            assert_eq!((again.name.as_str(), again.role, again.again, first.again), ("alice", 1, true, false));
+            let (again, first) = (again.certificate.unwrap(), first.certificate.clone().unwrap());
+            assert_eq!((again.chain, again.ca, again.line.as_str()), (first.chain, first.ca, ""));
+            assert_eq!(*registry, before, "nothing has changed");
+            assert_eq!(make(registry, &enroll(1, "", 8), HOUR + 9), Err(Refused::Spent), "another key");
+            assert_eq!(make(registry, &enroll(1, "bob", 7), HOUR + 9), Err(Refused::OtherName(name("alice"))));
+            assert_eq!(make(registry, &enroll(1, "", 7), HOUR + 10), Err(Refused::Spent), "another hour");
+        }
+        make(&mut registry, &Change::Remove { name: name("alice") }, 13).unwrap();
+        assert_eq!(make(&mut registry, &enroll(1, "", 7), 14), Err(Refused::Spent), "who was removed");
+        // Nor is it for who has that name or that key since.
+        make(&mut registry, &invite("alice", 2), 15).unwrap();
+        make(&mut registry, &enroll(2, "", 9), 16).unwrap();
+        assert_eq!(make(&mut registry, &enroll(1, "", 7), 17), Err(Refused::Spent));
+        assert!(make(&mut registry, &enroll(2, "", 9), 17).unwrap().again);
+        make(&mut registry, &add("carol", 4), 2 * HOUR).unwrap();
+        assert!(registry.bought.is_empty());
     }
 
     #[test]

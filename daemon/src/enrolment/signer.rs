@@ -1,6 +1,7 @@
 //! What makes certificates, as far as the registry has to know.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 
 /// A certificate that was made, and what the registry keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Signed {
     pub chain: Vec<Vec<u8>>,
     /// The root, in DER.
     pub ca: Vec<u8>,
+    /// The line by which its authority remembers it.
+    pub line: String,
 }
 
 /// Makes certificates.
@@ -25,13 +28,24 @@ pub trait Signer: Debug {
     /// # Errors
     /// What is wrong with the request, in words.
     fn sign(&self, name: &str, request: &[u8], now_utc_ns: u64) -> Result<Signed, String>;
+
+    /// The SHA-256 of the public key of a request that proves to be its owner's.
+    ///
+    /// # Errors
+    /// What is wrong with the request, in words.
+    fn key(&self, request: &[u8]) -> Result<[u8; 32], String>;
 }
 
 /// What invitations need: somebody who makes certificates, and what a token says of the daemon.
 #[derive(Debug)]
 pub struct Authority {
-    /// Where clients reach the daemon, as in `host:port`, if nobody says otherwise.
-    pub address: String,
+    /// The host by which clients reach the daemon, if nobody says otherwise; with brackets around an IPv6 address. Empty if
+    /// the daemon does not know any.
+    pub host: String,
+    /// The port where it listens with TLS.
+    pub port: u16,
+    /// Where the authority remembers what it has signed: a line for each certificate, written before that is sent.
+    pub index: PathBuf,
     /// The SHA-256 of the root's public key (SubjectPublicKeyInfo).
     pub ca: [u8; 32],
     /// Makes the certificates.

@@ -29,6 +29,21 @@ pub(super) fn append(path: &Path, lines: &[u8], rotate_bytes: u64, keep: u32) ->
     written
 }
 
+/// Adds a line to the end of `path`, on the disk when this returns. Others do so too, so that what could not be written as a
+/// whole is not taken back: it might be theirs. The next one to come ends it.
+pub(super) fn add_line(path: &Path, line: &[u8]) -> io::Result<()> {
+    let (mut file, length) = open(path)?;
+    let mut whole = Vec::with_capacity(line.len() + 2);
+    if is_torn(&file, length)? {
+        whole.push(b'\n');
+    }
+    whole.extend_from_slice(line);
+    whole.push(b'\n');
+    // With one call, so that nobody else's line stands in the middle of it.
+    file.write_all(&whole)?;
+    file.sync_all()
+}
+
 /// The file and its length.
 fn open(path: &Path) -> io::Result<(File, u64)> {
     let options = &mut OpenOptions::new();
@@ -39,10 +54,14 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 
 /// The host may have gone down in the middle of a line.
 fn end_torn_line(file: &mut File, length: u64) -> io::Result<()> {
-    let Some(last_at) = length.checked_sub(1) else { return Ok(()) };
+    if is_torn(file, length)? { file.write_all(b"\n") } else { Ok(()) }
+}
+
+fn is_torn(file: &File, length: u64) -> io::Result<bool> {
+    let Some(last_at) = length.checked_sub(1) else { return Ok(false) };
     let mut last = [0];
     file.read_exact_at(&mut last, last_at)?;
-    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
+    Ok(last != *b"\n")
 }
 
 /// Makes the file the newest of the old ones. The oldest goes first, so that whatever fails, nothing takes the place of

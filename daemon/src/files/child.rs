@@ -89,6 +89,10 @@ impl Batch {
                 let outcome = append::append(&path, &lines, rotate_bytes, keep).map(|()| FileAnswer::Done);
                 (told("append to", &path, outcome), false, path)
             }
+            FileRequest::AddLine { path, line } => {
+                let outcome = append::add_line(&path, &line).map(|()| FileAnswer::Done);
+                (told("add a line to", &path, outcome), true, path)
+            }
             FileRequest::Remove { path, durable } => {
                 let outcome = match fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -329,6 +329,7 @@ fn deed(request: &FileRequest) -> String {
     match request {
         FileRequest::Write { path, .. } => format!("write {}", path.display()),
         FileRequest::Append { path, .. } => format!("append to {}", path.display()),
+        FileRequest::AddLine { path, .. } => format!("add a line to {}", path.display()),
         FileRequest::Remove { path, .. } => format!("remove {}", path.display()),
         FileRequest::Read { files } => {
             let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();

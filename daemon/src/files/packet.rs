@@ -15,6 +15,7 @@ const REMOVE: u8 = 2;
 const REMOVE_DURABLE: u8 = 3;
 const READ: u8 = 4;
 const APPEND: u8 = 5;
+const ADD_LINE: u8 = 6;
 
 const DONE: u8 = 0;
 const DATA: u8 = 1;
@@ -34,6 +35,7 @@ pub(super) fn request(ticket: FileTicket, request: &FileRequest) -> Vec<u8> {
             let path = path.as_os_str().as_bytes();
             packet(ticket, APPEND, &[&rotate_bytes.to_le_bytes(), &keep.to_le_bytes(), &length(path), path, lines])
         }
+        FileRequest::AddLine { path, line } => packet(ticket, ADD_LINE, &[&length(bytes(path)), bytes(path), line]),
         FileRequest::Remove { path, durable } => {
             packet(ticket, if *durable { REMOVE_DURABLE } else { REMOVE }, &[bytes(path)])
         }
@@ -82,6 +84,10 @@ pub(super) fn take_request(received: &mut Vec<u8>) -> Result<Option<(FileTicket,
                 let (path, lines) = take_counted(rest)?;
                 let (rotate_bytes, keep) = (u64::from_le_bytes(*rotate_bytes), u32::from_le_bytes(*keep));
                 FileRequest::Append { path: path_of(path), lines: lines.to_vec(), rotate_bytes, keep }
+            }
+            ADD_LINE => {
+                let (path, line) = take_counted(rest)?;
+                FileRequest::AddLine { path: path_of(path), line: line.to_vec() }
             }
             REMOVE | REMOVE_DURABLE => FileRequest::Remove { path: path_of(rest), durable: kind == REMOVE_DURABLE },
             READ => {
@@ -179,6 +185,7 @@ mod tests {
             FileRequest::Write { path: path.clone(), data: b"data".to_vec(), durable: true },
             FileRequest::Write { path: path.clone(), data: Vec::new(), durable: false },
             FileRequest::Append { path: path.clone(), lines: b"line\n".to_vec(), rotate_bytes: 1 << 40, keep: 8 },
+            FileRequest::AddLine { path: path.clone(), line: b"{}".to_vec() },
             FileRequest::Remove { path: path.clone(), durable: true },
             FileRequest::Remove { path: path.clone(), durable: false },
             FileRequest::Read {

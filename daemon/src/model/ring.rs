@@ -13,6 +13,17 @@ pub const EVENTS_MAX: usize = 4096;
 /// The most bytes of encoded events that are kept.
 pub const BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Whom an event that is about no virtual machine is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever may see the virtual machine, and everybody where it is about none.
+    Everybody,
+    /// Admins of the host.
+    Admins,
+    /// Admins of the host, and whoever is taken for this one.
+    Owner(String),
+}
+
 /// An event that was encoded, and what subscriptions filter by.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -20,6 +31,8 @@ pub struct Kept {
     pub vm: Option<(VmId, String)>,
     /// The labels that it had.
     pub labels: Arc<[String]>,
+    /// Whom it is for.
+    pub audience: Audience,
     /// Its kind, as on the wire.
     pub kind: u32,
     /// As it goes to every subscriber.
@@ -81,7 +94,13 @@ mod tests {
     use super::*;
 
     fn event(bytes: usize) -> Kept {
-        Kept { vm: None, labels: Arc::default(), kind: 1, encoded: Bytes::from(vec![0; bytes]) }
+        Kept {
+            vm: None,
+            labels: Arc::default(),
+            audience: Audience::Everybody,
+            kind: 1,
+            encoded: Bytes::from(vec![0; bytes]),
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use vmwire_protocol::header::{self, HeaderError, MAGIC};
 use vmwire_protocol::limits::HEADER_BYTES;
 use vmwire_protocol::message::{ClientData, EnrollAnswer, EnrollCall, Failure, ServerData, code, number};
 use vmwire_tls::date::Date;
-use vmwire_tls::pki::{self, ClientName, PkiError};
+use vmwire_tls::pki::{self, ClientName, PkiError, Purpose, issued_line, request_key};
 
 use crate::enrolment::{Signed, Signer};
 
@@ -104,9 +104,14 @@ impl Signer for PkiSigner {
             key: *issued.key.bytes(),
             serial: issued.serial.to_string(),
             not_after_s: u64::try_from(issued.not_after.seconds()).unwrap_or(0),
-            chain: vec![issued.der],
             ca: self.authority.der().to_vec(),
+            line: issued_line(Purpose::Client, name.as_str(), &issued),
+            chain: vec![issued.der],
         })
+    }
+
+    fn key(&self, request: &[u8]) -> Result<[u8; 32], String> {
+        request_key(request).map(|key| *key.bytes()).map_err(|error| error.to_string())
     }
 }
 

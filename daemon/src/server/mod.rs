@@ -189,7 +189,7 @@ impl Server {
         let mut core = Dispatch::new(start::parts(&config, log.clone(), now, &mut door)?, now);
         core.start(&mut Turn { now, host: &mut door });
         let mut tls = config.tls.as_ref().map(|files| Tls::start(files, now)).transpose().map_err(ServerError::Tls)?;
-        let mut listeners = Vec::new();
+        let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
         let mut port = None;
         for listen in &config.listen {
             let bound = match listen {
@@ -199,23 +199,27 @@ impl Server {
             let mut listener = bound.map_err(ServerError::Bind)?;
             let who = Who::Listener(listeners.len());
             let token = readiness.watch(listener.source(), who).map_err(system("watching a listener"))?;
-            match (listen, listener.local_address()) {
-                (Listen::Tcp(_), Some(address)) => {
-                    log::warn!("listening at tcp:{address}: anybody who can reach it may look, unencrypted");
-                }
+            let shown = match (listen, listener.local_address()) {
+                (Listen::Tcp(_), Some(address)) => Listen::Tcp(address).to_string(),
                 (Listen::Tls(_), Some(address)) => {
-                    log::info!("listening at tls:{address}");
                     port.get_or_insert(address.port());
+                    Listen::Tls(address).to_string()
                 }
-                _ => log::info!("listening at {listen}"),
+                _ => listen.to_string(),
+            };
+            match listen {
+                Listen::Tcp(_) => log::warn!("listening at {shown}: anybody who can reach it may look, unencrypted"),
+                Listen::Tls(_) | Listen::Unix(_) => log::info!("listening at {shown}"),
             }
+            sockets.push(shown);
             let (tls, base) = (matches!(listen, Listen::Tls(_)), listen.base());
             listeners.push(Listening { listener, token, tls, base, retry: None });
         }
-        if let Some(tls) = &mut tls {
+        core.set_sockets(sockets);
+        if let (Some(tls), Some(files)) = (&mut tls, &config.tls) {
             tls.port = port.unwrap_or(tls.port);
             core.set_certificates(tls.facts.clone());
-            core.set_authority(tls.take_authority());
+            core.set_authority(tls.take_authority(files));
         }
         notify::notify("READY=1");
         Ok(Self {

@@ -141,7 +141,8 @@ fn daemon_facts(config: &Config, now: Now) -> DaemonFacts {
         started_ns: now.utc_ns,
         state_dir: if keeps { config.state_dir.display().to_string() } else { String::new() },
         runtime_dir: config.runtime_dir.display().to_string(),
-        sockets: config.listen.iter().map(ToString::to_string).collect(),
+        // They are known when they are bound.
+        sockets: Vec::new(),
         connections_max: config.connections_max,
     }
 }

@@ -79,7 +79,7 @@ impl Server {
         let (change, message) = match outcome {
             Ok((made, read)) => {
                 tls.take_up(made, &read, now);
-                self.core.set_authority(tls.take_authority());
+                self.core.set_authority(tls.take_authority(files));
                 self.connections.judge_again();
                 let message = format!("the certificate of {} is in force", tls.context.identity().subject);
                 info!("{message}");

@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use vmwire_tls::config::{KeyPair, MaterialError, Part, ServerContext, ServerMaterial, ServerOptions, notice};
 use vmwire_tls::date::{Clock, Date};
 use vmwire_tls::identity::AlternativeName;
-use vmwire_tls::pki::{certificates, describe};
+use vmwire_tls::pki::{INDEX_FILE, certificates, describe};
 
 use super::Who;
 use super::enrolment::PkiSigner;
@@ -117,17 +117,13 @@ impl Tls {
         self.check_at = now.monotonic;
     }
 
-    /// Who makes certificates for the invited, and what their tokens say of this daemon.
-    pub(super) fn take_authority(&mut self) -> Option<Authority> {
+    /// Who makes certificates for the invited, and what their tokens say of this daemon. What it has signed is remembered where
+    /// `vmwire pki` remembers it.
+    pub(super) fn take_authority(&mut self, files: &TlsFiles) -> Option<Authority> {
         let signer = self.authority.take()?;
-        let host = self.context.identity().names.iter().find_map(|name| match name {
-            AlternativeName::Dns(name) if !name.starts_with('*') => Some(name.clone()),
-            AlternativeName::Ip(IpAddr::V6(address)) => Some(format!("[{address}]")),
-            AlternativeName::Ip(address) => Some(address.to_string()),
-            _ => None,
-        });
-        let address = host.map_or_else(String::new, |host| format!("{host}:{}", self.port));
-        Some(Authority { address, ca: signer.fingerprint(), signer })
+        let host = reached_by(&self.context.identity().names);
+        let index = files.client_ca.with_file_name(INDEX_FILE);
+        Some(Authority { host, port: self.port, index, ca: signer.fingerprint(), signer })
     }
 
     /// What expires soon, and was not told of yet: purpose, days, and words.
@@ -157,6 +153,26 @@ impl Tls {
     pub(super) fn begin(&mut self, now: Now, socket: TcpStream, address: SocketAddr, readiness: &mut Readiness<Who>) {
         self.handshakes.begin(now, socket, address, (self.context.clone(), self.generation), readiness);
     }
+}
+
+/// The first name of the certificate by which others can reach this host; one that means the host itself, where there is no
+/// other. Empty if it has none.
+fn reached_by(names: &[AlternativeName]) -> String {
+    let hosts = || {
+        names.iter().filter_map(|name| match name {
+            AlternativeName::Dns(name) if !name.starts_with('*') => Some((name.clone(), is_localhost(name))),
+            AlternativeName::Ip(address @ IpAddr::V6(_)) => Some((format!("[{address}]"), address.is_loopback())),
+            AlternativeName::Ip(address) => Some((address.to_string(), address.is_loopback())),
+            _ => None,
+        })
+    };
+    let remote = hosts().find(|(_, own)| !own);
+    remote.or_else(|| hosts().next()).map(|(host, _)| host).unwrap_or_default()
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.starts_with("localhost.")
 }
 
 /// All files.
@@ -280,6 +296,20 @@ mod tests {
 
     use super::*;
     use crate::config::OptionalFile;
+
+    #[test]
+    fn clients_are_told_of_the_first_name_that_is_not_the_hosts_own() {
+        let dns = |name: &str| AlternativeName::Dns(name.to_owned());
+        let ip = |address: &str| AlternativeName::Ip(address.parse().unwrap());
+        let own = [dns("localhost"), ip("127.0.0.1"), ip("::1")];
+        assert_eq!(
+            reached_by(&[dns("*.example.org"), dns("LOCALHOST.localdomain"), ip("::1")]),
+            "LOCALHOST.localdomain"
+        );
+        assert_eq!(reached_by(&own), "localhost");
+        assert_eq!(reached_by(&[&own[..], &[ip("fd00::7"), dns("vm1")]].concat()), "[fd00::7]");
+        assert_eq!(reached_by(&[dns("*.example.org")]), "");
+    }
 
     #[test]
     fn a_list_that_need_not_be_there_may_not_go_away_once_it_is() {

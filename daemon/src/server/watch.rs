@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+use vmwire_tls::pki::INDEX_FILE;
 
 /// What changes a file under a name, or the name.
 const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
@@ -53,14 +55,15 @@ impl Watch {
         file.parent().is_some_and(|directory| self.directories.contains(directory))
     }
 
-    /// Whether something has changed since the last time. Which file it was does not matter: all are read.
+    /// Whether something has changed since the last time. Which file it was does not matter: all are read. The index of what
+    /// was signed is none of them, and grows there whenever somebody enrols.
     pub(super) fn take(&mut self) -> bool {
         let mut changed = false;
-        let mut bytes = [0; 4096];
+        let mut bytes = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut bytes);
         loop {
-            match rustix::io::read(&self.inotify, &mut bytes) {
-                Ok(0) => return changed,
-                Ok(_) => changed = true,
+            match reader.next() {
+                Ok(event) => changed |= event.file_name().is_none_or(|name| name.to_bytes() != INDEX_FILE.as_bytes()),
                 Err(Errno::INTR) => {}
                 Err(_) => return changed,
             }
@@ -106,6 +109,9 @@ mod tests {
         assert!(watch.take());
         std::os::unix::fs::symlink("elsewhere", &file).unwrap();
         assert!(watch.take());
+
+        std::fs::write(dir.path().join(INDEX_FILE), "a line\n").unwrap();
+        assert!(!watch.take(), "that somebody was enrolled changes no file of ours");
 
         // The key of an authority may be kept elsewhere: its directory need not be there, and the others are watched.
         let missing = dir.path().join("missing/c");

@@ -1,7 +1,8 @@
 //! One subscription, held against what really happened: every event that matches comes exactly once and in order, or
 //! within a GAP that covers exactly what was lost.
 
-use vmwire_protocol::message::{Cursor, Event, Gap, SubscribeAnswer, SubscribeCall};
+use vmwire_daemon::access::Role;
+use vmwire_protocol::message::{Cursor, Event, Gap, SubscribeAnswer, SubscribeCall, event_kind};
 
 use crate::truth::Truth;
 
@@ -10,6 +11,8 @@ use crate::truth::Truth;
 pub(crate) struct Subscription {
     vm: String,
     kinds: Vec<u32>,
+    /// Whose it is: not everything is told to everybody.
+    role: Role,
     /// Events before this one are done with.
     next: u64,
     start: Start,
@@ -31,6 +34,7 @@ impl Subscription {
         call: SubscribeCall,
         newest_when_asked: u64,
         answer: &SubscribeAnswer,
+        role: Role,
         truth: &Truth,
     ) -> Result<Self, String> {
         let first = answer.first.sequence;
@@ -45,7 +49,7 @@ impl Subscription {
             Some(after) if first < after.sequence + 1 => return Err(format!("{after:?} begins before, at {first}")),
             Some(after) => (after.sequence + 1, Start::Known),
         };
-        Ok(Self { vm: call.vm.into_string(), kinds: call.kinds.into_vec(), next, start })
+        Ok(Self { vm: call.vm.into_string(), kinds: call.kinds.into_vec(), role, next, start })
     }
 
     fn wants(&self, event: &Event) -> bool {
@@ -53,7 +57,8 @@ impl Subscription {
             || event.vm.as_ref().is_some_and(|vm| {
                 vm.name == self.vm.as_str() || uuid::Uuid::from_bytes(vm.uuid.0).to_string() == self.vm
             });
-        vm && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+        let of_keys = matches!(event.kind, event_kind::CLIENT_CHANGED | event_kind::CERTIFICATE);
+        vm && (!of_keys || self.role == Role::Admin) && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
     }
 
     /// Nothing that matches lies before `until` and was not told.

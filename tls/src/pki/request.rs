@@ -5,12 +5,15 @@
 
 use std::fmt;
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SubjectPublicKeyInfo};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SubjectPublicKeyInfo,
+};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 
 use super::{ClientName, PkiError};
+use crate::identity::Fingerprint;
 
 /// The longest request that is read, in bytes of its DER; an RSA key of 8192 bits needs a quarter.
 pub const CSR_BYTES_MAX: usize = 8 * 1024;
@@ -37,11 +40,22 @@ impl Request {
     /// # Errors
     /// When the system has no random bytes.
     pub fn new(name: &ClientName) -> Result<Self, PkiError> {
-        let key = new_key()?;
+        Self::of(name, &new_key()?)
+    }
+
+    /// The same for a key that one of us has made before.
+    ///
+    /// # Errors
+    /// When it is no key that we sign with.
+    pub fn again(name: &ClientName, key_pem: &str) -> Result<Self, PkiError> {
+        Self::of(name, &KeyPair::from_pem(key_pem).map_err(|_| PkiError::UnusableKey)?)
+    }
+
+    fn of(name: &ClientName, key: &KeyPair) -> Result<Self, PkiError> {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, name.as_str());
-        let request = parameters.serialize_request(&key).map_err(failed)?;
+        let request = parameters.serialize_request(key).map_err(failed)?;
         let csr_pem = request.pem().map_err(failed)?;
         Ok(Self { key_pem: key.serialize_pem(), csr_der: request.der().to_vec(), csr_pem })
     }
@@ -62,6 +76,14 @@ pub(super) fn new_key() -> Result<KeyPair, PkiError> {
 #[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
 pub(super) fn failed(error: rcgen::Error) -> PkiError {
     PkiError::Failed(error.to_string())
+}
+
+/// The fingerprint of the key of a request (DER) that is signed with it.
+///
+/// # Errors
+/// When the request proves nothing, or its key is not taken.
+pub fn request_key(csr: &[u8]) -> Result<Fingerprint, PkiError> {
+    Ok(Fingerprint::of(&proven_key(csr)?.subject_public_key_info()))
 }
 
 /// The public key of a request that is signed with the private one.

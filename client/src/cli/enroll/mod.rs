@@ -4,6 +4,9 @@
 //!   token read ─▶ DIR/.HOST.new/ made, client.key in it ─▶ token spent ─▶ certificate and CA checked, written
 //!                                                                           └▶ DIR/.HOST.new becomes DIR/HOST
 //! ```
+//! A daemon that has given a certificate for a token gives the same key the same one again: when the answer is lost, what was
+//! sent stays in `.HOST.new`, and the next run with that token goes on with it.
+//!
 //! The files get their place all at once, so that neither a crash nor a full disk leaves a certificate without its key or
 //! beside another CA's. What must be possible afterwards is tried before the token is spent.
 
@@ -108,19 +111,31 @@ fn with_token(
     })?;
     let authority = Fingerprint::from(token.ca.0);
 
-    let place = Place::new(directory, host.host(), force)?;
-    let request =
-        "client".parse::<ClientName>().and_then(|name| Request::new(&name)).map_err(|error| failed(&error))?;
-    place.key(&request.key_pem)?;
+    let token_sum = Fingerprint::of(&token.secret.reveal().0);
+    let (mut place, earlier) = Place::new(directory, host.host(), force, token_sum)?;
+    let name = "client".parse::<ClientName>().map_err(|error| failed(&error))?;
+    // What was sent with this token before is what the daemon gives its certificate to, and to nobody else.
+    let again = earlier.and_then(|key| Request::again(&name, &key).ok());
+    let sent_before = again.is_some();
+    let request = again.map_or_else(|| Request::new(&name), Ok).map_err(|error| failed(&error))?;
+    if !sent_before {
+        place.key(&request.key_pem, token_sum)?;
+    }
 
     let context = ClientContext::enroll(authority, Clock::new(SystemTime::now))
         .map_err(|error| Problem::new(Exit::Failed, "ENROLL", error.to_string()))?;
     let csr = Opaque::new(request.csr_der).map_err(|error| Problem::new(Exit::Failed, "ENROLL", error.to_string()))?;
     let call = EnrollCall { secret: token.secret, name: Text::clipped(""), request: csr };
-    let answer =
-        enroll(&host, &context, call, timeout.unwrap_or(TIME)).map_err(|error| not_enrolled(error, timeout))?;
+    place.keep();
+    let answer = enroll(&host, &context, call, timeout.unwrap_or(TIME)).map_err(|refused| {
+        if refused.is_unspent() && (!sent_before || matches!(refused.error, Error::Failure(_))) {
+            place.discard();
+        }
+        not_enrolled(refused, timeout)
+    })?;
 
-    let not_after = check(&answer, &request.key_pem, authority, now)?;
+    let validity = check(&answer, &request.key_pem, authority).inspect_err(|_| place.discard())?;
+    let not_after = now_within(validity, now)?;
     let chain = answer.chain.iter().map(|der| der.as_slice().to_vec());
     place.certificates(&certificates_pem(chain), &certificates_pem([answer.ca.as_slice()]))?;
     let (directory, host_alone) = (place.take()?, Uri::of_host(host.clone(), None));
@@ -136,12 +151,12 @@ fn with_token(
     })
 }
 
-/// Checks what the daemon has sent: it is for our key, for now, and of the authority that the token names. Answers until
-/// when it is valid.
-fn check(answer: &EnrollAnswer, key_pem: &str, authority: Fingerprint, now: Date) -> Result<Date, Problem> {
+/// Checks what the daemon has sent: it is for our key, and of the authority that the token names. Answers from when to when
+/// it is valid.
+fn check(answer: &EnrollAnswer, key_pem: &str, authority: Fingerprint) -> Result<(Date, Date), Problem> {
     let spent = |message: String| {
         Problem::new(Exit::Failed, "ENROLL", message)
-            .hint("nothing was kept; the token is spent: tell the host's admin, and ask for another")
+            .hint("no certificate was kept; the token is spent: tell the host's admin, and ask for another")
     };
     let unreadable = |what: &str| spent(format!("the daemon has sent {what} that cannot be read"));
     let first = answer.chain.first().ok_or_else(|| spent("the daemon has sent no certificate".to_owned()))?;
@@ -154,15 +169,20 @@ fn check(answer: &EnrollAnswer, key_pem: &str, authority: Fingerprint, now: Date
     if root.key != authority {
         return Err(spent(format!("the daemon has sent another CA ({}) than the token names ({authority})", root.key)));
     }
-    if now < own.not_before || now > own.not_after {
+    Ok((own.not_before, own.not_after))
+}
+
+/// That a certificate is valid now; answers until when. One of two clocks is wrong if it is not.
+fn now_within((not_before, not_after): (Date, Date), now: Date) -> Result<Date, Problem> {
+    if now < not_before || now > not_after {
         return Err(Problem::new(
             Exit::Failed,
             "ENROLL",
-            format!("the certificate is valid from {} to {}, and this clock says {now}", own.not_before, own.not_after),
+            format!("the certificate is valid from {not_before} to {not_after}, and this clock says {now}"),
         )
-        .hint("set this clock, or that of the daemon's host; nothing was kept; the token is spent: ask for another"));
+        .hint("set this clock and spend the same token again within its hour; or set that of the daemon's host, and ask for another"));
     }
-    Ok(own.not_after)
+    Ok(not_after)
 }
 
 fn failed(error: &PkiError) -> Problem {
@@ -201,8 +221,8 @@ fn not_enrolled(NotEnrolled { error, may_be_spent }: NotEnrolled, timeout: Optio
         },
         Error::Lost(Lost::Handshake(_)) => None,
         _ if may_be_spent => Some(
-            "the token may be spent. Try it again; if it is, on the daemon's host: vmwire client remove NAME, vmwire \
-             client invite NAME. Nothing was kept here"
+            "the token may be spent. Try it again from here within its hour, in the same directory: the same key gets the same \
+             certificate"
                 .to_owned(),
         ),
         _ => None,

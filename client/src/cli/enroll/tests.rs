@@ -138,7 +138,7 @@ fn whatever_goes_wrong_has_its_words_and_leaves_what_was_there() {
         let (token, thread) = daemon(pki, answer);
         (token, Some(thread))
     }
-    let rows: [Row; 12] = [
+    let rows: [Row; 11] = [
         (|| ("hello".to_owned(), None), Exit::Usage, "this is no token", "vmwire client invite NAME"),
         (
             || {
@@ -170,7 +170,6 @@ fn whatever_goes_wrong_has_its_words_and_leaves_what_was_there() {
             "no TLS with 127.0.0.1:",
             "the token is of another daemon, or somebody is in between",
         ),
-        (|| with(pki(), |_| None), Exit::NoConnection, "the daemon closed the connection", "the token may be spent"),
         (
             || {
                 with(pki(), |_| {
@@ -187,7 +186,7 @@ fn whatever_goes_wrong_has_its_words_and_leaves_what_was_there() {
             || with(pki(), |call| Some(signed(&pki().authority, &call.request, &strangers().authority))),
             Exit::Failed,
             "the daemon has sent another CA (",
-            "nothing was kept",
+            "no certificate was kept",
         ),
         (
             || {
@@ -198,7 +197,7 @@ fn whatever_goes_wrong_has_its_words_and_leaves_what_was_there() {
             },
             Exit::Failed,
             "the daemon has sent a certificate for another key",
-            "nothing was kept",
+            "no certificate was kept",
         ),
         (
             || {
@@ -210,7 +209,7 @@ fn whatever_goes_wrong_has_its_words_and_leaves_what_was_there() {
             },
             Exit::Failed,
             "the daemon has sent no certificate",
-            "nothing was kept",
+            "no certificate was kept",
         ),
         (
             || {
@@ -222,7 +221,7 @@ fn whatever_goes_wrong_has_its_words_and_leaves_what_was_there() {
             },
             Exit::Failed,
             "the daemon has sent a CA certificate that cannot be read",
-            "nothing was kept",
+            "no certificate was kept",
         ),
     ];
     for (prepare, exit, message, hint) in rows {
@@ -237,6 +236,57 @@ fn whatever_goes_wrong_has_its_words_and_leaves_what_was_there() {
         assert!(!format!("{problem:?}").contains("a5a5"), "{problem:?}");
         assert_eq!(names(directory.path()), [""; 0], "{problem:?}");
     }
+}
+
+#[test]
+fn a_token_whose_answer_was_lost_is_spent_again_by_the_same_key_and_another_token_by_another() {
+    fn spend(directory: &Path, token: &str, daemon: JoinHandle<()>) -> Result<Enrolled, Problem> {
+        let enrolled = enrol(token, directory, false);
+        daemon.join().unwrap();
+        enrolled
+    }
+    /// A daemon that tells which key it was sent, and answers or does not.
+    fn telling(answers: bool) -> (String, JoinHandle<()>, std::sync::mpsc::Receiver<Fingerprint>) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (token, thread) = daemon(pki(), move |call| {
+            sender.send(vmwire_tls::pki::request_key(&call.request).unwrap()).unwrap();
+            granted(call).filter(|_| answers)
+        });
+        (token, thread, receiver)
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (token, thread, first) = telling(false);
+    let lost = spend(directory.path(), &token, thread).unwrap_err();
+    assert!(lost.message.starts_with("the daemon closed the connection"), "{lost:?}");
+    assert_eq!(lost.exit, Exit::NoConnection);
+    assert!(lost.hint.contains("the token may be spent. Try it again from here"), "{lost:?}");
+    assert_eq!(names(directory.path()), [".127.0.0.1.new"]);
+    assert_eq!(names(&directory.path().join(".127.0.0.1.new")), ["client.key", "token.sha256"]);
+    // Nobody is there, and then somebody who is overloaded: what was sent is still what was sent.
+    enrol(&self::token("127.0.0.1:1", pki()), directory.path(), false).unwrap_err();
+    let (token, thread) = daemon(pki(), |_| Some(ServerData::Failure(Failure::new(code::OVERLOADED, "too many"))));
+    spend(directory.path(), &token, thread).unwrap_err();
+    let (token, thread, second) = telling(true);
+    let enrolled = spend(directory.path(), &token, thread).unwrap();
+    let key = first.recv().unwrap();
+    assert_eq!((second.recv().unwrap(), enrolled.key), (key, key.to_string()));
+    assert_eq!(names(directory.path()), ["127.0.0.1"]);
+    assert_eq!(names(&directory.path().join("127.0.0.1")), ["ca.crt", "client.crt", "client.key"]);
+
+    // A key that was sent with one token is not sent with another.
+    let directory = tempfile::tempdir().unwrap();
+    let (token, thread, first) = telling(false);
+    spend(directory.path(), &token, thread).unwrap_err();
+    let ready = directory.path().join(".127.0.0.1.new/token.sha256");
+    fs::write(&ready, Fingerprint::of(b"another").to_string()).unwrap();
+    let (token, thread, second) = telling(false);
+    spend(directory.path(), &token, thread).unwrap_err();
+    let second = second.recv().unwrap();
+    assert_ne!(first.recv().unwrap(), second);
+    // What is known to be worth nothing goes.
+    let (token, thread) = daemon(pki(), |_| Some(ServerData::Failure(Failure::new(code::DENIED, "it was spent"))));
+    spend(directory.path(), &token, thread).unwrap_err();
+    assert_eq!(names(directory.path()), [""; 0]);
 }
 
 #[test]
@@ -261,16 +311,18 @@ fn a_clock_that_is_wrong_is_told() {
     let problem = with_token(&token, directory.path(), true, false, None, Date(0)).unwrap_err();
     thread.join().unwrap();
     assert!(
-        problem.message.contains("this clock says 1970-01-01") && problem.hint.contains("set this clock"),
+        problem.message.contains("this clock says 1970-01-01")
+            && problem.hint.contains("set this clock and spend the same token"),
         "{problem:?}"
     );
-    assert_eq!(names(directory.path()), [""; 0]);
+    assert_eq!(names(directory.path()), [".127.0.0.1.new"]);
 }
 
 #[test]
 fn two_at_once_do_not_meet() {
     let directory = tempfile::tempdir().unwrap();
-    let _first = Place::new(directory.path(), "vm1", false).unwrap();
-    let second = Place::new(directory.path(), "vm1", false).err().unwrap();
+    let token = Fingerprint::of(b"token");
+    let _first = Place::new(directory.path(), "vm1", false, token).unwrap();
+    let second = Place::new(directory.path(), "vm1", false, token).err().unwrap();
     assert!(second.code == "BUSY" && second.hint.contains("good still"), "{second:?}");
 }

@@ -5,11 +5,12 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use vmwire_tls::date::Date;
-use vmwire_tls::pki::{Authority, Issued, RevocationList, Revoked, Serial};
+use vmwire_tls::pki::{
+    Authority, INDEX_FILE, Index, Issued, RevocationList, Revoked, Serial, issued_line, revoked_line,
+};
 
 use super::super::problem::Problem;
 use super::files::{self, PUBLIC};
-use super::index::{Index, Line};
 use super::{Exit, Kind, refused_file};
 use crate::transport::Environment;
 
@@ -105,7 +106,7 @@ impl Directory {
     }
 
     pub(super) fn index_file(&self) -> PathBuf {
-        self.path.join("issued.jsonl")
+        self.path.join(INDEX_FILE)
     }
 
     /// Where the files for another machine, or person, are put.
@@ -147,13 +148,11 @@ impl Directory {
 impl Office {
     /// Remembers a certificate, before it leaves the program.
     pub(super) fn remember(&self, kind: Kind, name: &str, issued: &Issued) -> Result<(), Problem> {
-        self.note(&Line::of_issued(kind, name, issued))
+        self.note(&issued_line(kind.purpose(), name, issued))
     }
 
-    fn note(&self, line: &Line) -> Result<(), Problem> {
-        let path = self.directory.index_file();
-        let line = serde_json::to_string(line).map_err(|error| files::failed("write", &path, &error.into()))?;
-        files::append(&path, &line)
+    fn note(&self, line: &str) -> Result<(), Problem> {
+        files::append(&self.directory.index_file(), line)
     }
 
     /// The list as it is. Where there is none, one with nothing on it that is younger than any there can have been:
@@ -167,24 +166,22 @@ impl Office {
         RevocationList::read(&bytes, self.authority.der()).map_err(|error| refused_file(&path, &error))
     }
 
-    /// Puts a certificate on the list, and what else was revoked and is not there. It is remembered before the list is
-    /// written: should that get lost, or this run be broken off, the next list has it all the same.
-    pub(super) fn revoke(&self, revoked: &Revoked, now: Date) -> Result<(), Problem> {
+    /// Puts certificates on the list, and what else was revoked and is not there. They are remembered before the list is
+    /// written: should that get lost, or this run be broken off, the next list has them all the same.
+    pub(super) fn revoke(&self, revoked: &[Revoked], now: Date) -> Result<(), Problem> {
         let list = self.revocations()?;
         let mut known: HashSet<Serial> = list.revoked.iter().map(|revoked| revoked.serial.clone()).collect();
         let mut more = self.directory.index()?.revoked;
         more.retain(|earlier| known.insert(earlier.serial.clone()));
-        let new = known.insert(revoked.serial.clone());
-        if new {
-            more.push(revoked.clone());
-        }
+        let new: Vec<&Revoked> = revoked.iter().filter(|revoked| known.insert(revoked.serial.clone())).collect();
+        more.extend(new.iter().copied().cloned());
         let path = self.directory.revocation_list();
         if more.is_empty() && files::is_there(&path) {
             return Ok(());
         }
         let pem = self.authority.sign_revocations(&list, &more, now).map_err(|error| refused_file(&path, &error))?;
-        if new {
-            self.note(&Line::of_revoked(revoked))?;
+        for revoked in new {
+            self.note(&revoked_line(revoked))?;
         }
         files::replace(&path, pem.as_bytes(), PUBLIC)
     }

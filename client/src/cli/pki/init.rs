@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmwire_tls::date::Date;
-use vmwire_tls::pki::{Authority, HostName, HostNames, NewAuthority, RevocationList};
+use vmwire_tls::pki::{Authority, HostName, HostNames, NewAuthority, Purpose, RevocationList, issued_line};
 
 use super::super::output::Table;
 use super::super::problem::Problem;
 use super::directory::{Directory, Locked, Signing};
 use super::files::{self, Created, PUBLIC, SECRET};
-use super::index::Line;
-use super::{Context, Exit, IssuedJson, Kind, nanoseconds, refused};
+use super::{Context, Exit, IssuedJson, nanoseconds, refused};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -32,7 +31,8 @@ struct AuthorityJson {
     subject: String,
     directory: String,
     key_file: String,
-    fingerprint: String,
+    /// The SHA-256 of its public key, by which tokens name it.
+    key: String,
     not_after_ns: u64,
     server: Option<IssuedJson>,
 }
@@ -58,9 +58,7 @@ pub(super) fn run(arguments: &Arguments, now: Date, context: &mut Context<'_>) -
         must_not_be_there(&server_paths.1)?;
     }
     if let (Some((_, issued)), Some(names)) = (&server, &names) {
-        let line = Line::of_issued(Kind::Server, &names.all()[0].to_string(), issued);
-        let line = serde_json::to_string(&line)
-            .map_err(|error| files::failed("write", &directory.index_file(), &error.into()))?;
+        let line = issued_line(Purpose::Server, &names.all()[0].to_string(), issued);
         files::append(&directory.index_file(), &line)?;
     }
     let mut created = Created::default();
@@ -70,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, now: Date, context: &mut Context<'_>) -
         subject: format!("CN={name}"),
         directory: directory.path().display().to_string(),
         key_file: key_path.display().to_string(),
-        fingerprint: authority.fingerprint().to_string(),
+        key: authority.fingerprint().to_string(),
         not_after_ns: nanoseconds(authority.not_after()),
         server: None,
     };
@@ -87,8 +85,8 @@ pub(super) fn run(arguments: &Arguments, now: Date, context: &mut Context<'_>) -
         let mut table = Table::labels();
         table.label("authority", name.as_str());
         table.label("directory", json.directory.as_str());
-        table.label("key", json.key_file.as_str());
-        table.label("fingerprint", json.fingerprint.as_str());
+        table.label("key file", json.key_file.as_str());
+        table.label("key", json.key.as_str());
         table.label("until", authority.not_after().to_string());
         if let Some(server) = &json.server {
             table.label("server", server.names.join(" "));

@@ -2,8 +2,8 @@
 //! asked.
 //!
 //! What is in certificates is `vmwire_tls::pki`'s matter; here they become files and files become them. A room per
-//! verb, and three below them: [`files`] writes each file whole or not at all, [`directory`] is the authority's
-//! directory with its lock, [`index`] remembers what was signed, so that it can be revoked when its file is gone.
+//! verb, and two below them: [`files`] writes each file whole or not at all, [`directory`] is the authority's directory with its
+//! lock, and with the index of what was signed, so that it can be revoked when its file is gone.
 //!
 //! ```text
 //!   DIR/ca.key ca.crt crl.pem         the authority; the key may lie elsewhere (--ca-key)
@@ -14,7 +14,6 @@
 
 mod directory;
 pub(super) mod files;
-mod index;
 mod init;
 mod issue;
 mod renew;
@@ -56,8 +55,9 @@ pub(crate) enum Verb {
                             vmwire pki show -o json | jq '.[] | select(.days_left < 30)'\n"
     )]
     Show(show::Arguments),
-    /// Put a certificate on the list of those that are no longer taken
+    /// Put certificates on the list of those that are no longer taken
     #[command(after_help = "Examples:\n  vmwire pki revoke issued/alice/client.crt --reason key-compromise\n  \
+                            vmwire pki revoke alice\n  \
                             vmwire pki revoke 4f1c2ab35e6d7f8091a2b3c4d5e6f708\n")]
     Revoke(revoke::Arguments),
     /// Make a certificate anew, for the same key or another
@@ -147,11 +147,11 @@ impl IssuedJson {
     fn rows(&self, until: Date) -> Table {
         let mut table = Table::labels();
         table.label("certificate", self.certificate_file.clone().unwrap_or_default());
-        table.label("key", self.key_file.clone().unwrap_or_default());
+        table.label("key file", self.key_file.clone().unwrap_or_default());
         table.label("subject", self.subject.as_str());
         table.label("names", self.names.join(" "));
         table.label("serial", self.serial.as_str());
-        table.label("fingerprint", self.key.as_str());
+        table.label("key", self.key.as_str());
         table.label("until", until.to_string());
         table
     }

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmwire_tls::date::Date;
+use vmwire_tls::identity::Fingerprint;
 use vmwire_tls::pki::{
-    Description, PkiError, Purpose, Reason, RevocationList, Serial, certificates, check_signature, describe,
+    Description, Entry, PkiError, Purpose, Reason, RevocationList, Serial, certificates, check_signature, describe,
     key_fingerprint,
 };
 
 use super::super::output::{Align, Table};
 use super::super::problem::Problem;
 use super::directory::{Directory, Which};
-use super::index::Entry;
 use super::{Context, Exit, files, nanoseconds, refused_file};
 
 /// From how many days before the end on it is said.
@@ -46,8 +46,10 @@ struct FileJson {
     issuer: Option<String>,
     names: Vec<String>,
     serial: Option<String>,
+    /// The SHA-256 of the public key: what `client list` shows and `client add --key` takes.
     key: Option<String>,
-    fingerprint: Option<String>,
+    /// The SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` prints it.
+    certificate_sha256: Option<String>,
     not_before_ns: Option<u64>,
     not_after_ns: Option<u64>,
     days_left: Option<i64>,
@@ -64,6 +66,7 @@ struct EntryJson {
     purpose: String,
     serial: String,
     key: String,
+    certificate_sha256: Option<String>,
     not_before_ns: u64,
     not_after_ns: u64,
     days_left: i64,
@@ -187,7 +190,7 @@ fn certificate(path: &Path, der: &[u8], judge: &Judge, now: Date) -> Result<File
         names: described.names,
         serial: Some(described.serial.to_string()),
         key: Some(described.key.to_string()),
-        fingerprint: Some(described.certificate.to_string()),
+        certificate_sha256: Some(as_openssl(described.certificate)),
         not_before_ns: Some(nanoseconds(described.not_before)),
         not_after_ns: Some(nanoseconds(described.not_after)),
         days_left: Some(described.not_after.days_left(now)),
@@ -275,7 +278,7 @@ impl FileJson {
             names: Vec::new(),
             serial: None,
             key: None,
-            fingerprint: None,
+            certificate_sha256: None,
             not_before_ns: None,
             not_after_ns: None,
             days_left: None,
@@ -302,6 +305,11 @@ impl FileJson {
     }
 }
 
+/// Upper case, pairs with colons between them.
+fn as_openssl(fingerprint: Fingerprint) -> String {
+    fingerprint.bytes().map(|byte| format!("{byte:02X}")).join(":")
+}
+
 fn table(rows: &[FileJson]) -> Table {
     let columns = ["file", "is", "subject", "names", "until", "problem"].map(|name| (name, Align::Left));
     let mut table = Table::new(columns);
@@ -322,7 +330,7 @@ fn details(row: &FileJson) -> Table {
     table.label("names", row.names.join(" "));
     table.label("serial", text(&row.serial));
     table.label("key", text(&row.key));
-    table.label("fingerprint", text(&row.fingerprint));
+    table.label("certificate sha256", text(&row.certificate_sha256));
     table.label("until", row.until());
     for problem in &row.problems {
         table.label("problem", problem.as_str());
@@ -368,6 +376,7 @@ impl EntryJson {
             purpose: entry.purpose.clone(),
             serial: entry.serial.to_string(),
             key: entry.key.clone(),
+            certificate_sha256: entry.certificate.as_deref().and_then(|sum| sum.parse().ok()).map(as_openssl),
             not_before_ns: nanoseconds(entry.not_before),
             not_after_ns: nanoseconds(entry.not_after),
             days_left: entry.not_after.days_left(now),

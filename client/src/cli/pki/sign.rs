@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, now: Date, context: &mut Context<'_>) -
             context.output.json(&json)?;
         }
     }
-    context.output.note(&format!("signed for {} until {}, fingerprint {}", name.first(), issued.not_after, issued.key));
+    context.output.note(&format!("signed for {} until {}, key {}", name.first(), issued.not_after, issued.key));
     Ok(Exit::Ok)
 }
 

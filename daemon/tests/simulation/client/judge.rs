@@ -141,7 +141,8 @@ impl Connection {
                 (answer.found != open).then(|| format!("whether it is open: {open}"))
             }
             (ClientData::Subscribe(call), ServerData::Subscribe(answer)) => {
-                self.subscription = Some(Subscription::begin(call.clone(), asked.newest_event, answer, truth)?);
+                self.subscription =
+                    Some(Subscription::begin(call.clone(), asked.newest_event, answer, self.role, truth)?);
                 None
             }
             (_, ServerData::Unsubscribe) => {
