@@ -1,5 +1,6 @@
 //! How a daemon starts, refuses to, is started by those who need it, and leaves.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -76,7 +77,7 @@ fn of_two_clients_that_start_a_daemon_at_once_both_are_served_by_one() {
             VMWIRED
         ),
     );
-    std::fs::set_permissions(&barrier, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&barrier, PermissionsExt::from_mode(0o755)).unwrap();
     let all: Vec<Running> = (0..4)
         .map(|_| {
             let mut command = started.command(&["-o", "json", "daemon", "info"]);
@@ -101,7 +102,7 @@ fn a_daemon_that_cannot_start_is_told_with_its_log() {
     let started = Started(&place);
     // Others could meddle with it, so the daemon will not have it.
     std::fs::create_dir_all(place.join("state/vmwire/test")).unwrap();
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    let open = PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(place.join("state/vmwire/test"), open).unwrap();
     let told = started.run(&["ping"]).fails(3);
     assert!(told.contains("is open to others"), "{told}");
@@ -210,6 +211,105 @@ fn a_configuration_is_read_checked_and_told_of_with_its_place() {
     for line in [" DEBUG ", "INFO  vm web: operation 2: vm-start of uid 0", "INFO  vm web: running"] {
         assert!(log.contains(line), "{line:?} is missing:\n{log}");
     }
+}
+
+/// What a check says of a configuration whose lines come behind `before`, in the place of `setup`.
+fn checked(setup: &Setup, lines: &str) -> Ran {
+    let mut command = setup.clone().config(lines).command();
+    command.arg("--check-config");
+    Running::start(command).wait()
+}
+
+#[test]
+fn a_check_refuses_the_keys_and_certificates_that_a_start_would_refuse_where_they_are_named() {
+    let setup = Setup::test();
+    for dir in ["pki", "other"] {
+        let mut command = vmwire();
+        command.current_dir(setup.place.path()).args(["pki", "init", "--server", "127.0.0.1", "--dir", dir]);
+        Running::start(command).end();
+    }
+    let path = |name: &str| setup.place.join(name).display().to_string();
+    let listen = format!("listen = [\"unix:{}\", \"tls:127.0.0.1:0\"]\n[tls]\n", setup.socket().display());
+    let files = |certificate: &str, key: &str, ca: &str, more: &str| {
+        let [certificate, key, ca] = [certificate, key, ca].map(path);
+        format!("{listen}certificate = \"{certificate}\"\nkey = \"{key}\"\nclient_ca = \"{ca}\"\n{more}")
+    };
+    let right = files("pki/server.crt", "pki/server.key", "pki/ca.crt", "");
+    assert_eq!(checked(&setup, &right).ok(), "OK\n");
+    setup.place.write("text", "hello");
+    setup.place.write("open.key", std::fs::read_to_string(path("pki/server.key")).unwrap());
+    std::fs::set_permissions(path("open.key"), PermissionsExt::from_mode(0o644)).unwrap();
+    let crl = format!("crl = \"{}\"\n", path("missing.pem"));
+    let ca_key = format!("# kept elsewhere\n  ca_key = \"{}\"\n", path("open.key"));
+    let rows = [
+        (files("missing.crt", "pki/server.key", "pki/ca.crt", ""), "line 3, column 15", "missing.crt: No such file"),
+        (files("text", "pki/server.key", "pki/ca.crt", ""), "line 3, column 15", "holds no certificate in PEM form"),
+        (files("pki/server.crt", "open.key", "pki/ca.crt", ""), "line 4, column 7", "open.key: "),
+        (files("pki/server.crt", "other/server.key", "pki/ca.crt", ""), "line 4, column 7", "no TLS: "),
+        (files("pki/server.crt", "pki/server.key", "text", ""), "line 5, column 13", "holds no CA certificate"),
+        (
+            files("pki/server.crt", "pki/server.key", "pki/ca.crt", &crl),
+            "line 6, column 7",
+            "missing.pem: No such file",
+        ),
+        (files("pki/server.crt", "pki/server.key", "pki/ca.crt", &ca_key), "line 7, column 12", "open.key: "),
+    ];
+    for (lines, place, words) in rows {
+        let told = checked(&setup, &lines).fails(2);
+        assert!(told.contains(&format!("vmwired.toml: {place}: ")) && told.contains(words), "{lines}\n{told}");
+        // A start refuses the same, in the same words.
+        let refused = Running::start(setup.clone().config(&lines).command()).wait();
+        let reason = told.trim_end().split(": ").skip(3).collect::<Vec<_>>().join(": ");
+        assert!(refused.code == 1 && refused.err.contains(&reason), "{reason}\n{refused:?}");
+    }
+    // What is not named is sought where it is by default.
+    let mut command = setup.clone().config(&listen).command();
+    command.arg("--check-config").env("HOME", "/nonexistent").env("XDG_CONFIG_HOME", "/nonexistent");
+    let told = Running::start(command).wait();
+    if told.code != 0 {
+        assert!(told.err.contains("; tls.certificate in the configuration says another"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_check_refuses_directories_that_a_start_would_refuse_and_makes_none() {
+    let setup = Setup::test();
+    let place = setup.place.path().to_owned();
+    std::fs::create_dir(place.join("open")).unwrap();
+    std::fs::set_permissions(place.join("open"), PermissionsExt::from_mode(0o777)).unwrap();
+    setup.place.write("file", "");
+    let check = |lines: &str| {
+        let config = setup.place.write("c.toml", lines);
+        let mut command = Command::new(VMWIRED);
+        command.args(["--config", &config, "--check-config"]).env("HOME", place.join("home"));
+        Running::start(command).wait()
+    };
+    let at = |name: &str| place.join(name).display().to_string();
+    let good = format!("state_dir = \"{}\"\nruntime_dir = \"{}\"\n", at("a/b/state"), at("a/run"));
+    assert_eq!(check(&good).ok(), "OK\n");
+    assert!(!place.join("a").exists());
+    for (lines, where_, words) in [
+        (good.replace("a/b/state", "open"), "line 1, column 13", "is open to others (mode 777)"),
+        (good.replace("a/b/state", "file/state"), "line 1, column 13", "Not a directory"),
+        (good.replace("a/run", "open"), "line 2, column 15", "is open to others (mode 777)"),
+        (
+            good.clone() + &format!("listen = [\"unix:{}\"]", at("file")),
+            "line 3, column 11",
+            "something that is no socket",
+        ),
+        (
+            good.clone() + &format!("[[listen]]\npath = \"{}\"\n[[listen]]\npath = \"{}\"\n", at("s"), at("file/s")),
+            "line 6, column 8",
+            "not a directory",
+        ),
+    ] {
+        let told = check(&lines).fails(2);
+        assert!(told.contains(&format!("c.toml: {where_}: ")) && told.contains(words), "{lines}\n{told}");
+    }
+    let mut command = setup.command();
+    command.args(["--check-config", "--state-dir"]).arg(place.join("open"));
+    let ran = Running::start(command).wait();
+    assert_ne!(ran.code, 0, "{ran:?}");
 }
 
 #[test]

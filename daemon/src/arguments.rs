@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(long, value_name = "MINOR", hide = true)]
     pub newest_minor: Option<u32>,
 
-    /// Say whether the configuration is right, and end
+    /// Say whether a daemon could start with the configuration, its keys, certificates and directories, and end
     #[arg(long)]
     pub check_config: bool,
 

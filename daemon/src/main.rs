@@ -48,6 +48,10 @@ fn main() -> ExitCode {
         }
     };
     if source.arguments.check_config {
+        if let Err(server::Unfit { blamed, why }) = server::check(&config) {
+            complain(&source.blame(blamed, why));
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
         println!("OK");
         return ExitCode::SUCCESS;
     }

@@ -29,6 +29,13 @@ pub enum ConfigError {
         /// The option that would say it.
         option: &'static str,
     },
+    /// Something that the file does not say cannot be used.
+    Default {
+        /// The key that would say another.
+        key: &'static str,
+        /// Why.
+        why: String,
+    },
     /// A path of the command line or the surroundings cannot be used.
     Path {
         /// The option that says it, or would say another.
@@ -49,6 +56,7 @@ impl fmt::Display for ConfigError {
             Self::NoHome { option } => {
                 write!(f, "HOME is not set to an absolute path; set it, or say with {option} where to go")
             }
+            Self::Default { key, why } => write!(f, "{why}; {key} in the configuration says another"),
             Self::Path { option, why } => write!(f, "{why}; choose another one with {option}"),
         }
     }

@@ -57,6 +57,53 @@ pub(super) static KEYS: Keys = Keys {
 const LOG_LEVELS: &[(&str, &str)] =
     &[("off", "off"), ("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
 
+/// What of the configuration says something that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blamed {
+    /// A key.
+    Key(&'static str),
+    /// The place to listen at with this number, from 0.
+    Listen(usize),
+}
+
+impl Blamed {
+    /// The key.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Key(key) => key,
+            Self::Listen(_) => "listen",
+        }
+    }
+
+    /// What is wrong with it, where it stands in a text; `None` if it does not.
+    pub(super) fn located(self, text: &str, why: &str) -> Option<TomlError> {
+        let located = KEYS.read(text, |top| {
+            let table = match self {
+                Self::Key(key) => match key.split_once('.') {
+                    Some(("tls", _)) => top.table("tls")?,
+                    _ => None,
+                },
+                Self::Listen(_) => None,
+            };
+            let fault = match self {
+                Self::Key(key) => {
+                    let table = table.as_ref().unwrap_or(top);
+                    table.string(key)?.map(|_| table.wrong(key, why))
+                }
+                Self::Listen(number) if top.holds_tables("listen") => {
+                    top.tables("listen", usize::MAX)?.get(number).map(|table| table.wrong("listen.path", why))
+                }
+                Self::Listen(number) => {
+                    let found = top.strings("listen", usize::MAX)?.unwrap_or_default();
+                    found.get(number).map(|found| Fault::value(&found.span, "listen", why))
+                }
+            };
+            fault.map_or(Ok(()), Err)
+        });
+        located.err()
+    }
+}
+
 /// What a configuration file says.
 #[derive(Debug)]
 pub(super) struct File {

@@ -18,6 +18,7 @@ use clap::ValueEnum;
 use vmwire_protocol::version::NEWEST_MINOR;
 
 pub use self::error::ConfigError;
+pub use self::file::Blamed;
 pub use self::listen::{Listen, TLS_PORT, UnixListen};
 pub use self::path::SOCKET_PATH_BYTES_MAX;
 pub use self::source::Source;

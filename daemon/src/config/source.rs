@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, Environment, FILE_BYTES_MAX};
+use super::{Blamed, Config, ConfigError, Environment, FILE_BYTES_MAX};
 use crate::access::Users;
 use crate::arguments::Arguments;
 use crate::driver::ReadFile;
@@ -45,6 +45,26 @@ impl Source {
                 self.resolve(None)
             }
             Err(error) => Err(ConfigError::File { path, error }),
+        }
+    }
+
+    /// Tells why something of the configuration cannot be used, with where it was said.
+    pub fn blame(&self, blamed: Blamed, why: String) -> ConfigError {
+        let key = blamed.key();
+        let option = match key {
+            "state_dir" if self.arguments.state_dir.is_some() => Some("--state-dir"),
+            "runtime_dir" if self.arguments.runtime_dir.is_some() => Some("--runtime-dir"),
+            "listen" if !self.arguments.listen.is_empty() => Some("--listen"),
+            _ => None,
+        };
+        if let Some(option) = option {
+            return ConfigError::Path { option, why };
+        }
+        let path = self.path().unwrap_or_default();
+        let text = read_text(&path, FILE_BYTES_MAX, Links::Follow).unwrap_or_default();
+        match blamed.located(&text, &why) {
+            Some(error) => ConfigError::Content { path, error },
+            None => ConfigError::Default { key, why },
         }
     }
 

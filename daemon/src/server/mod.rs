@@ -8,6 +8,7 @@
 //! Leaving: the listeners go first, every connection gets GOING_AWAY, what can be written is written, and the process
 //! ends when the last connection has gone, or after 2.5 s. Guests run on.
 
+mod check;
 mod connections;
 mod door;
 mod enrolment;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use vmwire_protocol::limits::FIRST_PACKET_TIME;
 
+pub use self::check::{Unfit, check};
 use self::connections::Connections;
 use self::door::Door;
 use self::handshakes::{Admitted, Arrived};

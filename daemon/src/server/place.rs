@@ -55,6 +55,12 @@ pub enum PlaceError {
     },
 }
 
+/// What others may do in the state directory at most: definitions are read by whoever may.
+pub(super) const STATE_MODE_MAX: u32 = 0o755;
+
+/// The same of the runtime directory: sockets of guests are for nobody else.
+pub(super) const RUNTIME_MODE_MAX: u32 = 0o700;
+
 impl Place {
     /// Makes, checks and locks the directories of `config`, and makes those of its sockets.
     pub(super) fn take(config: &Config) -> Result<Self, PlaceError> {
@@ -66,9 +72,8 @@ impl Place {
                 make(unix.path.parent().unwrap_or(Path::new("/")), 0o755)?;
             }
         }
-        // Definitions are read by whoever may; sockets of guests are for nobody else.
-        let state = lock("state", &config.state_dir, "lock", 0o755)?;
-        let runtime = lock("runtime", &config.runtime_dir, "vmwired.pid-lock", 0o700)?;
+        let state = lock("state", &config.state_dir, "lock", STATE_MODE_MAX)?;
+        let runtime = lock("runtime", &config.runtime_dir, "vmwired.pid-lock", RUNTIME_MODE_MAX)?;
         for listen in &config.listen {
             if let Listen::Unix(unix) = listen {
                 make(unix.path.parent().unwrap_or(Path::new("/")), 0o700)?;
@@ -99,7 +104,7 @@ fn make(dir: &Path, mode: u32) -> Result<(), PlaceError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "at start-up there is nobody yet to keep waiting")]
-fn check(dir: &Path, mode_max: u32) -> Result<(), PlaceError> {
+pub(super) fn check(dir: &Path, mode_max: u32) -> Result<(), PlaceError> {
     let metadata = std::fs::metadata(dir).map_err(|error| PlaceError::System { dir: dir.to_owned(), error })?;
     if metadata.uid() != geteuid().as_raw() {
         return Err(PlaceError::NotOurs { dir: dir.to_owned(), uid: metadata.uid() });
