@@ -8,6 +8,7 @@
 mod audit;
 mod bad_input;
 mod clients;
+mod clocks;
 mod completion;
 mod connections;
 mod console;

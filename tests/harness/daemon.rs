@@ -75,6 +75,11 @@ impl Setup {
         self.run(self.command())
     }
 
+    /// The same, with what `dressed` makes of the command.
+    pub(crate) fn start_as(&self, dressed: impl FnOnce(Command) -> Command) -> Daemon {
+        self.run(dressed(self.command()))
+    }
+
     /// The same, after a line of shell: limits, mostly.
     pub(crate) fn start_with(&self, line: &str) -> Daemon {
         let plain = self.command();

@@ -1,0 +1,124 @@
+//! A host that has forgotten what day it is: the programs with a clock that says 1970, against others whose clock is right.
+//!
+//! The clock is that of libfaketime, preloaded; what measures waiting (the monotonic clock) is left alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vmwire_tls::date::Date;
+
+use crate::harness::{Place, Ran, Running, Way, pki, pki_command, skip, vmwire};
+
+/// Where libfaketime is; says that the story is skipped if it is nowhere.
+fn library(test: &str) -> Option<PathBuf> {
+    let found = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let found = found.map(|entry| entry.path().join("faketime/libfaketime.so.1")).find(|path| path.is_file());
+    if found.is_none() {
+        skip(test, "there is no libfaketime");
+    }
+    found
+}
+
+/// The same program at the beginning of 1970.
+fn in_1970(mut command: Command, library: &Path) -> Command {
+    command.env("LD_PRELOAD", library).env("TZ", "UTC0").env("FAKETIME", "@1970-01-01 00:01:40");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command
+}
+
+fn run(command: Command) -> Ran {
+    Running::start(command).end()
+}
+
+/// When a certificate begins to be valid, as people are told.
+fn valid_from(place: &Place, file: &str) -> String {
+    let shown = pki(place, &["show", file]).json();
+    Date(i64::try_from(shown[0]["not_before_ns"].as_u64().unwrap() / 1_000_000_000).unwrap()).to_string()
+}
+
+/// What stands in a text behind some words and a moment in the first minutes of 1970.
+#[track_caller]
+fn behind_1970<'a>(text: &'a str, before: &str) -> &'a str {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{before:?} is not in {text}"));
+    let (_, rest) = rest.strip_prefix("1970-01-01 00:0").and_then(|rest| rest.split_once(" UTC")).expect(text);
+    rest
+}
+
+#[test]
+fn a_client_in_1970_says_which_clock_may_be_wrong_and_spends_no_token() {
+    let Some(library) = library("a_client_in_1970_says_which_clock_may_be_wrong_and_spends_no_token") else { return };
+    let daemon = Way::Tls.setup().start();
+    let (place, address) = (daemon.place(), daemon.address(Way::Tls));
+    let from = valid_from(place, "pki/server.crt");
+    let mut command = vmwire();
+    command.args(["-o", "json", "-c", &daemon.uri_by(Way::Tls), "vm", "list"]);
+    let error = run(in_1970(command, &library)).error(3);
+    assert_eq!(error["message"], format!("no TLS with {address}"), "{error}");
+    let cause = error["causes"][0].as_str().unwrap();
+    let said = format!("the server's certificate (CN=127.0.0.1) is valid from {from} on, and this clock says ");
+    assert_eq!(behind_1970(cause, &said), ": is the clock right?", "{error}");
+    assert_eq!(error["hint"], "set this clock, or the one of the host that issued it", "{error}");
+
+    let token = daemon.json(&["client", "invite", "bob", "--role", "operator"])["token"].as_str().unwrap().to_owned();
+    let enroll = || {
+        let mut command = vmwire();
+        command.args(["-o", "json", "enroll", "--dir"]).arg(place.join("bob"));
+        command
+    };
+    let mut early = Running::start(in_1970(enroll(), &library));
+    early.write(&token);
+    let error = early.end().error(3);
+    behind_1970(error["causes"][0].as_str().unwrap(), &said);
+    let mut enroll = Running::start(enroll());
+    enroll.write(&token);
+    assert_eq!(enroll.end().json()["name"], "bob");
+}
+
+#[test]
+fn a_daemon_in_1970_lets_nobody_in_who_comes_later_and_says_why() {
+    let Some(library) = library("a_daemon_in_1970_lets_nobody_in_who_comes_later_and_says_why") else { return };
+    let setup = Way::Tls.setup();
+    let from = valid_from(&setup.place, "pki/issued/alice/client.crt");
+    let daemon = setup.start_as(|command| in_1970(command, &library));
+    let address = daemon.address(Way::Tls);
+    let error = daemon.vmwire_as("alice", &["vm", "list"]).error(4);
+    assert_eq!(error["message"], format!("{address} does not let this client in"), "{error}");
+    let cause = "the server refused: your certificate has expired or is not valid yet by its clock (alert certificate expired): \
+                 compare its dates with both clocks";
+    assert_eq!(error["causes"], serde_json::json!([cause]), "{error}");
+    let said = format!("refused: the client's certificate (CN=alice) is valid from {from} on, and this clock says ");
+    let line = daemon.logs(&said);
+    assert_eq!(behind_1970(&line, &said), ": is the clock right?\n", "{line}");
+
+    // Whoever comes by the host's own socket is served, and sees it. Nobody can be enrolled.
+    let rows = daemon.json(&["host", "certificates"]);
+    assert_eq!(rows[0]["purpose"], "server", "{rows}");
+    let invited = daemon.json(&["client", "invite", "bob", "--role", "operator"]);
+    let mut command = vmwire();
+    command.args(["-o", "json", "enroll", "--dir"]).arg(daemon.place().join("bob"));
+    let mut enroll = Running::start(command);
+    enroll.write(invited["token"].as_str().unwrap());
+    let error = enroll.end().error(1);
+    assert_eq!(
+        (&error["code"], &error["message"]),
+        (&"INVALID".into(), &"no certificate can be made for this request".into())
+    );
+    let cause = error["causes"][0].as_str().unwrap();
+    assert_eq!(behind_1970(cause, "this machine's clock says "), ", which cannot be", "{error}");
+}
+
+#[test]
+fn an_authority_is_not_made_in_1970() {
+    let Some(library) = library("an_authority_is_not_made_in_1970") else { return };
+    let place = Place::new();
+    let error = run(in_1970(pki_command(&place, &["init", "--server", "vm1"]), &library)).error(1);
+    let message = error["message"].as_str().unwrap();
+    assert_eq!(behind_1970(message, "this machine's clock says "), ", which cannot be", "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("timedatectl"), "{error}");
+    assert!(!place.join("pki").exists());
+    pki(&place, &["init", "--server", "vm1"]).ok();
+    let shown = run(in_1970(pki_command(&place, &["show", "pki/server.crt"]), &library)).json();
+    let problem = shown[0]["problems"][0].as_str().unwrap();
+    let from = valid_from(&place, "pki/server.crt");
+    assert_eq!(behind_1970(problem, &format!("not valid before {from}; this machine's clock says ")), "", "{shown}");
+}
