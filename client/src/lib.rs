@@ -19,6 +19,7 @@
 pub mod ask;
 pub mod cli;
 pub mod connection;
+pub mod contexts;
 pub mod error;
 mod pages;
 pub mod request;

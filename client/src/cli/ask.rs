@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use zeroize::Zeroizing;
 
@@ -16,6 +16,11 @@ pub(super) struct Terminal;
 
 /// Held while somebody is asked: several hosts may want to know something.
 static ASKING: Mutex<()> = Mutex::new(());
+
+/// Whether somebody is being asked just now.
+pub(super) fn is_asking() -> bool {
+    matches!(ASKING.try_lock(), Err(TryLockError::WouldBlock))
+}
 
 impl Ask for Terminal {
     fn is_there(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The command line: `vmwire [-c URI] [-o table|json] [--timeout DURATION] NOUN VERB`.
+//! The command line: `vmwire [-c URI|CONTEXT | -H HOST,...] [-o table|json] [--timeout DURATION] NOUN VERB`.
 //!
 //! One file per noun, each with its arguments and what it does; this one has what all of them share. Everything that
 //! is printed goes through [`Output`], every error through `Problem`, every way to end through [`Exit`].
@@ -7,12 +7,14 @@ mod ask;
 mod client;
 mod complete;
 mod connection;
+mod context;
 mod daemon;
 mod enroll;
 mod event;
 mod exit;
 mod hidden;
 mod host;
+mod hosts;
 mod man;
 mod named;
 mod operation;
@@ -24,6 +26,7 @@ mod quantity;
 mod raw;
 mod screen;
 mod table;
+mod target;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -43,19 +46,18 @@ pub use output::{Format, Output};
 use vmwire_protocol::message::code;
 
 use crate::connection::{CHOSEN_DEADLINE_GRACE, Connection, Options};
+use crate::contexts::{Host, Origin, Target};
 use crate::error::{Error, Lost};
 use crate::transport::Environment;
 use crate::uri::{Transport, Uri};
 use output::PROGRAM;
 use problem::Problem;
 use quantity::read_duration;
-
-/// The variable that says which daemon is meant where the command line does not.
-const URI_VARIABLE: &str = "VMWIRE_URI";
+use target::URI_VARIABLE;
 
 /// What the program heeds of its surroundings.
 const ENVIRONMENT: [(&str, &str); 4] = [
-    (URI_VARIABLE, "which daemon, where -c does not say it"),
+    (URI_VARIABLE, "which daemon, by its URI or context, where -c does not say it"),
     ("VMWIRE_DAEMON", "the vmwired to start for qemu:///session and test:///default"),
     ("VMWIRE_LOG", "what to log on standard error, as in debug"),
     ("SSLKEYLOGFILE", "where to write session keys of TLS, for those who look at captures"),
@@ -74,10 +76,15 @@ const EVERYWHERE: &str = "Options of every verb";
     max_term_width = 100
 )]
 struct Arguments {
-    /// Which daemon: qemu:///system, qemu:///session, test:///default, one with ?socket=PATH, or qemu+tls://HOST/system
-    /// [default: $VMWIRE_URI, else qemu:///system for root and qemu:///session for others]
-    #[arg(short, long, value_name = "URI", global = true, help_heading = EVERYWHERE)]
+    /// Which daemon: qemu:///system, qemu:///session, test:///default, one with ?socket=PATH, qemu+tls://HOST/system, or
+    /// the name of a context [default: $VMWIRE_URI, else the current context, else qemu:///system for root and
+    /// qemu:///session for others]
+    #[arg(short, long, value_name = "URI|CONTEXT", global = true, help_heading = EVERYWHERE)]
     connect: Option<String>,
+
+    /// Several daemons at once: contexts, groups of contexts, or URIs. With --timeout, each of them has as long in all
+    #[arg(id = "many", short = 'H', long = "hosts", value_name = "HOST,...", global = true, help_heading = EVERYWHERE)]
+    hosts: Vec<String>,
 
     /// How data and errors are printed
     #[arg(short, long, value_name = "FORMAT", global = true, value_enum, default_value_t, help_heading = EVERYWHERE)]
@@ -119,6 +126,9 @@ enum Noun {
     /// Clients that the daemon knows by their keys
     #[command(subcommand)]
     Client(client::Verb),
+    /// Names for daemons
+    #[command(subcommand)]
+    Context(context::Verb),
     /// Certificates, for those who have no authority of their own
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -150,8 +160,30 @@ fn command() -> clap::Command {
 /// What a verb is given.
 pub(crate) struct Context<'a> {
     pub(crate) output: &'a mut Output,
-    connect: Option<String>,
+    meant: Meant,
     pub(crate) timeout: Option<Duration>,
+    /// Standard input, for those who read it and are perhaps not alone.
+    stdin: Arc<vm::Stdin>,
+}
+
+/// Which daemon a verb is to ask.
+enum Meant {
+    /// What `-c` says, if it says something.
+    Said(Option<String>),
+    /// One of several.
+    Host(Host),
+}
+
+impl<'a> Context<'a> {
+    /// For the daemon that the option says, or that is meant without.
+    pub(crate) fn new(output: &'a mut Output, connect: Option<String>, timeout: Option<Duration>) -> Self {
+        Self { output, meant: Meant::Said(connect), timeout, stdin: Arc::default() }
+    }
+
+    /// For one of several hosts.
+    fn of_host(output: &'a mut Output, host: Host, timeout: Option<Duration>, stdin: Arc<vm::Stdin>) -> Self {
+        Self { output, meant: Meant::Host(host), timeout, stdin }
+    }
 }
 
 impl Context<'_> {
@@ -180,16 +212,20 @@ impl Context<'_> {
         })
     }
 
-    /// Which daemon is meant: the option, else the environment, else what is usual for the user. Asked only by those who
-    /// want to connect: a wrong variable is no reason not to print a completion script.
+    /// Which daemon is meant.
     pub(crate) fn uri(&self) -> Result<Uri, Problem> {
-        let variable = std::env::var_os(URI_VARIABLE).filter(|value| !value.is_empty());
-        let (text, origin) = match (&self.connect, variable) {
-            (Some(text), _) => (text.clone(), "-c"),
-            (None, Some(value)) => (value.to_string_lossy().into_owned(), URI_VARIABLE),
-            (None, None) => return Ok(Uri::default_for(rustix::process::geteuid().as_raw())),
-        };
-        text.parse::<Uri>().map_err(|error| Problem::usage(format!("{origin}: {error}")).hint(error.hint()))
+        match &self.meant {
+            Meant::Said(_) => self.target().map(|target| target.uri),
+            Meant::Host(host) => Ok(host.uri.clone()),
+        }
+    }
+
+    /// The same, and what says so.
+    pub(crate) fn target(&self) -> Result<Target, Problem> {
+        match &self.meant {
+            Meant::Said(said) => target::in_force(said.as_deref()),
+            Meant::Host(host) => Ok(Target { uri: host.uri.clone(), context: None, origin: Origin::Option }),
+        }
     }
 }
 
@@ -222,30 +258,43 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
         Err(error) => return usage::tell(&error, &arguments, output),
     };
     output.set(parsed.output, !parsed.no_header);
-    let mut context = Context { output, connect: parsed.connect, timeout: parsed.timeout };
-    let outcome = match parsed.noun {
-        Noun::Vm(verb) => vm::run(&verb, &mut context),
-        Noun::Host(verb) => host::run(&verb, &mut context),
-        Noun::Daemon(verb) => daemon::run(&verb, &mut context),
-        Noun::Event(verb) => event::run(&verb, &mut context),
-        Noun::Op(verb) => operation::run(&verb, &mut context),
-        Noun::Connection(verb) => connection::run(&verb, &mut context),
-        Noun::Client(verb) => client::run(&verb, &mut context),
-        Noun::Enroll(arguments) => enroll::run(&arguments, &mut context),
-        Noun::Pki(verb) => pki::run(&verb, &mut context),
-        Noun::Ping(arguments) => ping::run(&arguments, &mut context),
-        Noun::Version(arguments) => version::run(&arguments, &mut context),
-        Noun::Completion(arguments) => complete::completion(&arguments, &mut context),
-        Noun::Complete(arguments) => complete::complete(&arguments, &mut context),
-        Noun::Man(arguments) => man::man(&arguments),
+    let Arguments { connect, hosts, timeout, noun, .. } = parsed;
+    let outcome = match hosts.as_slice() {
+        [] => perform(&noun, &mut Context::new(output, connect, timeout)),
+        _ if connect.is_some() => Err(Problem::usage("-c names one daemon, and -H names several")
+            .hint("leave one of the two out; -H takes contexts and URIs as well")),
+        lists => hosts::manner(&noun)
+            .and_then(|manner| Ok((manner, target::hosts(lists)?)))
+            .and_then(|(manner, hosts)| hosts::run(hosts, noun, manner, timeout, output)),
     };
     match outcome {
         Ok(exit) => exit,
         Err(problem) => {
             if problem.exit != Exit::Ok {
-                context.output.problem(&problem);
+                output.problem(&problem);
             }
             problem.exit
         }
+    }
+}
+
+/// Does what the command line says, on one daemon.
+fn perform(noun: &Noun, context: &mut Context<'_>) -> Result<Exit, Problem> {
+    match noun {
+        Noun::Vm(verb) => vm::run(verb, context),
+        Noun::Host(verb) => host::run(verb, context),
+        Noun::Daemon(verb) => daemon::run(verb, context),
+        Noun::Event(verb) => event::run(verb, context),
+        Noun::Op(verb) => operation::run(verb, context),
+        Noun::Connection(verb) => connection::run(verb, context),
+        Noun::Client(verb) => client::run(verb, context),
+        Noun::Context(verb) => context::run(verb, context),
+        Noun::Enroll(arguments) => enroll::run(arguments, context),
+        Noun::Pki(verb) => pki::run(verb, context),
+        Noun::Ping(arguments) => ping::run(arguments, context),
+        Noun::Version(arguments) => version::run(arguments, context),
+        Noun::Completion(arguments) => complete::completion(arguments, context),
+        Noun::Complete(arguments) => complete::complete(arguments, context),
+        Noun::Man(arguments) => man::man(arguments),
     }
 }

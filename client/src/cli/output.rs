@@ -5,12 +5,14 @@
 //!   listing fits the terminal; what is printed elsewhere is whole.
 //! - JSON is an interface: one value a line, exact numbers, keys as `docs/cli.md` lists them. Control characters beyond
 //!   those that JSON demands are escaped there too, which changes nothing for a parser.
+//! - What is printed for one of several hosts is handed over as a [`Piece`] to who prints it for all of them.
 //! - A reader that goes away (`vmwire vm list | head -1`) ends the program quietly and successfully.
 
 use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 pub(crate) use super::table::{Align, Table};
@@ -36,16 +38,47 @@ pub struct Output {
     format: Format,
     header: bool,
     terminal: bool,
+    progress: bool,
     columns: Option<usize>,
-    out: Box<dyn Write>,
-    err: Box<dyn Write>,
+    mouths: Mouths,
+}
+
+enum Mouths {
+    /// Standard output and standard error, or what stands for them.
+    Own { out: Box<dyn Write>, err: Box<dyn Write> },
+    /// Somebody who prints it.
+    Others(Box<dyn FnMut(Piece) -> io::Result<()>>),
+}
+
+/// Something printed by one of several hosts' share of a command.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Items of JSON: the rows of a listing, or one thing.
+    Values(Vec<Value>),
+    /// A table, and whether it is one with a header.
+    Table(Table, bool),
+    /// A line of ours.
+    Line(String),
+    /// A text that is not ours.
+    Text(String),
+    /// Neither data nor an error.
+    Note(String),
+    /// An error beside what was done.
+    Problem(Problem),
 }
 
 impl Output {
     /// Prints to the given places. `terminal` says whether the first of them is one.
     #[must_use]
     pub fn new(out: Box<dyn Write>, err: Box<dyn Write>, terminal: bool) -> Self {
-        Self { format: Format::Table, header: true, terminal, columns: None, out, err }
+        let mouths = Mouths::Own { out, err };
+        Self { format: Format::Table, header: true, terminal, progress: false, columns: None, mouths }
+    }
+
+    /// Hands everything over, for another to print it as `like` would.
+    pub(crate) fn handing_over(like: (Format, bool), to: impl FnMut(Piece) -> io::Result<()> + 'static) -> Self {
+        let mouths = Mouths::Others(Box::new(to));
+        Self { format: like.0, header: like.1, terminal: false, progress: false, columns: None, mouths }
     }
 
     /// Prints to standard output and standard error.
@@ -54,7 +87,14 @@ impl Output {
         let terminal = io::stdout().is_terminal();
         let size = if terminal { tcgetwinsize(io::stdout()).ok() } else { None };
         let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
-        Self { columns, ..Self::new(Box::new(io::stdout()), Box::new(io::stderr()), terminal) }
+        let progress = io::stderr().is_terminal();
+        Self { columns, progress, ..Self::new(Box::new(io::stdout()), Box::new(io::stderr()), terminal) }
+    }
+
+    /// The same, for a person at a terminal.
+    #[cfg(test)]
+    pub(crate) fn with_progress(self) -> Self {
+        Self { progress: true, ..self }
     }
 
     /// Sets what the command line asked for.
@@ -66,14 +106,25 @@ impl Output {
         self.format
     }
 
+    /// Format and header, for another that is to print alike.
+    pub(crate) fn manner(&self) -> (Format, bool) {
+        (self.format, self.header)
+    }
+
+    /// Prints what another has handed over, or hands it on.
+    pub(crate) fn table(&mut self, table: Table, header: bool) -> io::Result<()> {
+        if let Mouths::Others(to) = &mut self.mouths {
+            return to(Piece::Table(table, header));
+        }
+        let text = if header { table.render(self.header, self.columns) } else { table.render(false, None) };
+        self.write(text.as_bytes())
+    }
+
     /// Prints a listing: `items` as one JSON array, or `table`.
     pub(crate) fn listing<T: Serialize>(&mut self, items: &[T], table: impl FnOnce(&[T]) -> Table) -> io::Result<()> {
         match self.format {
             Format::Json => self.json(&items),
-            Format::Table => {
-                let text = table(items).render(self.header, self.columns);
-                self.write(text.as_bytes())
-            }
+            Format::Table => self.table(table(items), true),
         }
     }
 
@@ -81,21 +132,27 @@ impl Output {
     pub(crate) fn thing<T: Serialize>(&mut self, thing: &T, rows: impl FnOnce(&T) -> Table) -> io::Result<()> {
         match self.format {
             Format::Json => self.json(thing),
-            Format::Table => {
-                let text = rows(thing).render(false, None);
-                self.write(text.as_bytes())
-            }
+            Format::Table => self.table(rows(thing), false),
         }
     }
 
     /// Prints one value as a line of JSON.
     pub(crate) fn json<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
+        if let Mouths::Others(to) = &mut self.mouths {
+            return to(Piece::Values(match serde_json::to_value(value)? {
+                Value::Array(items) => items,
+                one => vec![one],
+            }));
+        }
         let line = to_json(value)?;
         self.write(&line)
     }
 
     /// Prints a line of ours.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        if let Mouths::Others(to) = &mut self.mouths {
+            return to(Piece::Line(text.to_owned()));
+        }
         self.write(format!("{}\n", text::line(text)).as_bytes())
     }
 
@@ -110,35 +167,54 @@ impl Output {
 
     /// Prints bytes as they are.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)?;
-        self.out.flush()
+        match &mut self.mouths {
+            Mouths::Own { out, .. } => {
+                out.write_all(bytes)?;
+                out.flush()
+            }
+            Mouths::Others(to) => to(Piece::Text(String::from_utf8_lossy(bytes).into_owned())),
+        }
     }
 
     /// Says something on standard error that is neither data nor an error. Not said when JSON was asked for: there
     /// standard error has errors and nothing else.
     pub(crate) fn note(&mut self, text: &str) {
+        self.note_of(PROGRAM, text);
+    }
+
+    /// The same, with another name in front.
+    pub(crate) fn note_of(&mut self, who: &str, text: &str) {
         if self.format == Format::Table {
-            // If even standard error is gone, there is nobody left to tell.
-            let _ = writeln!(self.err, "{PROGRAM}: {}", text::line(text));
+            self.say(
+                &|| Piece::Note(text.to_owned()),
+                format!("{}: {}\n", text::line(who), text::line(text)).as_bytes(),
+            );
         }
     }
 
     /// Begins a line of its own on a terminal where something else has left the cursor in the middle of one.
     pub(crate) fn begin_line(&mut self) {
-        // As above.
-        let _ = writeln!(self.err);
+        self.say_here(b"\n");
     }
 
     /// Tells a person at the keyboard that what they typed goes nowhere.
     pub(crate) fn bell(&mut self) {
-        // As above.
-        let _ = self.err.write_all(b"\x07").and_then(|()| self.err.flush());
+        self.say_here(b"\x07");
     }
 
     /// Prints the help where something else was expected of the person.
     pub(crate) fn help(&mut self, text: &str) {
-        // As above.
-        let _ = self.err.write_all(text.as_bytes());
+        self.say_here(text.as_bytes());
+    }
+
+    /// Whether somebody at a terminal would like to see how far it has come.
+    pub(crate) fn shows_progress(&self) -> bool {
+        self.progress && self.format == Format::Table
+    }
+
+    /// Shows how far it has come, in place of what was shown of it; an empty text takes that away.
+    pub(crate) fn progress(&mut self, text: &str) {
+        self.say_here(format!("\r\x1b[K{}", text::line(text)).as_bytes());
     }
 
     /// Tells of an error on standard error, in the format asked for.
@@ -147,8 +223,32 @@ impl Output {
             Format::Table => problem.to_text(PROGRAM).into_bytes(),
             Format::Json => to_json(&problem.to_json()).unwrap_or_default(),
         };
-        // As above: if standard error is gone, the exit code still tells.
-        let _ = self.err.write_all(&text).and_then(|()| self.err.flush());
+        self.say(&|| Piece::Problem(problem.clone()), &text);
+    }
+
+    /// The same of one of several hosts.
+    pub(crate) fn problem_of(&mut self, host: &str, problem: &Problem) {
+        let text = match self.format {
+            Format::Table => problem.to_text(&format!("{PROGRAM}: {}", text::line(host))).into_bytes(),
+            Format::Json => to_json(&problem.to_json_of(host)).unwrap_or_default(),
+        };
+        self.say_here(&text);
+    }
+
+    /// Says something on standard error, or hands it over. If even standard error is gone, there is nobody left to tell;
+    /// the exit code still does.
+    fn say(&mut self, piece: &dyn Fn() -> Piece, text: &[u8]) {
+        if let Mouths::Others(to) = &mut self.mouths {
+            let _ = to(piece());
+        }
+        self.say_here(text);
+    }
+
+    fn say_here(&mut self, text: &[u8]) {
+        if let Mouths::Own { err, .. } = &mut self.mouths {
+            // As above.
+            let _ = err.write_all(text).and_then(|()| err.flush());
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Object {
 
 #[derive(Serialize)]
 pub(crate) struct Envelope<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
     error: Body<'a>,
 }
 
@@ -127,6 +129,7 @@ impl Problem {
     /// For programs.
     pub(crate) fn to_json(&self) -> Envelope<'_> {
         Envelope {
+            host: None,
             error: Body {
                 code: self.code,
                 exit: self.exit.number(),
@@ -138,6 +141,11 @@ impl Problem {
                 details: &self.details,
             },
         }
+    }
+
+    /// The same, for programs that asked several hosts, of one of them.
+    pub(crate) fn to_json_of<'a>(&'a self, host: &'a str) -> Envelope<'a> {
+        Envelope { host: Some(host), ..self.to_json() }
     }
 }
 

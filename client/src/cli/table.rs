@@ -34,6 +34,28 @@ impl Table {
         Self::new([("", Align::Left), ("", Align::Left)])
     }
 
+    /// One table out of those of several hosts, with the host in front of each row, for each kind of table among them; in
+    /// the order in which the kinds come.
+    pub(crate) fn of_hosts<'a>(tables: impl IntoIterator<Item = (&'a str, Self, bool)>) -> Vec<(Self, bool)> {
+        let mut merged: Vec<(Self, bool)> = Vec::new();
+        for (host, table, header) in tables {
+            let alike = |(known, listing): &(Self, bool)| known.columns[1..] == table.columns && *listing == header;
+            let at = merged.iter().position(alike).unwrap_or_else(|| {
+                let columns = std::iter::once(("host".to_owned(), Align::Left)).chain(table.columns);
+                merged.push((Self { columns: columns.collect(), rows: Vec::new() }, header));
+                merged.len() - 1
+            });
+            let rows = table.rows.into_iter().map(|row| std::iter::once(host.to_owned()).chain(row).collect());
+            merged[at].0.rows.extend(rows);
+        }
+        merged
+    }
+
+    /// How much of memory its cells take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.iter().flatten().map(|cell| cell.len() + size_of::<String>()).sum()
+    }
+
     /// Adds a row. Cells beyond the columns are dropped, missing ones are empty.
     pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());

@@ -7,22 +7,21 @@
 mod values;
 
 use std::ffi::OsString;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap_complete::engine;
+use values::Known;
 
 use super::problem::Problem;
-use super::{Context, Exit, command, text};
+use super::{Context, Exit, command, target, text};
 use crate::connection::{Connection, Options};
+use crate::contexts::{Contexts, is_name};
 use crate::transport::{Environment, Location, Place};
 use crate::uri::Uri;
 
 /// How long a person waits for the names: less than would make them press the key again.
 const PATIENCE: Duration = Duration::from_millis(300);
-
-/// The longest name that a virtual machine can have.
-const NAME_BYTES_MAX: usize = 64;
 
 /// A shell that a completion script is there for.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -64,19 +63,28 @@ pub(crate) fn completion(arguments: &CompletionArguments, context: &mut Context<
 /// Prints what the last word may become: a line each, what it is behind a tab.
 pub(crate) fn complete(arguments: &CompleteArguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
     if let Some(connect) = connect(&arguments.words) {
-        context.connect = Some(connect);
+        context.meant = super::Meant::Said(Some(connect));
     }
-    let uri = context.uri().ok();
+    let uri = match hosts(&arguments.words) {
+        Some(list) => target::hosts(&[list]).ok().and_then(|hosts| hosts.into_iter().next()).map(|host| host.uri),
+        None => context.uri().ok(),
+    };
     let names = move || uri.as_ref().map(names).unwrap_or_default();
-    let lines = candidates(&arguments.words, names).concat();
+    let lines = candidates(&arguments.words, names, target::read().unwrap_or_default()).concat();
     context.output.write(lines.as_bytes())?;
     Ok(Exit::Ok)
 }
 
-fn candidates(words: &[OsString], names: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static) -> Vec<String> {
+fn candidates(
+    words: &[OsString],
+    names: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
+    contexts: Contexts,
+) -> Vec<String> {
     let Some(last) = words.last() else { return Vec::new() };
+    // What a daemon calls a machine goes onto a command line unquoted, to be run by the next key, and what begins with a
+    // colon tells the script what to do; no real daemon has such a name.
     let names = move || names().into_iter().filter(|name| is_name(name)).collect();
-    let mut command = values::attach(command(), &names);
+    let mut command = values::attach(command(), &Known { names, contexts: Arc::new(contexts) });
     let found = engine::complete(&mut command, words.to_vec(), words.len() - 1, None).unwrap_or_default();
     let found = found.iter().map(|candidate| {
         let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();
@@ -89,24 +97,27 @@ fn candidates(words: &[OsString], names: impl Fn() -> Vec<String> + Clone + Send
     safe.map(|(value, help)| format!("{value}\t{}\n", text::line(&help))).collect()
 }
 
-/// Whether it can be the name of a virtual machine. What a daemon calls one goes onto a command line unquoted, to be run
-/// by the next key, and what begins with a colon tells the script what to do; no real daemon has such a name.
-fn is_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+/// The daemon that is named on the command line, wherever that stands.
+fn connect(words: &[OsString]) -> Option<String> {
+    option(words, "-c", "--connect")
 }
 
-/// The URI that is on the command line, wherever it stands.
-fn connect(words: &[OsString]) -> Option<String> {
+/// The same of several.
+fn hosts(words: &[OsString]) -> Option<String> {
+    option(words, "-H", "--hosts")
+}
+
+/// The value of an option that every verb has.
+fn option(words: &[OsString], short: &str, long: &str) -> Option<String> {
     let (_, before) = words.split_last()?;
     let mut words = before.iter().map(|word| word.to_string_lossy());
     let mut found = None;
     while let Some(word) = words.next() {
-        if word == "-c" || word == "--connect" {
+        let joined = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('='));
+        if word == short || word == long {
             found = words.next().map(std::borrow::Cow::into_owned);
-        } else if let Some(uri) = word.strip_prefix("--connect=").or_else(|| word.strip_prefix("-c")) {
-            found = Some(uri.trim_start_matches('=').to_owned());
+        } else if let Some(value) = joined.or_else(|| word.strip_prefix(short)) {
+            found = Some(value.trim_start_matches('=').to_owned());
         }
     }
     found
@@ -136,18 +147,31 @@ fn names(uri: &Uri) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contexts::{self, ContextsFile};
+
+    fn some_contexts() -> Contexts {
+        let home = tempfile::tempdir().unwrap();
+        let environment = Environment { home: Some(home.path().to_owned()), ..Environment::default() };
+        let file = ContextsFile::of(&environment).unwrap();
+        for (name, port) in [("vm1", 1), ("vm2", 2)] {
+            let uri = format!("qemu+tcp://h:{port}/system").parse().unwrap();
+            let context = contexts::Context { name: name.to_owned(), uri, groups: ["prod".to_owned()].into() };
+            file.add(context, false).unwrap();
+        }
+        file.read().unwrap()
+    }
 
     /// What is offered for a command line of words, the last of which is not whole.
     fn offered(line: &str) -> Vec<String> {
         let words: Vec<OsString> = format!("vmwire {line}").split(' ').map(OsString::from).collect();
         let names = || vec!["db".to_owned(), "web-1".to_owned(), "web-2".to_owned(), "e\u{1b}vil".to_owned()];
-        let lines = candidates(&words, names);
+        let lines = candidates(&words, names, some_contexts());
         lines.iter().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn every_kind_of_value_is_offered() {
-        let table: [(&str, &[&str]); 22] = [
+        let table: [(&str, &[&str]); 28] = [
             ("v", &["vm", "version"]),
             ("vm re", &["reboot", "reset", "resume"]),
             ("vm start web", &["web-1", "web-2"]),
@@ -168,13 +192,19 @@ mod tests {
             ("-o ", &["table", "json"]),
             ("event follow --kind vm-s", &["vm-state"]),
             ("-c t", &["test:///default"]),
+            ("-c v", &["vm1", "vm2"]),
+            ("-H p", &["prod"]),
+            ("-H vm2,v", &["vm2,vm1", "vm2,vm2"]),
+            ("context use ", &["vm1", "vm2"]),
+            ("context remove vm1 v", &["vm1", "vm2"]),
+            ("context add x test:///default --group p", &["prod"]),
             ("vm shutdown --then s", &["stop"]),
             ("vm define ./w", &[":files"]),
         ];
         for (line, expected) in table {
             assert_eq!(offered(line), expected, "{line}");
         }
-        assert_eq!(offered("op show "), ["--connect", "--output", "--timeout", "--no-header", "--help"]);
+        assert_eq!(offered("op show "), ["--connect", "--hosts", "--output", "--timeout", "--no-header", "--help"]);
         assert_eq!(offered("nonsense x"), Vec::<String>::new());
     }
 
@@ -209,7 +239,7 @@ mod tests {
         {
             let words: Vec<OsString> = format!("vmwire {line}").split(' ').map(OsString::from).collect();
             let names = names.clone();
-            let offered = candidates(&words, move || names.clone()).concat();
+            let offered = candidates(&words, move || names.clone(), Contexts::default()).concat();
             let values = offered.lines().map(|line| line.split('\t').next().unwrap());
             let values: Vec<_> = values.map(|value| value.rsplit('=').next().unwrap()).collect();
             let wanted = ["w".repeat(64), "w.1_-".to_owned()];
@@ -224,6 +254,9 @@ mod tests {
         assert_eq!(uri("vmwire -c test:///default vm start "), Some("test:///default".into()));
         assert_eq!(uri("vmwire vm start --connect=a -cb "), Some("b".into()));
         assert_eq!(uri("vmwire vm start -c"), None, "that is what is being typed");
+        let words = ["vmwire", "-Ha,b", "vm", "start", "--hosts=c", ""].map(OsString::from);
+        assert_eq!(hosts(&words), Some("c".into()));
+        assert_eq!(hosts(&words[..4]), Some("a,b".into()));
     }
 
     #[test]

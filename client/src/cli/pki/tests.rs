@@ -40,7 +40,7 @@ fn pki(directory: &Path, now: Date, words: &[&str]) -> Result<Value, Problem> {
     let (paper, verb) = (Paper::default(), Words::try_parse_from(all).unwrap().verb);
     let mut output = Output::new(Box::new(paper.clone()), Box::new(io::sink()), false);
     output.set(Format::Json, true);
-    run_at(&verb, now, &mut Context { output: &mut output, connect: None, timeout: None })?;
+    run_at(&verb, now, &mut Context::new(&mut output, None, None))?;
     let bytes = paper.0.borrow();
     Ok(serde_json::from_slice(&bytes).unwrap())
 }

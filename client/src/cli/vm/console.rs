@@ -244,7 +244,7 @@ mod tests {
         let person = std::thread::spawn(move || drop(person.write_all(&typed)));
         let (err, mut told) = UnixStream::pair().unwrap();
         let mut output = Output::new(Box::new(io::sink()), Box::new(err), true);
-        let mut context = Context { output: &mut output, connect: None, timeout: None };
+        let mut context = Context::new(&mut output, None, None);
         let mut keyboard = keyboard(true, true);
         let (screen, fd) = (&mut Screen::Raw, stdin.as_fd());
         let end = converse(&mut connection, &mut console, &mut keyboard, screen, fd, &mut context);

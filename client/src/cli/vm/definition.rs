@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use vmwire_protocol::message::{VmCall, VmDefineCall};
@@ -14,6 +15,23 @@ use super::super::{Context, Exit};
 use super::several::tell;
 use super::vm;
 use crate::request;
+
+/// Standard input, which can be read only once, by however many who need it.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Stdin(Mutex<Option<Vec<u8>>>);
+
+impl Stdin {
+    /// What it holds, and no more of it than so many bytes.
+    fn read(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = &*known {
+            return Ok(bytes.clone());
+        }
+        let mut bytes = Vec::new();
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
+        Ok(known.insert(bytes).clone())
+    }
+}
 
 /// What the wire has room for.
 const DEFINITION_BYTES_MAX: usize = 49152;
@@ -56,7 +74,7 @@ pub(crate) fn define(arguments: &DefineArguments, context: &mut Context<'_>) -> 
     if files.iter().filter(|file| is_stdin(file)).count() > 1 {
         return Err(Problem::usage("standard input can be read only once"));
     }
-    let calls: Vec<_> = files.iter().map(|file| call(file, arguments.replace)).collect();
+    let calls: Vec<_> = files.iter().map(|file| call(file, arguments.replace, &context.stdin)).collect();
     if calls.iter().all(Result::is_err) {
         let problems = calls.into_iter().filter_map(Result::err).map(Err);
         return report(context.output, problems);
@@ -87,8 +105,8 @@ fn report(output: &mut Output, outcomes: impl Iterator<Item = Result<DefinedJson
     Ok(exit)
 }
 
-fn call(file: &Path, replace: bool) -> Result<request::VmDefine, Problem> {
-    Ok(request::VmDefine(VmDefineCall { definition: read(file)?, replace }))
+fn call(file: &Path, replace: bool, stdin: &Stdin) -> Result<request::VmDefine, Problem> {
+    Ok(request::VmDefine(VmDefineCall { definition: read(file, stdin)?, replace }))
 }
 
 /// What is wrong with the text is wrong with the file.
@@ -120,13 +138,13 @@ fn shown(file: &Path) -> String {
 }
 
 /// Reads a definition, and no more of an endless file than shows that it is too long.
-fn read(file: &Path) -> Result<Text<DEFINITION_BYTES_MAX>, Problem> {
+fn read(file: &Path, stdin: &Stdin) -> Result<Text<DEFINITION_BYTES_MAX>, Problem> {
     let shown = shown(file);
     let failed = |error: &io::Error| Problem::local(format!("cannot read {shown}"), error);
     let limit = u64::try_from(DEFINITION_BYTES_MAX).unwrap_or(u64::MAX) + 1;
     let mut bytes = Vec::new();
     if is_stdin(file) {
-        io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        bytes = stdin.read(limit).map_err(|error| failed(&error))?;
     } else {
         let file = std::fs::File::open(file).map_err(|error| failed(&error))?;
         file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
@@ -145,6 +163,10 @@ fn read(file: &Path) -> Result<Text<DEFINITION_BYTES_MAX>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(file: &Path) -> Result<Text<DEFINITION_BYTES_MAX>, Problem> {
+        super::read(file, &Stdin::default())
+    }
 
     #[test]
     fn a_file_is_read_as_it_is_or_refused_with_its_reason() {

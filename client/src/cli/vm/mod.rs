@@ -10,6 +10,7 @@ mod show;
 mod wait;
 
 use clap::Subcommand;
+pub(super) use definition::Stdin;
 pub(super) use field::{names as field_names, values as filter_values};
 use vmwire_protocol::xdr::Text;
 
