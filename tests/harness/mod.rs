@@ -10,6 +10,7 @@ mod place;
 mod program;
 mod raw;
 mod socket;
+mod sshd;
 mod way;
 
 use std::io::Write;
@@ -22,6 +23,7 @@ pub(crate) use place::Place;
 pub(crate) use program::{Ran, Running, vmwire};
 pub(crate) use raw::{Raw, packet};
 pub(crate) use socket::{Socket, client_context};
+pub(crate) use sshd::{Far, Sshd, SshdSetup, keygen, line_of, public};
 pub(crate) use way::{Way, pki, pki_command, tls_table};
 
 /// Long enough for anything that happens at once, on a machine that is busy with something else.

@@ -25,6 +25,7 @@ mod problem;
 mod quantity;
 mod raw;
 mod screen;
+mod stdio;
 mod table;
 mod target;
 #[cfg(test)]
@@ -138,6 +139,8 @@ enum Noun {
     Ping(ping::Arguments),
     /// Say which versions this program and the daemon have
     Version(version::Arguments),
+    /// Join standard input and output to the daemon's socket, as ssh does on the far side
+    Stdio(stdio::Arguments),
     /// Print a completion script for a shell
     Completion(complete::CompletionArguments),
     /// Print what the last word of a command line may become
@@ -293,6 +296,7 @@ fn perform(noun: &Noun, context: &mut Context<'_>) -> Result<Exit, Problem> {
         Noun::Pki(verb) => pki::run(verb, context),
         Noun::Ping(arguments) => ping::run(arguments, context),
         Noun::Version(arguments) => version::run(arguments, context),
+        Noun::Stdio(stdio::Arguments {}) => stdio::run(context),
         Noun::Completion(arguments) => complete::completion(arguments, context),
         Noun::Complete(arguments) => complete::complete(arguments, context),
         Noun::Man(arguments) => man::man(arguments),

@@ -38,6 +38,7 @@ pub(in crate::cli) fn manner(noun: &Noun) -> Result<Manner, Problem> {
         Noun::Context(_) => none("context"),
         Noun::Pki(_) => none("pki"),
         Noun::Enroll(_) => one("enroll", "a token is for one host, and names it"),
+        Noun::Stdio(_) => one("stdio", "a pipe has one daemon at its other end"),
         Noun::Completion(_) => none("completion"),
         Noun::Complete(_) => none("complete"),
         Noun::Man(_) => none("man"),

@@ -188,6 +188,7 @@ impl SshError {
             Self::Late { .. } | Self::SettingsLate { .. } => true,
             #[cfg(feature = "ssh2")]
             Self::Native { error, .. } => error.is_late(),
+            Self::Ended(ended) => ended.verdict == Verdict::Silent,
             _ => false,
         }
     }

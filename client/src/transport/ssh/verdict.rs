@@ -70,7 +70,10 @@ fn of_words(said: &[String]) -> Option<Verdict> {
         (&["Connection refused"], Verdict::Refused),
         (&["Connection timed out", "Operation timed out", "timed out"], Verdict::Silent),
         (&["No route to host", "Network is unreachable"], Verdict::Unreachable),
-        (&["Connection closed", "Connection reset", "kex_exchange_identification"], Verdict::Cut),
+        (
+            &["Connection closed", "closed by remote host", "Connection reset", "kex_exchange_identification"],
+            Verdict::Cut,
+        ),
         (&["banner exchange", "ssh_dispatch_run_fatal", "Broken pipe", "Bad packet length"], Verdict::Cut),
         (&["Corrupted MAC", "message authentication code incorrect", "padding error", "Disconnecting"], Verdict::Cut),
     ];
@@ -114,6 +117,7 @@ mod tests {
             ),
             ("Received disconnect from 10.0.0.7 port 22:2: Too many authentication failures", Verdict::TooManyKeys),
             ("kex_exchange_identification: Connection closed by remote host", Verdict::Cut),
+            ("Connection to 10.0.0.7 closed by remote host.", Verdict::Cut),
             ("Connection reset by 10.0.0.7 port 22", Verdict::Cut),
             ("/home/me/.ssh/config: line 1: Bad configuration option: nonsense", Verdict::Settings),
         ];
