@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use vmwire_protocol::fault::{self, Fault};
 use vmwire_protocol::limits::{LINGER_BYTES_MAX, LINGER_TIME};
+use vmwire_protocol::session::Below;
 
 pub use self::stream::Stream;
 pub use self::tls::{Scratch, TlsSocket};
@@ -60,6 +61,11 @@ pub trait Socket: Read + Write {
         count < asked
     }
 
+    /// What it keeps of what was written to it, and of what it cannot show yet.
+    fn below(&self) -> Below {
+        Below::default()
+    }
+
     /// Ends sending, so that the peer sees the end behind the last byte. Everything written has been flushed.
     ///
     /// # Errors
@@ -77,6 +83,8 @@ pub struct Connection<S> {
     blocked: bool,
     /// What was written has made room that the core was not told of, for the share was used up.
     unfilled: bool,
+    /// What the core was last told that the socket keeps.
+    below: Below,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +144,7 @@ impl Default for Buffers {
 impl<S: Socket> Connection<S> {
     /// A connection that the core has accepted as `id`.
     pub fn new(socket: S, id: ConnectionId) -> Self {
-        Self { socket, id, phase: Phase::Serving, blocked: false, unfilled: false }
+        Self { socket, id, phase: Phase::Serving, blocked: false, unfilled: false, below: Below::default() }
     }
 
     /// The socket, to be watched.
@@ -212,6 +220,7 @@ impl<S: Socket> Connection<S> {
                     return Err(error);
                 }
             };
+            self.tell_below(core, turn);
             if core.is_closing(self.id) {
                 // Where no more may be written it is not known what the socket keeps.
                 let flushed = !full && room > 0;
@@ -238,6 +247,7 @@ impl<S: Socket> Connection<S> {
                 readable = true;
             } else if readable && self.phase == Phase::Serving {
                 readable = self.read(core, turn, buffers, hints, share)?;
+                self.tell_below(core, turn);
             } else {
                 return Ok(Next::Wait);
             }
@@ -318,6 +328,13 @@ impl<S: Socket> Connection<S> {
             }
         }
         Ok(false)
+    }
+
+    fn tell_below(&mut self, core: &mut Dispatch, turn: &mut Turn<'_>) {
+        let below = self.socket.below();
+        if std::mem::replace(&mut self.below, below) != below {
+            core.keeps_below(turn, self.id, below);
+        }
     }
 
     /// Bytes were written, so that there is room for others.

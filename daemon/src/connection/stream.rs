@@ -7,6 +7,8 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use vmwire_protocol::session::Below;
+
 use super::{Socket, TlsSocket};
 
 /// An accepted connection.
@@ -52,6 +54,13 @@ impl Socket for Stream {
         match self {
             Self::Unix(_) | Self::Tcp(_) => count < asked,
             Self::Tls(socket) => socket.is_emptied_by(count, asked),
+        }
+    }
+
+    fn below(&self) -> Below {
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => Below::default(),
+            Self::Tls(socket) => socket.below(),
         }
     }
 

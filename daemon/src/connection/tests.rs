@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mio::Token;
 use mio::event::Source;
 use vmwire_protocol::header::MAGIC;
-use vmwire_protocol::limits::UNSENT_BYTES_HIGH;
+use vmwire_protocol::limits::{HALF_PACKET_TIME, UNSENT_BYTES_HIGH};
 use vmwire_protocol::message::{
     ClientData, Failure, HelloCall, ServerData, VmCall, VmCell, VmDefineCall, VmFilter, VmListCall, code,
     filter_comparison, vm_field,
@@ -53,6 +53,8 @@ struct Script {
     writes: usize,
     /// Like TLS it takes what it is given into this, and sends it when there is room.
     keeps: Option<Vec<u8>>,
+    /// Like TLS it has half of something that it cannot show.
+    half: usize,
     /// Sending was shut down.
     shut_down: bool,
 }
@@ -107,6 +109,10 @@ impl Write for Script {
 }
 
 impl Socket for Script {
+    fn below(&self) -> Below {
+        Below { unsent: self.keeps.as_ref().map_or(0, Vec::len), half: self.half }
+    }
+
     fn shut_down_sending(&mut self) -> io::Result<()> {
         assert!(self.keeps.as_ref().is_none_or(Vec::is_empty), "what it keeps would never be sent");
         self.shut_down = true;
@@ -307,6 +313,57 @@ fn who_asks_for_much_gets_it_by_and_by_and_has_none_of_it_held_back() {
     let answered = world.answers().iter().filter(|(_, data)| matches!(data, ServerData::VmDefinition(_))).count();
     assert_eq!(answered, questions);
     assert!((questions..=questions + 5).contains(&turns), "{turns} turns");
+}
+
+#[test]
+fn what_a_socket_keeps_counts_as_unsent() {
+    let mut world = World::new();
+    world.connection.socket.keeps = Some(Vec::new());
+    world.connection.socket.room = 0;
+    let pings = world.pings(10);
+    world.arrive(Incoming::Bytes(pings));
+    assert_eq!(world.ready(false), Next::Wait);
+    let census = world.core.census();
+    assert_eq!((census.connections[0].unsent_bytes, census.held_bytes), (200, 200));
+    // It takes all that it is given, so that nothing else tells when it is enough.
+    world.connection.socket.keeps = Some(vec![0; UNSENT_BYTES_HIGH]);
+    let pings = world.pings(10);
+    world.arrive(Incoming::Bytes(pings));
+    assert_eq!(world.ready(false), Next::Wait);
+    let unsent = world.core.census().connections[0].unsent_bytes;
+    assert_eq!(unsent, UNSENT_BYTES_HIGH + 20, "no more than one packet was taken");
+    world.connection.socket.room = usize::MAX;
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(world.core.census().held_bytes, 0);
+}
+
+#[test]
+fn half_of_what_a_socket_cannot_show_has_its_time_too() {
+    let mut world = World::new();
+    let ping = world.pings(1);
+    world.arrive(Incoming::Bytes(ping));
+    assert_eq!(world.ready(false), Next::Wait);
+    let timeout = |world: &World| world.core.poll_timeout(world.now.monotonic);
+    assert_eq!(timeout(&world), None);
+    world.connection.socket.half = 700;
+    assert_eq!(world.ready(false), Next::Wait);
+    let until = world.now.monotonic + HALF_PACKET_TIME;
+    assert_eq!((timeout(&world), world.core.census().held_bytes), (Some(until), 700));
+    // More of it gives it no more time, and its end lets the clock go.
+    world.now = world.now.later(Duration::from_secs(20));
+    world.connection.socket.half = 800;
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(timeout(&world), Some(until));
+    world.connection.socket.half = 0;
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(timeout(&world), None);
+
+    world.connection.socket.half = 1;
+    assert_eq!(world.ready(false), Next::Wait);
+    world.now = world.now.later(HALF_PACKET_TIME);
+    world.core.handle_timeout(&mut Turn { now: world.now, host: &mut NoHost });
+    world.output();
+    assert_eq!(failure(world.answers().last().unwrap()).code, code::DEADLINE_EXCEEDED);
 }
 
 /// Half a megabyte of lists that match nothing kept the loop for 18 s: each is short, and so is its answer.

@@ -7,6 +7,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 
 use mio::net::TcpStream;
+use vmwire_protocol::session::Below;
 use vmwire_tls::config::ServerContext;
 use vmwire_tls::error::Refusal;
 use vmwire_tls::stream::{End, Received, ServerTls, Stream as _};
@@ -141,6 +142,10 @@ impl Socket for TlsSocket {
     fn is_emptied_by(&self, _count: usize, _asked: usize) -> bool {
         // An end that came behind the last bytes is known already, and no event will tell it again.
         !self.more && self.end.is_none() && self.early.is_empty()
+    }
+
+    fn below(&self) -> Below {
+        Below { unsent: self.tls.unsent_bytes(), half: self.tls.half_record_bytes() }
     }
 
     fn shut_down_sending(&mut self) -> io::Result<()> {

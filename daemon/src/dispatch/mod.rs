@@ -45,7 +45,7 @@ use std::time::Instant;
 use log::{debug, error};
 use mio::Token;
 use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
-use vmwire_protocol::session::{Call, Outbox, ServerConfig, Step};
+use vmwire_protocol::session::{Below, Call, Outbox, ServerConfig, Step};
 
 pub use census::{Census, ConnectionCensus};
 pub use certificate::{CertificateChange, CertificateFacts};
@@ -372,6 +372,13 @@ impl Dispatch {
     /// Bytes that a connection has to write.
     pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
         self.clients.get_mut(id).map(|client| client.session.outbox())
+    }
+
+    /// What a connection's socket keeps has changed.
+    pub fn keeps_below(&mut self, turn: &mut Turn<'_>, id: ConnectionId, below: Below) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.session.keeps_below(turn.now.monotonic, below);
+        self.settle(turn, id);
     }
 
     /// A connection has written: fills up with what waited for room. Ask for its outbox again, and if it was blocked, go

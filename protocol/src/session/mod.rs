@@ -14,5 +14,5 @@ mod stream;
 
 pub use client::{ClientError, ClientSession, ClientStep, Closing};
 pub use outbox::{Outbox, Unsendable};
-pub use server::{Call, Peer, ServerConfig, ServerSession, Step, Ticket};
+pub use server::{Below, Call, Peer, ServerConfig, ServerSession, Step, Ticket};
 pub use stream::StreamError;

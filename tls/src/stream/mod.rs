@@ -15,6 +15,7 @@
 //! behind that no event of the socket would announce.
 
 mod client;
+mod records;
 mod server;
 mod session;
 

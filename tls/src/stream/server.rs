@@ -13,6 +13,7 @@ use crate::config::{Protocol, ServerContext};
 use crate::error::{Refusal, Side};
 use crate::identity::{PeerIdentity, shorten};
 
+use super::records::Records;
 use super::session::{Chunk, First, Session, read_socket, refusal, room};
 use super::{End, Phase, Received, Sent, Stream};
 
@@ -29,6 +30,7 @@ const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 pub struct ServerTls {
     context: ServerContext,
     state: State,
+    records: Records,
 }
 
 enum State {
@@ -41,7 +43,21 @@ impl ServerTls {
     /// A connection of which nothing has been read.
     pub fn new(context: ServerContext) -> Self {
         let state = State::Hello { acceptor: Acceptor::default(), taken: 0, first: First::default() };
-        Self { context, state }
+        Self { context, state, records: Records::default() }
+    }
+
+    /// Bytes that were taken over by [`Stream::write`] and that the socket has not taken: those of records, so somewhat more
+    /// than of plaintext.
+    pub fn unsent_bytes(&self) -> usize {
+        match &self.state {
+            State::Session(session) => session.unsent_bytes(),
+            State::Hello { .. } | State::Refused { .. } => 0,
+        }
+    }
+
+    /// Bytes that came of a record which is not there whole: nothing of it can be read yet.
+    pub fn half_record_bytes(&self) -> usize {
+        self.records.half()
     }
 
     /// Judges the client again, by another context: after a change of the authorities or the revocation lists.
@@ -88,6 +104,38 @@ impl ServerTls {
         0
     }
 
+    /// See [`Stream::read`].
+    fn read_once(&mut self, socket: &mut dyn Read, scratch: &mut [u8], plaintext: &mut [u8]) -> io::Result<Received> {
+        match &mut self.state {
+            State::Refused { .. } => Ok(Received { end: Some(End::Failed), ..Received::default() }),
+            State::Session(session) => {
+                let context = &self.context;
+                session.read(socket, scratch, plaintext, |connection| judge_resumed(context, connection))
+            }
+            State::Hello { first, .. } => {
+                let first = *first;
+                let room = room(scratch, plaintext);
+                match read_socket(socket, &mut scratch[..room])? {
+                    Chunk::Nothing { more } => Ok(Received { more, ..Received::default() }),
+                    Chunk::End => {
+                        let refusal = if first.is_tls() {
+                            Refusal::Cut { by: Side::Client }
+                        } else {
+                            Refusal::WrongProtocol { speaker: Side::Client, looks: first.looks() }
+                        };
+                        self.refuse((refusal, Vec::new()));
+                        Ok(Received { end: Some(End::Failed), ..Received::default() })
+                    }
+                    Chunk::Bytes(taken) => {
+                        let filled = self.read_hello(&scratch[..taken], plaintext);
+                        let end = (self.phase() == Phase::Ended).then_some(End::Failed);
+                        Ok(Received { plaintext: filled, taken, more: taken == room && end.is_none(), end })
+                    }
+                }
+            }
+        }
+    }
+
     fn handle(&mut self, bytes: &[u8], plaintext: &mut [u8]) -> usize {
         let State::Session(session) = &mut self.state else { return 0 };
         let context = &self.context;
@@ -130,34 +178,9 @@ fn bytes_of(mut alert: AcceptedAlert) -> Vec<u8> {
 
 impl Stream for ServerTls {
     fn read(&mut self, socket: &mut dyn Read, scratch: &mut [u8], plaintext: &mut [u8]) -> io::Result<Received> {
-        match &mut self.state {
-            State::Refused { .. } => Ok(Received { end: Some(End::Failed), ..Received::default() }),
-            State::Session(session) => {
-                let context = &self.context;
-                session.read(socket, scratch, plaintext, |connection| judge_resumed(context, connection))
-            }
-            State::Hello { first, .. } => {
-                let first = *first;
-                let room = room(scratch, plaintext);
-                match read_socket(socket, &mut scratch[..room])? {
-                    Chunk::Nothing { more } => Ok(Received { more, ..Received::default() }),
-                    Chunk::End => {
-                        let refusal = if first.is_tls() {
-                            Refusal::Cut { by: Side::Client }
-                        } else {
-                            Refusal::WrongProtocol { speaker: Side::Client, looks: first.looks() }
-                        };
-                        self.refuse((refusal, Vec::new()));
-                        Ok(Received { end: Some(End::Failed), ..Received::default() })
-                    }
-                    Chunk::Bytes(taken) => {
-                        let filled = self.read_hello(&scratch[..taken], plaintext);
-                        let end = (self.phase() == Phase::Ended).then_some(End::Failed);
-                        Ok(Received { plaintext: filled, taken, more: taken == room && end.is_none(), end })
-                    }
-                }
-            }
-        }
+        let received = self.read_once(socket, scratch, plaintext)?;
+        self.records.add(&scratch[..received.taken]);
+        Ok(received)
     }
 
     fn write(&mut self, socket: &mut dyn Write, plaintext: &[u8]) -> io::Result<Sent> {

@@ -11,6 +11,12 @@ use crate::peer::{Verdict, take_seen};
 
 use super::{End, Phase, RECORD_BYTES_MAX, Received, Sent, UNSENT_BYTES_MAX};
 
+/// The plaintext of one record (RFC 8446 section 5.1).
+const FRAGMENT_BYTES_MAX: usize = 16_384;
+
+/// What a record has besides: its header, and the nonce and tag of TLS 1.2, which has more of these than 1.3.
+const RECORD_OVERHEAD_MAX: usize = 5 + 8 + 16;
+
 /// What both ends have in common.
 pub(super) struct Session {
     connection: Connection,
@@ -22,6 +28,8 @@ pub(super) struct Session {
     end: Option<End>,
     opened: bool,
     closing: bool,
+    /// Bytes of records that were taken over as plaintext and that the socket has not taken.
+    unsent: usize,
     /// The first bytes that came, until the handshake is over.
     first: First,
 }
@@ -87,6 +95,7 @@ impl Session {
             end: None,
             opened: false,
             closing: false,
+            unsent: 0,
             first,
         }
     }
@@ -233,7 +242,10 @@ impl Session {
             while self.connection.wants_write() {
                 match self.connection.write_tls(socket) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(count) => sent.written += count,
+                    Ok(count) => {
+                        sent.written += count;
+                        self.unsent = self.unsent.saturating_sub(count);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         sent.blocked = true;
                         return Ok(sent);
@@ -242,6 +254,7 @@ impl Session {
                     Err(error) => return Err(error),
                 }
             }
+            self.unsent = 0;
             let rest = &plaintext[sent.taken..];
             if rest.is_empty() || !self.may_write() {
                 return Ok(sent);
@@ -252,11 +265,17 @@ impl Session {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             sent.taken += taken;
+            self.unsent = taken + taken.div_ceil(FRAGMENT_BYTES_MAX) * RECORD_OVERHEAD_MAX;
         }
     }
 
     fn may_write(&self) -> bool {
         self.opened && !self.closing && self.end != Some(End::Failed)
+    }
+
+    /// Bytes that were taken over and wait for the socket, as records.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.unsent
     }
 
     pub(super) fn wants_write(&self) -> bool {

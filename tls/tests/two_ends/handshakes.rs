@@ -268,6 +268,38 @@ fn a_slow_peer_costs_no_more_than_what_is_encrypted_ahead() {
 }
 
 #[test]
+fn it_says_how_much_it_keeps_of_what_it_was_given() {
+    let authority = Authority::new("CA");
+    let mut pair = talk(&client(&authority.client(), &authority.pem), &server(&authority.server(), &authority.pem));
+    assert_eq!(pair.server.stream.unsent_bytes(), 0);
+    pair.down.room = 1000;
+    pair.server.stream.write(&mut pair.down, &[7; 20_000]).unwrap();
+    let kept = pair.server.stream.unsent_bytes();
+    assert!((19_000..19_100).contains(&kept), "{kept}");
+    pair.down.room = 15_000;
+    pair.server.stream.write(&mut pair.down, &[]).unwrap();
+    assert_eq!(pair.server.stream.unsent_bytes(), kept - 14_000);
+    pair.down.room = usize::MAX;
+    pair.server.stream.write(&mut pair.down, &[]).unwrap();
+    assert_eq!(pair.server.stream.unsent_bytes(), 0);
+}
+
+#[test]
+fn it_says_how_much_has_come_of_a_record_that_is_not_whole() {
+    let authority = Authority::new("CA");
+    let mut pair = talk(&client(&authority.client(), &authority.pem), &server(&authority.server(), &authority.pem));
+    assert_eq!(pair.server.stream.half_record_bytes(), 0, "the handshake left something");
+    pair.client.stream.write(&mut pair.up, &[7; 100]).unwrap();
+    let rest = pair.up.bytes.split_off(60);
+    pair.server.plaintext.clear();
+    pair.server.turn(&mut pair.up, &mut pair.down);
+    assert_eq!((pair.server.stream.half_record_bytes(), pair.server.plaintext.len()), (60, 0));
+    pair.up.bytes = rest;
+    pair.server.turn(&mut pair.up, &mut pair.down);
+    assert_eq!((pair.server.stream.half_record_bytes(), pair.server.plaintext.len()), (0, 100));
+}
+
+#[test]
 fn a_read_never_leaves_plaintext_behind() {
     let authority = Authority::new("CA");
     let mut pair = talk(&client(&authority.client(), &authority.pem), &server(&authority.server(), &authority.pem));

@@ -155,11 +155,21 @@ pub enum Step<'a> {
     Closed,
 }
 
+/// What lies between a session and its peer, where the session cannot see it: with TLS, what is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Below {
+    /// Bytes that were taken out of the outbox and are not written.
+    pub unsent: usize,
+    /// Bytes that were received and of which nothing can be shown to the session until more come.
+    pub half: usize,
+}
+
 /// The daemon's end of a connection.
 #[derive(Debug)]
 pub struct ServerSession {
     deframer: Deframer,
     half: Half,
+    below: Below,
     core: Core,
 }
 
@@ -194,7 +204,7 @@ impl ServerSession {
             calls: 0,
             closed_with: None,
         };
-        Self { deframer: Deframer::new(), half: Half::None, core }
+        Self { deframer: Deframer::new(), half: Half::None, below: Below::default(), core }
     }
 
     /// The first packet has to come whole until then. To be said before anything has come.
@@ -226,7 +236,7 @@ impl ServerSession {
                 step
             }
             Ok(None) => {
-                self.half = match (self.deframer.held(), self.half) {
+                self.half = match (self.deframer.held() + self.below.half, self.half) {
                     (_, first @ Half::First(_)) => first,
                     (0, _) => Half::None,
                     (_, Half::None) => Half::Runs(now + HALF_PACKET_TIME),
@@ -248,6 +258,18 @@ impl ServerSession {
         self.deframer.keep(input);
         if let Half::Runs(deadline) = self.half {
             self.half = Half::Stands(deadline.saturating_duration_since(now));
+        }
+    }
+
+    /// Tells what lies below. It counts as if it were held here, and half of something has to become whole there too.
+    pub fn keeps_below(&mut self, now: Instant, below: Below) {
+        self.below = below;
+        match self.half {
+            Half::None if below.half > 0 && self.core.phase != Phase::Closed => {
+                self.half = Half::Runs(now + HALF_PACKET_TIME);
+            }
+            Half::Runs(_) | Half::Stands(_) if below.half + self.deframer.held() == 0 => self.half = Half::None,
+            _ => {}
         }
     }
 
@@ -385,7 +407,7 @@ impl ServerSession {
 
     /// Whether so much is unsent that no packet is taken.
     fn is_blocked(&self) -> bool {
-        self.core.outbox.unsent().len() > UNSENT_BYTES_HIGH && !fault::is_planted(Fault::UnboundedOutbox)
+        self.unsent_bytes() > UNSENT_BYTES_HIGH && !fault::is_planted(Fault::UnboundedOutbox)
     }
 
     /// Bytes that wait to be written. Progress that found no room is sent when they are few again.
@@ -400,12 +422,12 @@ impl ServerSession {
 
     /// Bytes held on behalf of this connection: unsent ones, and those of packets not taken yet.
     pub fn held_bytes(&self) -> usize {
-        self.deframer.held() + self.core.outbox.unsent().len()
+        self.deframer.held() + self.below.half + self.unsent_bytes()
     }
 
-    /// Bytes that wait to be written.
+    /// Bytes that wait to be written, here and below.
     pub fn unsent_bytes(&self) -> usize {
-        self.core.outbox.unsent().len()
+        self.core.outbox.unsent().len() + self.below.unsent
     }
 
     /// Bytes received of packets that were not taken yet.
