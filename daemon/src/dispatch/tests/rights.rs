@@ -6,10 +6,10 @@ use super::super::rights::vm_of;
 use super::*;
 use crate::access::{Role, Scope, Users, Who, pattern};
 
-const OWN: &str = "web-1";
+pub(super) const OWN: &str = "web-1";
 pub(super) const HIDDEN: &str = "web0db";
 /// As long as [`HIDDEN`].
-const OTHER: &str = "other1";
+pub(super) const OTHER: &str = "other1";
 
 /// Grants a role to user 1000 over what is named so or has one of the labels.
 pub(super) fn rule(role: Role, names: &[&str], labels: &[&str]) -> Rule {
@@ -69,7 +69,7 @@ fn procedures() -> impl Iterator<Item = &'static Procedure> {
 }
 
 /// Shows the core a call behind a HELLO. Answers all bytes that come of it and of the second after it, and how it failed.
-fn said(world: &mut World, mut visitor: Visitor, data: &ClientData) -> (Vec<u8>, Option<Failure>) {
+pub(super) fn said(world: &mut World, mut visitor: Visitor, data: &ClientData) -> (Vec<u8>, Option<Failure>) {
     let hello = HelloCall { major: 1, minor: NEWEST_MINOR, capabilities: List::default(), name: Text::default() };
     visitor.session.call(&ClientData::Hello(hello), 0).unwrap();
     visitor.session.call(data, 500).unwrap();

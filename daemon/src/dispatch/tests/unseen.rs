@@ -1,7 +1,7 @@
 //! What those who see some virtual machines only, and those who are no admins of the host, are not told besides.
 
 use super::enrolment::newest;
-use super::rights::{HIDDEN, definition, rule, subscribe_from_the_start, world};
+use super::rights::{HIDDEN, OTHER, OWN, definition, rule, said, subscribe_from_the_start, world};
 use super::*;
 use crate::access::Role;
 
@@ -145,5 +145,71 @@ impl Store for SlowStore {
 
     fn log_lines_lost(&self) -> u64 {
         0
+    }
+}
+
+/// Like `world`, but the machine that is not to be seen is starting, and as much waits for it as may.
+fn busy_world(now: Now, hidden: &str) -> (World, Visitor) {
+    let mut world = World::with_rules(now, vec![rule(Role::Admin, &["web-*"], &[])]);
+    let mut admin = world.visitor();
+    for (name, last) in [(OWN, 1), (hidden, 2)] {
+        world.define(&mut admin, &(definition(name, last, "\"lab\"") + "start_ms = 60000\n")).unwrap();
+    }
+    admin.session.call(&start(hidden), 0).unwrap();
+    for _ in 0..9 {
+        admin.session.call(&ClientData::VmPause(vm(hidden)), 0).unwrap();
+    }
+    world.exchange(&mut admin);
+    let refused: Vec<u32> = admin.answers.iter().filter_map(|(_, answer)| Some(answer.as_ref().err()?.code)).collect();
+    assert_eq!(refused, [code::BUSY]);
+    let scoped = world.visitor_as(Identity::unix(1000, 1000), Base::Owners);
+    (world, scoped)
+}
+
+#[test]
+fn a_machine_that_is_busy_and_may_not_be_seen_is_none_and_no_filter_finds_it() {
+    let now = Now::read();
+    let filter = |field, comparison, value| VmFilter { field, comparison, value };
+    let text = |text: &str| VmCell::Text(Text::clipped(text));
+    let filters = [
+        filter(vm_field::NAME, filter_comparison::MATCHES, text("web*")),
+        filter(vm_field::NAME, filter_comparison::EQUAL, text(HIDDEN)),
+        filter(vm_field::NAME, filter_comparison::NOT_EQUAL, text(OWN)),
+        filter(vm_field::LABELS, filter_comparison::MATCHES, text("la?")),
+        filter(vm_field::STATE, filter_comparison::EQUAL, VmCell::Number(vm_state::STARTING.into())),
+        filter(vm_field::OPERATION, filter_comparison::NOT_EQUAL, VmCell::Number(0)),
+    ];
+    let list = |filter: &VmFilter, rows_max| {
+        let fields = List::clipped([vm_field::NAME, vm_field::OPERATION]);
+        ClientData::VmList(VmListCall {
+            fields,
+            filters: List::clipped([filter.clone()]),
+            after: Text::default(),
+            rows_max,
+        })
+    };
+    let mut calls: Vec<ClientData> = filters.iter().flat_map(|filter| [list(filter, 0), list(filter, 1)]).collect();
+    let named = vm(HIDDEN);
+    let operations = OperationListCall { vm: Text::clipped(HIDDEN), after: Text::default(), rows_max: 0 };
+    let events = SubscribeCall { after: None, vm: Text::clipped(HIDDEN), kinds: List::default() };
+    calls.extend([
+        start(HIDDEN),
+        ClientData::VmPause(named.clone()),
+        ClientData::VmStop(named.clone()),
+        ClientData::VmUndefine(named.clone()),
+        ClientData::VmShow(named),
+        ClientData::OperationList(operations),
+        ClientData::Subscribe(events),
+        subscribe_from_the_start(),
+        ClientData::HostInfo,
+    ]);
+    for call in &calls {
+        let both = [HIDDEN, OTHER].map(|there| {
+            let (mut world, scoped) = busy_world(now, there);
+            said(&mut world, scoped, call)
+        });
+        assert_eq!(both[0], both[1], "{call:?}");
+        assert!(both[0].1.as_ref().is_none_or(|failure| failure.code == code::NOT_FOUND), "{call:?}: {both:?}");
+        assert!(both[0].1.as_ref().is_none_or(|failure| failure.retry_after_ms == 0 && failure.details.is_empty()));
     }
 }
