@@ -9,8 +9,11 @@ use crate::command::handshake::{Capabilities, SupportLevel};
 use crate::command::{self, Command, Done, Task};
 use crate::dispatch::{Reply, Request};
 use crate::error::CommandError;
+use crate::files::Files;
+use crate::freezer::Freezer;
 use crate::json::Value;
-use crate::log::Log;
+use crate::log::{Level, Log};
+use crate::programs::Programs;
 use crate::state::State;
 
 /// What the agent is told when it starts.
@@ -18,6 +21,10 @@ use crate::state::State;
 pub struct Settings {
     /// How long a request may keep others waiting.
     pub request_deadline: Duration,
+    /// How long file systems stay frozen if nobody thaws them. None is for ever.
+    pub freeze_lease: Option<Duration>,
+    /// The program that runs before a freeze and after a thaw.
+    pub hook: Option<String>,
     /// Commands that are refused.
     pub blocked: Vec<String>,
     /// If there are any, all others are refused.
@@ -26,7 +33,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { request_deadline: Duration::from_secs(30), blocked: Vec::new(), allowed: Vec::new() }
+        Settings {
+            request_deadline: Duration::from_secs(30),
+            freeze_lease: Some(Duration::from_secs(600)),
+            hook: None,
+            blocked: Vec::new(),
+            allowed: Vec::new(),
+        }
     }
 }
 
@@ -41,8 +54,25 @@ pub struct Agent {
     pub capabilities: Capabilities,
     /// What outlives it.
     pub state: State,
+    /// What the host opened.
+    pub files: Files,
+    /// What the host started.
+    pub programs: Programs,
+    /// Whether file systems are frozen.
+    pub freezer: Freezer,
+    /// What waits for a thaw, as it writes to where nothing may be written.
+    pub after_thaw: Option<AfterThaw>,
     /// The level that was set last; as in the patch that brought it, for all connections.
     pub support_level: SupportLevel,
+}
+
+/// What is done when file systems that were left frozen are thawed.
+pub struct AfterThaw(pub Box<dyn FnOnce(&mut Log)>);
+
+impl std::fmt::Debug for AfterThaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AfterThaw")
+    }
 }
 
 /// What comes of a request.
@@ -57,7 +87,23 @@ pub enum Outcome {
 impl Agent {
     /// An agent that has done nothing yet.
     pub fn new(settings: Settings, log: Log, state: State) -> Agent {
-        Agent { settings, log, state, capabilities: Capabilities::default(), support_level: SupportLevel::default() }
+        let mut freezer = Freezer::new(settings.freeze_lease);
+        let mut log = log;
+        if state.was_left_frozen() {
+            freezer.freeze(Instant::now());
+            log.set_quiet(true);
+        }
+        Agent {
+            settings,
+            log,
+            state,
+            capabilities: Capabilities::default(),
+            files: Files::default(),
+            programs: Programs::default(),
+            freezer,
+            after_thaw: None,
+            support_level: SupportLevel::default(),
+        }
     }
 
     /// Somebody else is at the other end.
@@ -80,19 +126,45 @@ impl Agent {
         outcome(then(self, end))
     }
 
-    /// What is to be done by itself: programs that ended, deadlines that passed.
-    pub fn look_after(&mut self, _now: Instant) {}
+    /// What is to be done by itself: a lease may be over.
+    pub fn look_after(&mut self, now: Instant) -> Option<Outcome> {
+        if !self.freezer.is_due(now, self.settings.request_deadline) {
+            return None;
+        }
+        self.freezer.expire();
+        Some(self.thaw())
+    }
+
+    /// Thaws what is frozen, unasked.
+    pub fn thaw(&mut self) -> Outcome {
+        outcome(command::freeze::thaw_unasked(self))
+    }
+
+    /// File systems are not frozen any more: what could not be written may be.
+    pub fn thawed(&mut self) {
+        if !self.freezer.is_frozen() {
+            return;
+        }
+        self.freezer.thaw();
+        self.log.set_quiet(false);
+        if let Some(AfterThaw(then)) = self.after_thaw.take() {
+            then(&mut self.log);
+        }
+        self.log.say(Level::Warning, "logging re-enabled due to filesystem unfreeze");
+        if let Err(error) = self.state.set_frozen(false) {
+            self.log.say(Level::Warning, format_args!("the end of the freeze cannot be kept: {error}"));
+        }
+    }
 
     /// What wakes the agent besides its channel.
-    pub fn watch<'a>(&'a self, _fds: &mut Vec<PollFd<'a>>) {}
+    pub fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        self.programs.watch(fds);
+    }
 
     /// When it has to be looked after at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        self.freezer.deadline()
     }
-
-    /// The agent is to end.
-    pub fn leave(&mut self) {}
 
     fn find(&self, name: &str) -> Result<&'static Command, CommandError> {
         let Some(command) = command::find(name) else {
@@ -109,6 +181,11 @@ impl Agent {
             listed(&self.settings.blocked) || (!self.settings.allowed.is_empty() && !listed(&self.settings.allowed));
         if disabled {
             return Some(CommandError::command_not_found(format!("Command {name} has been disabled")));
+        }
+        if self.freezer.is_frozen() && !command.while_frozen {
+            return Some(CommandError::command_not_found(format!(
+                "Command {name} has been disabled: the agent is in frozen state"
+            )));
         }
         if command.needs.is_some_and(|capability| !self.capabilities.contains(capability)) {
             return Some(CommandError::command_not_found(format!(

@@ -34,6 +34,11 @@ impl CommandError {
         CommandError { class: Class::CommandNotFound, text: text.into() }
     }
 
+    /// This guest cannot do it.
+    pub fn unsupported() -> CommandError {
+        CommandError::generic("this feature or command is not currently supported")
+    }
+
     /// What could not be done, and what the system says of it.
     pub fn system(what: impl fmt::Display, error: impl Into<io::Error>) -> CommandError {
         CommandError::generic(format!("{what}: {}", reason(&error.into())))

@@ -50,6 +50,8 @@ pub struct EventLoop {
     /// The peer says nothing more; it goes when all is answered.
     ended: bool,
     waiting: Option<Waiting>,
+    /// A signal said no more; what is frozen is thawed first.
+    leaving: bool,
     leave: UnixStream,
     children: UnixStream,
 }
@@ -92,6 +94,7 @@ impl EventLoop {
             sent: 0,
             ended: false,
             waiting: None,
+            leaving: false,
             leave: signals(&[SIGTERM, SIGINT])?,
             children: signals(&[SIGCHLD])?,
         })
@@ -106,7 +109,6 @@ impl EventLoop {
         if let Some(waiting) = &mut self.waiting {
             waiting.helper.kill();
         }
-        self.agent.leave();
         self.channel.remove();
         result
     }
@@ -114,8 +116,23 @@ impl EventLoop {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let now = Instant::now();
-            self.agent.look_after(now);
+            self.agent.programs.progress();
             self.look_after_helper(now);
+            if self.leaving && self.waiting.is_none() {
+                if !self.agent.freezer.is_frozen() {
+                    return Ok(());
+                }
+                // Who cannot thaw stays: somebody else may be able to, through us.
+                self.leaving = false;
+                let thaw = self.agent.thaw();
+                self.unasked(thaw, now);
+                self.leaving = self.waiting.is_some();
+            }
+            if self.waiting.is_none()
+                && let Some(outcome) = self.agent.look_after(now)
+            {
+                self.unasked(outcome, now);
+            }
             let mut work = Work::More;
             for _ in 0..STEPS_MAX {
                 work = self.step(now)?;
@@ -124,9 +141,7 @@ impl EventLoop {
                 }
             }
             self.wait(work, now)?;
-            if came(&mut self.leave) {
-                return Ok(());
-            }
+            self.leaving |= came(&mut self.leave);
             came(&mut self.children);
         }
     }
@@ -199,6 +214,16 @@ impl EventLoop {
                     }
                     Err(end) => outcome = self.agent.resume(then, end),
                 },
+            }
+        }
+    }
+
+    /// Does what nobody waits for.
+    fn unasked(&mut self, outcome: Outcome, now: Instant) {
+        if let Outcome::Task(_) = outcome {
+            self.conclude(None, outcome, now);
+            if let Some(waiting) = &mut self.waiting {
+                waiting.orphaned = true;
             }
         }
     }

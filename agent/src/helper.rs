@@ -3,10 +3,11 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::error::CommandError;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// What is kept of what a helper says.
@@ -42,6 +43,22 @@ impl End {
         matches!(self, End::Exited(status, _) if status.success())
     }
 
+    /// What to answer if it did not: `failed` if it said so itself.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn demand(&self, failed: &str) -> Result<(), CommandError> {
+        match self {
+            End::Exited(status, _) if status.success() => Ok(()),
+            End::Exited(status, _) if status.code().is_some() => Err(CommandError::generic(failed)),
+            End::Exited(..) => Err(CommandError::generic("child process has terminated abnormally")),
+            End::NotStarted(error) => {
+                Err(CommandError::generic(format!("failed to create child process: {}", crate::error::reason(error))))
+            }
+            End::TooLong => Err(CommandError::generic("child process took too long and was killed")),
+        }
+    }
+
     /// Its exit code, if it ended by itself.
     pub fn code(&self) -> Option<i32> {
         match self {
@@ -53,11 +70,6 @@ impl End {
     /// Whether there is no such program.
     pub fn is_not_found(&self) -> bool {
         matches!(self, End::NotStarted(error) if error.kind() == io::ErrorKind::NotFound)
-    }
-
-    /// Whether a signal ended it.
-    pub fn is_killed(&self) -> bool {
-        matches!(self, End::Exited(status, _) if status.signal().is_some())
     }
 }
 

@@ -10,17 +10,25 @@
 
 pub mod agent;
 pub mod arguments;
+pub mod base64;
+pub mod block;
 pub mod channel;
 pub mod command;
 pub mod dispatch;
 pub mod error;
 pub mod event_loop;
+pub mod files;
+pub mod filesystem_helper;
+pub mod freezer;
 pub mod helper;
 pub mod json;
 pub mod kernel;
 pub mod key_file;
 pub mod log;
+pub mod mounts;
+pub mod netlink;
 pub mod options;
 pub mod pid_file;
+pub mod programs;
 pub mod start;
 pub mod state;

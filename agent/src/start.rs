@@ -3,18 +3,22 @@
 //! A daemon is a child of our own program, started anew with [`DAEMON`] before its words: it says over a pipe that all is open and
 //! locked, and only then does its launcher leave, with 0 if so and 1 if not.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::agent::{Agent, Settings};
+use crate::agent::{AfterThaw, Agent, Settings};
 use crate::channel::{Channel, Listener, Method, Port};
 use crate::command::{TABLE, channel::QEMU_GA_VERSION};
+use crate::error::reason;
 use crate::event_loop::EventLoop;
-use crate::log::Log;
+use crate::filesystem_helper;
+use crate::log::{Level, Log};
 use crate::options::{CONFIGURATION_VARIABLE, CONFIGURATIONS, HELP, Options};
 use crate::pid_file::PidFile;
 use crate::state::State;
@@ -33,6 +37,11 @@ pub fn run(words: &[String]) -> ExitCode {
         Some((first, rest)) if first == DAEMON => (true, rest),
         _ => (false, words),
     };
+    if let Some((first, rest)) = words.split_first()
+        && first == filesystem_helper::WORD
+    {
+        return filesystem_helper::run(rest);
+    }
     match start(words, is_daemon) {
         Ok(code) => code,
         Err(wrong) => {
@@ -113,36 +122,54 @@ fn launch(words: &[String]) -> Result<ExitCode, Wrong> {
 fn serve(options: &Options, activated: Option<(Method, Listener)>, is_daemon: bool) -> Result<ExitCode, Wrong> {
     let state = State::open(Path::new(options.state_directory()))
         .map_err(|error| format!("failed to load persistent state: {error}"))?;
-    let log = open_log(options)?;
-    let pid_file = if is_daemon { Some(become_daemon(options.pid_file())?) } else { None };
-    let result = open_and_run(options, activated, state, log, is_daemon);
-    if let Some(pid_file) = pid_file {
+    let pid_file = Rc::new(RefCell::new(None));
+    let mut deferred = None;
+    let log = if state.was_left_frozen() {
+        // What may lie on a frozen file system is opened when it is thawed.
+        let (told, pid_file) = (options.clone(), Rc::clone(&pid_file));
+        deferred = Some(AfterThaw(Box::new(move |log| {
+            match open_log_file(&told) {
+                Ok(Some(file)) => log.set_file(file),
+                Ok(None) => {}
+                Err(wrong) => log.say(Level::Warning, wrong),
+            }
+            if is_daemon {
+                match PidFile::take(Path::new(told.pid_file())) {
+                    Ok(taken) => *pid_file.borrow_mut() = Some(taken),
+                    Err(error) => log.say(Level::Warning, error),
+                }
+            }
+        })));
+        Log::new(None, options.verbose)
+    } else {
+        let file = open_log_file(options)?;
+        if is_daemon {
+            *pid_file.borrow_mut() = Some(take_pid_file(options.pid_file())?);
+        }
+        Log::new(file, options.verbose)
+    };
+    let result = open_and_run(options, activated, state, log, deferred, is_daemon);
+    if let Some(pid_file) = pid_file.take() {
         pid_file.remove();
     }
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn open_log(options: &Options) -> Result<Log, Wrong> {
-    let file =
-        match &options.log_file {
-            None => None,
-            Some(path) => Some(File::options().append(true).create(true).mode(0o600).open(path).map_err(|error| {
-                format!("unable to open specified log file {path}: {}", crate::error::reason(&error))
-            })?),
-        };
-    Ok(Log::new(file, options.verbose))
+fn open_log_file(options: &Options) -> Result<Option<File>, Wrong> {
+    let Some(path) = &options.log_file else { return Ok(None) };
+    let opened = File::options().append(true).create(true).mode(0o600).open(path);
+    opened.map(Some).map_err(|error| format!("unable to open specified log file {path}: {}", reason(&error)))
 }
 
-fn become_daemon(pid_file: &str) -> Result<PidFile, Wrong> {
-    let taken =
-        PidFile::take(Path::new(pid_file)).map_err(|error| format!("{pid_file}: {}", crate::error::reason(&error)))?;
+fn take_pid_file(path: &str) -> Result<PidFile, Wrong> {
+    PidFile::take(Path::new(path)).map_err(|error| format!("{path}: {}", reason(&error)))
+}
+
+fn leave_parents() -> io::Result<()> {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let alone = rustix::process::setsid().map(drop).and_then(|()| rustix::process::chdir("/"));
-    if let Err(error) = alone {
-        taken.remove();
-        return Err(format!("failed to daemonize: {error}"));
-    }
-    Ok(taken)
+    rustix::process::setsid()?;
+    rustix::process::chdir("/")?;
+    Ok(())
 }
 
 fn open_and_run(
@@ -150,24 +177,35 @@ fn open_and_run(
     activated: Option<(Method, Listener)>,
     state: State,
     log: Log,
+    deferred: Option<AfterThaw>,
     is_daemon: bool,
 ) -> Result<(), Wrong> {
+    if is_daemon {
+        leave_parents().map_err(|error| format!("failed to daemonize: {}", reason(&error)))?;
+    }
     let channel = match activated {
         Some((_, listener)) => Channel::Listener(listener),
         None => open_channel(options)?,
     };
     let settings = Settings {
         request_deadline: options.request_deadline.map_or(Settings::default().request_deadline, Duration::from_secs),
+        freeze_lease: match options.freeze_lease {
+            None => Settings::default().freeze_lease,
+            Some(0) => None,
+            Some(seconds) => Some(Duration::from_secs(seconds)),
+        },
+        hook: options.hook.clone(),
         blocked: options.blocked.clone(),
         allowed: options.allowed.clone(),
     };
-    let agent = Agent::new(settings, log, state);
+    let mut agent = Agent::new(settings, log, state);
+    agent.after_thaw = deferred;
     let event_loop = EventLoop::new(agent, channel).map_err(|error| format!("failed to start: {error}"))?;
     if is_daemon {
         let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
         leave_terminal().map_err(|error| format!("failed to daemonize: {error}"))?;
     }
-    event_loop.run().map_err(|error| format!("error reading channel: {}", crate::error::reason(&error)))
+    event_loop.run().map_err(|error| format!("error reading channel: {}", reason(&error)))
 }
 
 fn open_channel(options: &Options) -> Result<Channel, Wrong> {
@@ -185,7 +223,7 @@ fn open_channel(options: &Options) -> Result<Channel, Wrong> {
         Method::UnixListen => Listener::unix(Path::new(path)).map(Channel::Listener),
         Method::VsockListen => Listener::vsock(path).map(Channel::Listener),
     }
-    .map_err(|error| format!("error opening channel '{path}': {}", crate::error::reason(&error)))
+    .map_err(|error| format!("error opening channel '{path}': {}", reason(&error)))
 }
 
 fn leave_terminal() -> io::Result<()> {

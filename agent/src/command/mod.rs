@@ -9,7 +9,21 @@ use crate::helper::{End, Program};
 use crate::json::Value;
 
 pub mod channel;
+mod cpu;
+mod disk;
+mod exec;
+mod file;
+mod filesystem;
+pub mod freeze;
 pub mod handshake;
+mod memory;
+mod network;
+mod password;
+mod power;
+mod ssh;
+mod system;
+mod time;
+mod time_zone;
 
 use handshake::Capability;
 
@@ -85,6 +99,15 @@ pub struct Command {
 
 type Run = fn(&mut Agent, &mut Arguments, Instant) -> Result<Done, CommandError>;
 
+const fn command(name: &'static str, run: Run) -> Command {
+    Command { name, success_response: true, while_frozen: false, needs: None, run }
+}
+
+/// One whose success is seen, not answered.
+const fn silent(name: &'static str, run: Run) -> Command {
+    Command { success_response: false, ..command(name, run) }
+}
+
 const fn safe(name: &'static str, run: Run) -> Command {
     Command { name, success_response: true, while_frozen: true, needs: None, run }
 }
@@ -99,7 +122,46 @@ pub static TABLE: &[Command] = &[
     safe("guest-sync-delimited", channel::sync_delimited),
     safe("guest-sync", channel::sync),
     safe("guest-ping", channel::ping),
+    command("guest-get-time", time::get),
+    command("guest-set-time", time::set),
     safe("guest-info", channel::info),
+    silent("guest-shutdown", power::shutdown),
+    command("guest-file-open", file::open),
+    command("guest-file-close", file::close),
+    command("guest-file-read", file::read),
+    command("guest-file-write", file::write),
+    command("guest-file-seek", file::seek),
+    command("guest-file-flush", file::flush),
+    safe("guest-fsfreeze-status", freeze::status),
+    command("guest-fsfreeze-freeze", freeze::freeze),
+    command("guest-fsfreeze-freeze-list", freeze::freeze_list),
+    safe("guest-fsfreeze-thaw", freeze::thaw),
+    command("guest-fstrim", filesystem::trim),
+    silent("guest-suspend-disk", power::suspend_disk),
+    silent("guest-suspend-ram", power::suspend_ram),
+    silent("guest-suspend-hybrid", power::suspend_hybrid),
+    command("guest-network-get-interfaces", network::interfaces),
+    command("guest-get-vcpus", cpu::list),
+    command("guest-set-vcpus", cpu::set),
+    command("guest-get-disks", disk::list),
+    command("guest-get-fsinfo", filesystem::info),
+    command("guest-set-user-password", password::set),
+    command("guest-get-memory-blocks", memory::list),
+    command("guest-set-memory-blocks", memory::set),
+    command("guest-get-memory-block-info", memory::block_info),
+    command("guest-exec-status", exec::status),
+    command("guest-exec", exec::exec),
+    command("guest-get-host-name", system::host_name),
+    command("guest-get-users", system::users),
+    command("guest-get-timezone", system::time_zone),
+    command("guest-get-osinfo", system::osinfo),
+    command("guest-ssh-get-authorized-keys", ssh::get),
+    command("guest-ssh-add-authorized-keys", ssh::add),
+    command("guest-ssh-remove-authorized-keys", ssh::remove),
+    command("guest-get-diskstats", disk::stats),
+    command("guest-get-cpustats", cpu::stats),
+    command("guest-get-load", system::load),
+    command("guest-network-get-route", network::routes),
     safe("request-negotiation", handshake::request_negotiation),
     safe("qmp_capabilities", handshake::qmp_capabilities),
     safe("guest-set-support-level", handshake::set_support_level),

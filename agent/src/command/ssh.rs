@@ -1,0 +1,255 @@
+//! The keys by which users are let in over SSH.
+//!
+//! The agent is root and the file lies where its user may put anything. So nothing on the way below the home directory may be a
+//! link, a new file is written beside the old one and takes its place whole, and what is made is given to the user by
+//! descriptor, not by name.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use super::{Done, Task};
+use crate::agent::Agent;
+use crate::arguments::Arguments;
+use crate::error::{CommandError, reason};
+use crate::helper::End;
+use crate::json::Value;
+
+/// The longest file that is read.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+const KEYS: &str = "authorized_keys";
+const NEW: &str = ".authorized_keys.vmwire-ga";
+const DIRECTORY_FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Who keys are for.
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    uid: u32,
+    gid: u32,
+    home: String,
+}
+
+impl User {
+    fn in_text(text: &str, name: &str) -> Option<User> {
+        let fields = text
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.first() == Some(&name))?;
+        let [_, _, uid, gid, _, home, ..] = fields[..] else { return None };
+        Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.to_owned() })
+    }
+
+    fn path(&self, last: &str) -> String {
+        format!("{}/.ssh{}{last}", self.home, if last.is_empty() { "" } else { "/" })
+    }
+
+    fn directory(&self) -> io::Result<OwnedFd> {
+        let home = openat(rustix::fs::CWD, &self.home, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(openat(&home, ".ssh", DIRECTORY_FLAGS, Mode::empty())?)
+    }
+
+    /// The directory, made if it is not there.
+    fn made_directory(&self) -> Result<OwnedFd, CommandError> {
+        let failed = |what: &str, error: io::Error| {
+            CommandError::generic(format!("failed to {what} directory '{}': {}", self.path(""), reason(&error)))
+        };
+        match self.directory() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other.map_err(|error| failed("open", error)),
+        }
+        let home = openat(rustix::fs::CWD, &self.home, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| failed("create", error.into()))?;
+        mkdirat(&home, ".ssh", Mode::RWXU).map_err(|error| failed("create", error.into()))?;
+        let directory =
+            openat(&home, ".ssh", DIRECTORY_FLAGS, Mode::empty()).map_err(|error| failed("create", error.into()))?;
+        self.give(&directory, Mode::RWXU).map_err(|error| failed("set ownership of", error.into()))?;
+        Ok(directory)
+    }
+
+    fn give(&self, file: &OwnedFd, mode: Mode) -> Result<(), Errno> {
+        fchown(file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
+        fchmod(file, mode)
+    }
+
+    /// The lines of the file.
+    fn read(&self, directory: io::Result<&OwnedFd>) -> Result<Vec<String>, CommandError> {
+        let path = self.path(KEYS);
+        let failed = |error: &io::Error| {
+            CommandError::generic(format!(
+                "failed to read '{path}': Failed to open file \u{201c}{path}\u{201d}: {}",
+                reason(error)
+            ))
+        };
+        let directory = directory.map_err(|error| failed(&error))?;
+        // A pipe in the file's place is not waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = openat(directory, KEYS, flags, Mode::empty()).map_err(|error| failed(&error.into()))?;
+        let mut bytes = Vec::new();
+        File::from(file).take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+            return Err(CommandError::generic(format!("failed to read '{path}': it is too large")));
+        }
+        Ok(String::from_utf8_lossy(&bytes).split('\n').map(str::to_owned).collect())
+    }
+
+    /// Puts a new file in place of the old one.
+    fn write(&self, directory: &OwnedFd, lines: &[String]) -> Result<(), CommandError> {
+        let written = || -> io::Result<()> {
+            let _ = unlinkat(directory, NEW, AtFlags::empty());
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = openat(directory, NEW, flags, Mode::RUSR | Mode::WUSR)?;
+            self.give(&file, Mode::RUSR | Mode::WUSR)?;
+            let mut file = File::from(file);
+            file.write_all(lines.join("\n").as_bytes())?;
+            file.sync_all()?;
+            Ok(renameat(directory, NEW, directory, KEYS)?)
+        };
+        written().map_err(|error| {
+            let _ = unlinkat(directory, NEW, AtFlags::empty());
+            CommandError::generic(format!("failed to write to '{}': {}", self.path(KEYS), reason(&error)))
+        })
+    }
+}
+
+/// Finds a user, and goes on with it.
+fn with_user(
+    agent: &Agent,
+    name: String,
+    then: impl FnOnce(&User) -> Result<Value, CommandError> + 'static,
+) -> Result<Done, CommandError> {
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    if let Some(user) = User::in_text(&text, &name) {
+        return then(&user).map(Done::Return);
+    }
+    let unknown = CommandError::generic(format!("failed to lookup user '{name}': Success"));
+    if name.is_empty() || name.starts_with('-') || name.contains([':', '\n', '\0']) {
+        return Err(unknown);
+    }
+    // Users of a directory service are not in the file; the system's own tool knows them.
+    let words = ["passwd", &name.clone()];
+    Ok(Task::run("getent", &words, agent.settings.request_deadline, move |_, end| match end {
+        End::Exited(_, text) => match User::in_text(&String::from_utf8_lossy(&text), &name) {
+            Some(user) => then(&user).map(Done::Return),
+            None => Err(unknown),
+        },
+        _ => Err(unknown),
+    }))
+}
+
+fn check(keys: &[String]) -> Result<(), CommandError> {
+    match keys.iter().find(|key| key.starts_with('#') || key.contains('\n')) {
+        Some(key) => Err(CommandError::generic(format!("invalid OpenSSH public key: '{key}'"))),
+        None => Ok(()),
+    }
+}
+
+/// An error as the system made it.
+fn copied(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// A user's keys.
+pub(super) fn get(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+    let user = arguments.string("username")?;
+    arguments.finish()?;
+    with_user(agent, user, |user| {
+        let directory = user.directory();
+        let lines = user.read(directory.as_ref().map_err(copied))?;
+        let keys = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Ok(Value::object([("keys", keys.map(Value::from).collect::<Vec<_>>().into())]))
+    })
+}
+
+/// Adds keys that are not there, or lets them be the only ones.
+pub(super) fn add(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+    let user = arguments.string("username")?;
+    let keys = arguments.strings("keys")?;
+    let reset = arguments.optional_bool("reset")?.unwrap_or_default();
+    arguments.finish()?;
+    check(&keys)?;
+    with_user(agent, user, move |user| {
+        let directory = user.made_directory()?;
+        let mut lines = if reset { Vec::new() } else { user.read(Ok(&directory)).unwrap_or_default() };
+        // The empty line behind the last line end is none.
+        lines.pop_if(|line| line.is_empty());
+        for key in keys {
+            if !lines.contains(&key) {
+                lines.push(key);
+            }
+        }
+        user.write(&directory, &lines)?;
+        Ok(Value::empty())
+    })
+}
+
+/// Takes keys away.
+pub(super) fn remove(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+    let user = arguments.string("username")?;
+    let keys = arguments.strings("keys")?;
+    arguments.finish()?;
+    check(&keys)?;
+    with_user(agent, user, move |user| {
+        let Ok(directory) = user.directory() else { return Ok(Value::empty()) };
+        if rustix::fs::statat(&directory, KEYS, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            return Ok(Value::empty());
+        }
+        let mut lines = user.read(Ok(&directory))?;
+        lines.retain(|line| !keys.contains(line));
+        user.write(&directory, &lines)?;
+        Ok(Value::empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(home: &tempfile::TempDir) -> User {
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        User { uid, gid, home: home.path().to_str().unwrap().to_owned() }
+    }
+
+    #[test]
+    fn users_are_found_by_their_whole_name() {
+        let text = "root:x:0:0:root:/root:/bin/sh\nro:x:5:6::/home/ro:\nbroken:x\n";
+        assert_eq!(User::in_text(text, "ro"), Some(User { uid: 5, gid: 6, home: "/home/ro".to_owned() }));
+        assert_eq!(User::in_text(text, "r"), None);
+        assert_eq!(User::in_text(text, "broken"), None);
+    }
+
+    #[test]
+    fn keys_are_written_whole_and_for_their_user_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let user = user(&home);
+        let directory = user.made_directory().unwrap();
+        user.write(&directory, &["one".to_owned(), "two".to_owned()]).unwrap();
+        let path = home.path().join(".ssh/authorized_keys");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo");
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap()) & 0o7777, 0o600);
+        assert_eq!(user.read(Ok(&directory)).unwrap(), ["one", "two"]);
+        assert_eq!(std::fs::read_dir(home.path().join(".ssh")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_leads_nowhere() {
+        let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(other.path(), home.path().join(".ssh")).unwrap();
+        let linked = user(&home);
+        assert!(linked.made_directory().unwrap_err().text().starts_with("failed to open directory"));
+        assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
+
+        let home = tempfile::tempdir().unwrap();
+        let user = user(&home);
+        let directory = user.made_directory().unwrap();
+        let secret = other.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
+        std::os::unix::fs::symlink(&secret, home.path().join(".ssh/authorized_keys")).unwrap();
+        assert!(user.read(Ok(&directory)).is_err());
+        user.write(&directory, &["key".to_owned()]).unwrap();
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
+    }
+}
