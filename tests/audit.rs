@@ -358,6 +358,13 @@ fn what_a_full_or_a_read_only_disk_or_a_directory_that_is_gone_took_is_counted_t
             (lines.len() - lost_lines + usize::try_from(lost).unwrap() == expected).then_some(())
         });
     }
-    let ([lost_lines], _) = count(&read(&file), ["lost"]);
+    let ([lost_lines], lost) = count(&read(&file), ["lost"]);
     assert!(lost_lines >= 4, "{lost_lines}");
+    eventually("the log tells the same", || {
+        let log = daemon.log();
+        let told = log
+            .lines()
+            .filter_map(|line| line.strip_suffix(" of its lines were lost")?.rsplit(' ').next()?.parse::<u64>().ok());
+        (told.sum::<u64>() == lost).then_some(())
+    });
 }

@@ -39,7 +39,7 @@ impl Canaries {
         let hex = |separator| secret.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator);
         let list = format!("{secret:?}").trim_matches(['[', ']']).to_owned();
         let escaped = secret.escape_ascii().to_string().to_lowercase();
-        let forms = [folded(secret), hex(""), hex(":"), hex(" "), list, escaped];
+        let forms = [folded(secret), hex(""), hex(":"), hex(" "), hex(", "), list, escaped];
         self.0.push((field, forms.to_vec()));
     }
 
