@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use vmwire_protocol::message::ClientData;
 
@@ -280,6 +280,31 @@ fn a_hangup_has_the_audit_told_otherwise_and_elsewhere_and_no_line_is_lost() {
     assert_eq!(told.last().unwrap().as_str(), elsewhere.to_str(), "the first one tells where it goes on");
     assert!(!first.iter().chain(&second).any(|line| line["procedure"] == "vm-define"));
     assert_eq!(second.last().unwrap()["level"], "off");
+}
+
+#[test]
+fn who_is_still_there_when_the_daemon_leaves_is_told_to_have_gone_and_a_disk_that_hangs_is_told_in_the_log() {
+    let daemon = Setup::test().start();
+    let mut raw = daemon.raw();
+    raw.ping();
+    let path = path(&daemon);
+    daemon.signal(Signal::TERM);
+    assert!(raw.closing().message.contains("leaving"));
+    drop(raw);
+    let setup = daemon.stopped();
+    let last = read(&path).pop().unwrap();
+    assert_eq!((&last["event"], &last["closed"]), (&json!("gone"), &json!("GOING_AWAY")));
+
+    let daemon = setup.start();
+    daemon.define(DEFINITION);
+    line(&daemon, "there is a file helper", |line| line["procedure"] == "vm-define");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid())).unwrap();
+    let helper = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+    kill_process(helper, Signal::STOP).unwrap();
+    let _place = daemon.stopped();
+    kill_process(helper, Signal::KILL).unwrap();
+    let log = std::fs::read_to_string(path.parent().unwrap().with_file_name("log")).unwrap();
+    assert!(log.contains("lines of the audit are lost: the last "), "{log}");
 }
 
 #[test]

@@ -348,6 +348,23 @@ fn lines_go_nowhere_but_to_a_regular_file() {
 }
 
 #[test]
+fn fewer_old_files_are_kept_as_soon_as_fewer_are_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    for name in ["log", "log.1", "log.2", "log.3", "log.4", "log.5", "log.7"] {
+        std::fs::write(dir.path().join(name), format!("{name}\n")).unwrap();
+    }
+    let mut asker = Asker::new(PATIENCE);
+    assert!(matches!(asker.ask(&append(&path, "1\n", 2)), FileAnswer::Done));
+    assert_eq!(
+        names_in(dir.path()),
+        ["log", "log.1", "log.2", "log.3", "log.7"],
+        "what is no more in the row is not ours"
+    );
+    assert_eq!(std::fs::read_to_string(dir.path().join("log.3")).unwrap(), "log.2\n");
+}
+
+#[test]
 fn nothing_takes_the_place_of_lines_that_could_not_be_rotated() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");

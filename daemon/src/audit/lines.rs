@@ -112,6 +112,11 @@ impl Lines {
         self.lost_before += records;
     }
 
+    /// How many records wait that were not lost already.
+    pub(super) fn records(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.records.all - chunk.records.lost).sum()
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.is_empty()

@@ -320,6 +320,11 @@ impl Audit {
         true
     }
 
+    /// How many records wait or are being written.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.lines.records() + self.under_way.as_ref().map_or(0, |UnderWay { records, .. }| records.all - records.lost)
+    }
+
     /// When [`Audit::poll_request`] has something, if nothing else happens.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         // While one is under way its answer is what wakes us.
@@ -369,7 +374,7 @@ impl Audit {
         if !self.lines.push(now.utc_ns, settings, write) {
             return self.lost(1, "its file helper cannot keep up");
         }
-        let due = if hurried || self.lines.is_enough() { now.monotonic } else { now.monotonic + DELAY };
+        let due = if hurried || self.leaving || self.lines.is_enough() { now.monotonic } else { now.monotonic + DELAY };
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 

@@ -40,6 +40,14 @@ impl Dispatch {
         }
     }
 
+    /// The daemon ends: tells the log of what the audit will never have.
+    pub fn give_up_audit(&self) {
+        let unwritten = self.audit.unwritten();
+        if unwritten > 0 {
+            log::error!("lines of the audit are lost: the last {unwritten} could not be written in time");
+        }
+    }
+
     /// What a call is about. What is secret in a body is nobody's name, and stays where it is.
     pub(super) fn object_of(&self, call: &ClientData) -> Object {
         match call {

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 use crate::regular_file::{self, Links};
 
+/// Old files are sought up to this number.
+const OLD_MAX: u32 = 1000;
+
 /// Adds `lines` to the end of `path`. If that would make it longer than `rotate_bytes`, a new file is begun first, and
 /// `keep` old ones are left beside it.
 pub(super) fn append(path: &Path, lines: &[u8], rotate_bytes: u64, keep: u32) -> io::Result<()> {
@@ -70,7 +73,15 @@ fn rotate(path: &Path, keep: u32) -> io::Result<()> {
     for number in (1..keep).rev() {
         rename(&old(path, number), &old(path, number + 1))?;
     }
-    rename(path, &old(path, 1))
+    rename(path, &old(path, 1))?;
+    // More may have been kept before.
+    for number in keep.saturating_add(1)..=OLD_MAX {
+        match fs::remove_file(old(path, number)) {
+            Ok(()) => {}
+            Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 /// Renames what is there; where nothing is, nothing is to be done.

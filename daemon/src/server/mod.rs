@@ -271,6 +271,8 @@ impl Server {
             self.handle_idleness(now);
             self.log_waits = self.log.flush();
             if self.has_left(now.monotonic) {
+                self.core.give_up_audit();
+                self.log.flush();
                 return Ok(());
             }
         }
