@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Far, Running, Setup, Sshd, SshdSetup, eventually, keygen, line_of, public};
+use crate::harness::{Daemon, Far, Place, Running, Setup, Sshd, SshdSetup, eventually, keygen, line_of, public};
 
 /// A daemon with a virtual machine, and an ssh server before it.
 struct Story {
@@ -368,4 +368,32 @@ fn a_client_that_is_interrupted_while_it_logs_in_leaves_no_ssh_behind() {
     let pid = Pid::from_raw(i32::try_from(listing.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     eventually("its session is over", || (story.sshd.sessions() == 0).then_some(()));
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked_by_ssh_and_told_what_the_host_says() {
+    let place = Place::new();
+    let words = place.write("words", "Authorized uses only\n\u{1b}[2J\n");
+    let story = Story::start(SshdSetup::default().line(&format!("Banner {words}")));
+    story.sshd.settings("BatchMode no\nStrictHostKeyChecking ask\nHashKnownHosts no");
+    let known = line_of(&story.sshd.known_hosts());
+    story.sshd.place().write("known_hosts", "");
+    let listing = story.sshd.command(&["-c", &story.uri(), "vm", "list"]);
+    let line = format!("'{}' -c '{}' vm list", listing.get_program().display(), story.uri());
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]);
+    for (name, value) in listing.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut listing = Running::start(command);
+    listing.expect("Are you sure you want to continue connecting");
+    listing.write("yes\n");
+    listing.expect("vm1: Warning: Permanently added ");
+    listing.expect("vm1: Authorized uses only\r");
+    listing.expect("web");
+    assert_eq!(listing.end().code, 0);
+    assert!(known.starts_with(&line_of(&story.sshd.known_hosts())), "the same but for the comment");
 }

@@ -1,1 +1,133 @@
 //! The bridge that ssh runs on the far side: standard input and output joined to the daemon's socket.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use vmwire_client::connection::{Connection, Options};
+use vmwire_client::request;
+
+use crate::harness::{Place, Running, Setup, VMWIRED, eventually, skip, vmwire};
+
+/// Runs the bridge to a URI with an end of a socket as its input and output; answers the other end.
+fn bridge(uri: &str, settings: impl Fn(&mut Command)) -> (UnixStream, std::process::Child) {
+    let (near, far) = UnixStream::pair().unwrap();
+    let far = std::os::fd::OwnedFd::from(far);
+    let mut command = vmwire();
+    command.args(["-c", uri, "stdio"]).stdin(far.try_clone().unwrap()).stdout(far).stderr(Stdio::piped());
+    settings(&mut command);
+    (near, command.spawn().unwrap())
+}
+
+#[test]
+fn a_conversation_goes_through_the_bridge_and_ends_it() {
+    let mut daemon = Setup::test().start();
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
+    let (near, child) = bridge(&daemon.uri(), |_| ());
+    let mut connection = Connection::from_socket(near, Options::default()).unwrap();
+    assert_eq!(connection.call(request::HostInfo, None).unwrap().vms_defined, 1);
+    drop(connection);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+
+    // And a daemon that goes ends it as well.
+    let (near, child) = bridge(&daemon.uri(), |_| ());
+    let mut connection = Connection::from_socket(near, Options::default()).unwrap();
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.ended();
+    assert!(connection.call(request::HostInfo, None).is_err());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_daemon_of_ones_own_is_started_for_it() {
+    let place = Place::new();
+    let (near, child) = bridge("test:///default", |command| {
+        command.env("XDG_STATE_HOME", place.join("state")).env("XDG_RUNTIME_DIR", place.join("run"));
+        command.env("VMWIRE_DAEMON", VMWIRED);
+    });
+    let mut connection = Connection::from_socket(near, Options::default()).unwrap();
+    let daemon = connection.call(request::DaemonInfo, None).unwrap();
+    drop(connection);
+    assert!(child.wait_with_output().unwrap().status.success());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    eventually("it has gone", || rustix::process::test_kill_process(pid).is_err().then_some(()));
+}
+
+#[test]
+fn what_cannot_be_joined_is_told() {
+    let place = Place::new();
+    let run = |words: &[&str]| {
+        let mut command = vmwire();
+        command.args(["-o", "json"]).args(words);
+        Running::start(command).end()
+    };
+    let socket = place.join("s").display().to_string();
+    let nobody = run(&["-c", &format!("qemu:///system?socket={socket}"), "stdio"]).error(3);
+    assert_eq!(nobody["message"], format!("cannot connect to {socket}"), "{nobody}");
+    let far = run(&["-c", "qemu+tls://vm1/system", "stdio"]).error(2);
+    assert_eq!(far["message"], "a bridge leads to a daemon of its own host, and this URI has tls", "{far}");
+    assert!(far["hint"].as_str().unwrap().contains("qemu:///system"), "{far}");
+
+    // Whoever listens and hangs up.
+    let listener = UnixListener::bind(&socket).unwrap();
+    let hangs_up = thread::spawn(move || drop(listener.accept().unwrap()));
+    let mut command = vmwire();
+    command.args(["-o", "json", "-c", &format!("qemu:///system?socket={socket}"), "stdio"]);
+    let closed = Running::start(command).wait().error(3);
+    assert_eq!(closed["message"], "the daemon closed the connection", "{closed}");
+    hangs_up.join().unwrap();
+
+    // A terminal is nothing to be joined: `script` gives it one.
+    let inner = vmwire();
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("'{}' stdio", inner.get_program().display()), "/dev/null"]).env_remove("VMWIRE_URI");
+    let told = Running::start(command).end();
+    assert_eq!(told.code, 2, "{told:?}");
+    assert!(told.out.contains("this joins the daemon's socket to a pipe, and here is a terminal"), "{told:?}");
+    assert!(told.out.contains("hint: it is what -c qemu+ssh://HOST/system runs on HOST"), "{told:?}");
+}
+
+#[test]
+fn who_may_not_open_the_hosts_socket_is_served_by_the_operators_one() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("stdio::who_may_not_open_the_hosts_socket", "only root can have a /run of its own");
+    }
+    let place = Place::new();
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // A host of one's own: nobody else sees this /run. The operators' socket is left to everybody.
+    let config = "[[listen]]\npath = \"/run/vmwire/vmwired.sock\"\n[[listen]]\npath = \"/run/vmwire/operator.sock\"\n\
+                  mode = \"0666\"\nrole = \"operator\"\n";
+    let config = place.write("vmwired.toml", config);
+    let program = place.join("vmwire");
+    std::fs::copy(vmwire().get_program(), &program).unwrap();
+    let script = place.write(
+        "script",
+        format!(
+            "set -e\nmount -t tmpfs none /run\nmkdir -m 755 /run/vmwire\n'{VMWIRED}' --config {config} --driver test \
+             --state-dir {0}/state --runtime-dir {0}/run 2>{0}/log &\ndaemon=$!\n\
+             trap 'kill $daemon; wait $daemon' EXIT\nuntil [ -S /run/vmwire/operator.sock ]; do sleep 0.01; done\n\
+             as() {{ setpriv --reuid 65534 --regid 65534 --clear-groups '{1}' -o json \"$@\"; }}\n\
+             as -c qemu:///system version\nas -c qemu:///system stdio </dev/null\nrm /run/vmwire/operator.sock\n\
+             as -c qemu:///system vm list 2>&1 || true\n",
+            place.path().display(),
+            program.display()
+        ),
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", &script]);
+    command.env_remove("VMWIRE_URI").env_remove("VMWIRE_LOG");
+    let ran = Running::start(command).end();
+    let log = std::fs::read_to_string(place.join("log")).unwrap_or_default();
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!((ran.code, lines.len()), (0, 2), "{ran:?} {log}");
+    let served: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(served["daemon"]["role"], "operator", "{served}");
+    let refused: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!(refused["error"]["message"], "cannot connect to /run/vmwire/vmwired.sock", "{refused}");
+    assert_eq!(refused["error"]["exit"], 4, "{refused}");
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("in the group vmwire"), "{refused}");
+}

@@ -27,6 +27,9 @@ pub trait Ask: fmt::Debug + Send + Sync {
     /// # Errors
     /// When nobody can be asked any more.
     fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>>;
+
+    /// What was said on the way by ssh or the far side, which is no failure of ours. The text is not ours either.
+    fn tell(&self, _place: &str, _line: &str) {}
 }
 
 /// A host that shows a key which was never seen before.
@@ -120,6 +123,11 @@ impl Asking {
     /// How long it is until then.
     pub(crate) fn left(&self) -> Duration {
         self.until().saturating_duration_since(Instant::now())
+    }
+
+    /// Whoever can be told something later.
+    pub(crate) fn teller(&self) -> Option<Arc<dyn Ask>> {
+        self.ask.clone().filter(|ask| ask.is_there())
     }
 
     /// Whether anybody can be asked.

@@ -66,6 +66,17 @@ impl Ask for Terminal {
         let text = String::from_utf8(std::mem::take(&mut *typed));
         text.map(|text| Some(Secret::new(text))).map_err(|_| io::Error::other("what was typed is not UTF-8"))
     }
+
+    fn tell(&self, place: &str, line: &str) {
+        let _one = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+        // A terminal that has gone wants to hear nothing.
+        let _ = open().and_then(|mut terminal| terminal.write_all(told(place, line).as_bytes()));
+    }
+}
+
+fn told(place: &str, line: &str) -> String {
+    // The terminal may be raw by now, for a console.
+    format!("{}: {}\r\n", text::line(place), text::line(line))
 }
 
 fn open() -> io::Result<File> {

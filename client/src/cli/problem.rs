@@ -186,11 +186,14 @@ impl From<Error> for Problem {
                 Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(location.hint())
             }
             // The system says no in the daemon's place.
-            Error::Connect { error: cause, place: Place::Unix(_) }
+            Error::Connect { error: cause, place: Place::Unix(socket) }
                 if cause.kind() == io::ErrorKind::PermissionDenied =>
             {
-                Self::new(Exit::Denied, "DENIED", error.to_string())
-                    .hint("only the daemon's own user and root may connect; qemu:///session is a daemon of your own")
+                Self::new(Exit::Denied, "DENIED", error.to_string()).hint(if socket == Path::new(SYSTEM_SOCKET) {
+                    "root may connect, and whoever is in the group vmwire; qemu:///session is a daemon of your own"
+                } else {
+                    "only the daemon's own user and root may connect; qemu:///session is a daemon of your own"
+                })
             }
             Error::Connect { error: cause, place: Place::Unix(socket) } => {
                 Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(match cause.kind() {

@@ -25,8 +25,9 @@ use crate::uri::Transport;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  ssh vm1 vmwire stdio -c qemu:///system\n\n\
-                        This is the bridge that qemu+ssh://vm1/system needs on vm1; nobody types it.\n")]
+#[command(after_help = "Examples:\n  \
+                        vmwire stdio -c qemu:///system </dev/null && echo the socket can be opened\n\n\
+                        This is the bridge that qemu+ssh://vm1/system has on vm1; hardly anybody types it.\n")]
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(context: &mut Context<'_>) -> Result<Exit, Problem> {

@@ -13,6 +13,7 @@ mod facts;
 #[cfg(feature = "ssh2")]
 mod native;
 mod program;
+mod said;
 mod settings;
 mod verdict;
 

@@ -13,8 +13,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
@@ -22,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use vmwire_protocol::header::MAGIC;
 
 use super::error::{Ended, SshError, Verdict};
+use super::said::Said;
 use super::settings::{PROGRAM, Settings, destination};
 use super::verdict::verdict;
 use super::{Reason, SshPlace};
@@ -35,10 +35,6 @@ const PERSON: Duration = Duration::from_secs(120);
 
 /// How long ssh may take to end when its output has, or when it was told to go.
 const END: Duration = Duration::from_millis(500);
-
-/// Lines of standard error that are kept, and how long each may be.
-const LINES_MAX: usize = 24;
-const LINE_BYTES_MAX: usize = 2048;
 
 /// How much is shown of what is no packet.
 const NOISE_BYTES_MAX: usize = 160;
@@ -69,7 +65,7 @@ pub(super) fn connect(
             .spawn()
     });
     let mut child = spawned.map_err(|error| SshError::Spawn(error.into()))?;
-    let said = Said::default();
+    let said = Said::new(&place.target, asking.teller());
     if let Some(stderr) = child.stderr.take() {
         said.collect(stderr);
     }
@@ -195,6 +191,9 @@ impl ProgramSocket {
             return Ok(Came { alive: true, end: Some(refused(self.noise(&text))), bytes: 0 });
         }
         self.first += compared;
+        if compared > 0 && self.is_open() {
+            self.said.opened();
+        }
         Ok(Came { bytes: bytes.len(), alive: true, end: None })
     }
 
@@ -267,67 +266,6 @@ impl Drop for ProgramSocket {
     }
 }
 
-/// The last lines of standard error, as they come.
-#[derive(Debug, Clone, Default)]
-struct Said(Arc<(Mutex<Lines>, Condvar)>);
-
-#[derive(Debug, Default)]
-struct Lines {
-    lines: Vec<String>,
-    over: bool,
-}
-
-impl Said {
-    /// Reads until its end, on a thread of its own: who does not read would make ssh wait.
-    fn collect(&self, mut stderr: ChildStderr) {
-        let said = self.clone();
-        let collecting = std::thread::Builder::new().name("ssh".to_owned()).spawn(move || {
-            let (mut line, mut buffer) = (Vec::new(), [0; 1024]);
-            while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-                for &byte in &buffer[..count] {
-                    match byte {
-                        b'\n' => said.add(&std::mem::take(&mut line)),
-                        _ if line.len() < LINE_BYTES_MAX => line.push(byte),
-                        _ => {}
-                    }
-                }
-            }
-            said.add(&line);
-            let (lines, changed) = &*said.0;
-            lines.lock().unwrap_or_else(PoisonError::into_inner).over = true;
-            changed.notify_all();
-        });
-        if let Err(error) = collecting {
-            log::debug!("what ssh says cannot be read: {error}");
-        }
-    }
-
-    fn add(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line).trim_end().to_owned();
-        if line.is_empty() {
-            return;
-        }
-        log::debug!("ssh: {}", line.escape_debug());
-        let mut lines = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.lines.len() == LINES_MAX {
-            lines.lines.remove(0);
-        }
-        lines.lines.push(line);
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).lines.clone()
-    }
-
-    /// All of them, when ssh has ended; what it left behind may hold the other end open.
-    fn all_within(&self, time: Duration) -> Vec<String> {
-        let (lines, changed) = &*self.0;
-        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = changed.wait_timeout_while(lines, time, |lines| !lines.over);
-        waited.map_or_else(|poisoned| poisoned.into_inner().0.lines.clone(), |(lines, _)| lines.lines.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -383,18 +321,5 @@ mod tests {
         let options = "-o RemoteCommand=none -o SessionType=default -o StdinNull=no -o ForkAfterAuthentication=no \
                        -o ControlMaster=no -o ConnectTimeout=9";
         assert_eq!(of(text), format!("{options} {far}"));
-    }
-
-    #[test]
-    fn of_what_ssh_says_the_last_lines_are_kept_and_no_line_without_end() {
-        let script = "i=0; while [ $i -lt 99 ]; do echo line $i >&2; i=$((i+1)); done; \
-                      head -c 100000 /dev/zero | tr '\\0' x >&2";
-        let mut child = Command::new("/bin/sh").args(["-c", script]).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Said::default();
-        said.collect(child.stderr.take().unwrap());
-        let lines = said.all_within(Duration::from_secs(30));
-        child.wait().unwrap();
-        assert_eq!((lines.len(), lines[LINES_MAX - 2].as_str()), (LINES_MAX, "line 98"));
-        assert_eq!(lines[LINES_MAX - 1], "x".repeat(LINE_BYTES_MAX));
     }
 }

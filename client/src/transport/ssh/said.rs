@@ -1,0 +1,184 @@
+//! What ssh and the far side say on standard error: line by line, bounded, and to whom.
+//!
+//! Until the daemon has answered it may be why it never will, and is kept for the error. From then on it is for whoever is
+//! there: warnings of ssh, the words with which a host greets, complaints of the far side.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::ask::Ask;
+use crate::uri::SshTarget;
+
+/// Lines that are kept, and how long each may be.
+const LINES_MAX: usize = 24;
+const LINE_BYTES_MAX: usize = 2048;
+
+/// The last lines, as they come.
+#[derive(Clone)]
+pub(super) struct Said(Arc<Shared>);
+
+struct Shared {
+    place: String,
+    told: Option<Arc<dyn Ask>>,
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+    /// The daemon has answered.
+    opened: bool,
+    over: bool,
+}
+
+impl Said {
+    /// Nothing yet; what there will be comes from a place, and somebody may be told.
+    pub(super) fn new(place: &SshTarget, told: Option<Arc<dyn Ask>>) -> Self {
+        let (lines, changed) = (Mutex::default(), Condvar::new());
+        Self(Arc::new(Shared { place: place.to_string(), told, lines, changed }))
+    }
+
+    /// Reads until its end, on a thread of its own: who does not read would make ssh wait.
+    pub(super) fn collect(&self, mut stderr: impl Read + Send + 'static) {
+        let said = self.clone();
+        let collecting = std::thread::Builder::new().name("ssh".to_owned()).spawn(move || {
+            let (mut line, mut buffer) = (Vec::new(), [0; 1024]);
+            while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+                for &byte in &buffer[..count] {
+                    match byte {
+                        b'\n' => said.add(&std::mem::take(&mut line)),
+                        _ if line.len() < LINE_BYTES_MAX => line.push(byte),
+                        _ => {}
+                    }
+                }
+            }
+            said.add(&line);
+            said.locked().over = true;
+            said.0.changed.notify_all();
+        });
+        if let Err(error) = collecting {
+            log::debug!("what ssh says cannot be read: {error}");
+        }
+    }
+
+    fn add(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        if line.is_empty() {
+            return;
+        }
+        log::debug!("ssh: {}", line.escape_debug());
+        let mut lines = self.locked();
+        if lines.opened {
+            self.tell(&line);
+        }
+        if lines.lines.len() == LINES_MAX {
+            lines.lines.remove(0);
+        }
+        lines.lines.push(line);
+    }
+
+    /// The daemon has answered: nothing that was said was why it does not.
+    pub(super) fn opened(&self) {
+        let mut lines = self.locked();
+        lines.opened = true;
+        std::mem::take(&mut lines.lines).iter().for_each(|line| self.tell(line));
+    }
+
+    fn tell(&self, line: &str) {
+        if let Some(told) = &self.0.told {
+            told.tell(&self.0.place, line);
+        }
+    }
+
+    /// Those that there are.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.locked().lines.clone()
+    }
+
+    /// All of them, when ssh has ended; what it left behind may hold the other end open.
+    pub(super) fn all_within(&self, time: Duration) -> Vec<String> {
+        let waited = self.0.changed.wait_timeout_while(self.locked(), time, |lines| !lines.over);
+        waited.map_or_else(|poisoned| poisoned.into_inner().0.lines.clone(), |(lines, _)| lines.lines.clone())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Lines> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Said").field(&self.lines()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::ask::{Question, Secret, UnknownHost};
+    use crate::uri::Uri;
+
+    /// Somebody who only listens.
+    #[derive(Debug, Default)]
+    struct Ear(Mutex<Vec<String>>);
+
+    impl Ask for Ear {
+        fn is_there(&self) -> bool {
+            true
+        }
+
+        fn is_meant(&self, _: &UnknownHost<'_>) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn answer(&self, _: &Question<'_>) -> io::Result<Option<Secret>> {
+            Ok(None)
+        }
+
+        fn tell(&self, place: &str, line: &str) {
+            self.0.lock().unwrap().push(format!("{place}: {line}"));
+        }
+    }
+
+    fn said(told: Option<Arc<dyn Ask>>) -> Said {
+        let uri: Uri = "qemu+ssh://me@vm1/system".parse().unwrap();
+        Said::new(uri.ssh().unwrap(), told)
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_no_line_without_end() {
+        let mut text: String = (0..99).map(|number| format!("line {number}\n\n")).collect();
+        text.push_str(&"x".repeat(100_000));
+        let said = said(None);
+        said.collect(io::Cursor::new(text));
+        let lines = said.all_within(Duration::from_secs(30));
+        assert_eq!((lines.len(), lines[LINES_MAX - 2].as_str()), (LINES_MAX, "line 98"));
+        assert_eq!(lines[LINES_MAX - 1], "x".repeat(LINE_BYTES_MAX));
+    }
+
+    #[test]
+    fn what_was_no_failure_is_told_to_whoever_is_there_once_the_daemon_has_answered() {
+        let ear = Arc::new(Ear::default());
+        let said = said(Some(ear.clone()));
+        said.add(b"authorized uses only\r");
+        assert!(ear.0.lock().unwrap().is_empty(), "it may still be why there is no daemon");
+        said.opened();
+        said.add(b"the disk is full");
+        assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: authorized uses only", "me@vm1: the disk is full"]);
+        assert_eq!(said.lines(), ["the disk is full"]);
+    }
+
+    #[test]
+    fn whoever_holds_the_other_end_open_is_not_waited_for() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let said = said(None);
+        said.collect(near);
+        assert!(said.all_within(Duration::from_millis(20)).is_empty());
+    }
+}
