@@ -6,6 +6,7 @@
 mod certificates;
 mod daemon;
 mod guest;
+mod native;
 mod place;
 mod program;
 mod raw;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub(crate) use certificates::{Signer, params};
 pub(crate) use daemon::{Daemon, Setup, VMWIRED};
 pub(crate) use guest::{Guest, Shell, has_qemu};
+pub(crate) use native::{Limit, Native, Stop, known, proxy, words};
 pub(crate) use place::Place;
 pub(crate) use program::{Ran, Running, vmwire};
 pub(crate) use raw::{Raw, packet};

@@ -25,7 +25,16 @@ const PASSPHRASE_TRIES: usize = 3;
 
 /// Lets the host know who we are, until it believes it.
 pub(super) fn authenticate(talk: &Talk, wanted: &Wanted, asking: &Asking) -> Result<(), NativeError> {
-    let mut attempts = Attempts { talk, wanted, asking, tried: Vec::new(), notes: Vec::new(), takes: Vec::new() };
+    let mut attempts = Attempts {
+        talk,
+        wanted,
+        asking,
+        tried: Vec::new(),
+        shown: 0,
+        by_agent: Vec::new(),
+        notes: Vec::new(),
+        takes: Vec::new(),
+    };
     if attempts.is_let_in()? {
         return Ok(());
     }
@@ -34,7 +43,7 @@ pub(super) fn authenticate(talk: &Talk, wanted: &Wanted, asking: &Asking) -> Res
         tried: attempts.tried,
         takes: attempts.takes,
         notes: attempts.notes,
-        nobody_to_ask: wanted.batch || !asking.is_there(),
+        nobody_to_ask: !asking.is_there(),
     }))
 }
 
@@ -51,6 +60,10 @@ struct Attempts<'a> {
     wanted: &'a Wanted,
     asking: &'a Asking,
     tried: Vec<String>,
+    /// How many keys and passwords that is.
+    shown: usize,
+    /// Keys that the agent has shown already.
+    by_agent: Vec<HostKey>,
     notes: Vec<Note>,
     /// The ways in which the host lets people prove who they are.
     takes: Vec<String>,
@@ -81,7 +94,7 @@ impl Attempts<'_> {
     }
 
     fn may_ask(&self) -> bool {
-        !self.wanted.batch && self.asking.is_there()
+        self.asking.is_there()
     }
 
     /// Asks to come in with nothing, as everybody does to learn what would be needed. `true` where that is enough.
@@ -110,7 +123,8 @@ impl Attempts<'_> {
 
     fn failure(&self, failed: Failed) -> NativeError {
         match self.talk.failure(Stage::Proof, failed) {
-            NativeError::Closed(Stage::Proof) if !self.tried.is_empty() => NativeError::HungUp(self.tried.clone()),
+            // With one alone nobody has had enough.
+            NativeError::Closed(Stage::Proof) if self.shown > 1 => NativeError::HungUp(self.tried.clone()),
             other => other,
         }
     }
@@ -136,6 +150,8 @@ impl Attempts<'_> {
         if keys.is_empty() {
             return Ok(false);
         }
+        self.shown += keys.len();
+        self.by_agent.clone_from(&keys);
         self.tried.push(match keys.len() {
             1 => "the agent's key".to_owned(),
             count => format!("the agent's {count} keys"),
@@ -185,7 +201,11 @@ impl Attempts<'_> {
                     continue;
                 }
             };
+            if key.public.as_ref().is_some_and(|public| self.by_agent.contains(public)) {
+                continue;
+            }
             self.tried.push(path.display().to_string());
+            self.shown += 1;
             if self.key_file(&key)? {
                 return Ok(true);
             }
@@ -269,6 +289,7 @@ impl Attempts<'_> {
                 self.note("the password was not given", None);
                 return Ok(false);
             };
+            self.shown += 1;
             let tried = self.talk.drive(
                 || self.asking.until(),
                 || self.talk.session.userauth_password(&self.wanted.user, password.reveal()),

@@ -155,8 +155,8 @@ pub enum NativeError {
     Ask(Arc<io::Error>),
     /// The server neither connects to sockets nor runs programs for this user.
     NoCommands,
-    /// Nobody listens at the daemon's sockets, or not for this user.
-    NoDaemon {
+    /// The server does not get to any of the daemon's sockets, and keeps to itself why.
+    Unreached {
         /// The sockets.
         sockets: Vec<PathBuf>,
         /// The user.
@@ -178,7 +178,7 @@ impl NativeError {
 
     /// Whether another attempt may fare better without anybody's doing.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Closed(_) | Self::Silent(_) | Self::NoDaemon { .. })
+        matches!(self, Self::Closed(_) | Self::Silent(_) | Self::Unreached { .. })
     }
 
     /// Whether a limit of time was what ended it.
@@ -224,9 +224,10 @@ impl NativeError {
             Self::AgentHangs(path) => format!("the agent at {} has not signed in time", path.display()),
             Self::Ask(_) => "the terminal cannot be asked".to_owned(),
             Self::NoCommands => format!("{place} neither connects to sockets nor runs programs for this user"),
-            Self::NoDaemon { sockets, user } => {
+            Self::Unreached { sockets, user } => {
                 let sockets: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
-                format!("no daemon listens at {} on {}, or not for {user}", sockets.join(" or "), place.host())
+                let sockets = sockets.join(" and ");
+                format!("{user} does not get to {sockets} on {}, and there is no vmwire to say why", place.host())
             }
             Self::Library(words) => format!("no SSH with {place}: {words}"),
         }
@@ -293,9 +294,9 @@ impl NativeError {
                  authorized_keys",
                 place.host()
             ),
-            Self::NoDaemon { user, .. } => format!(
-                "on {}: systemctl start vmwired; who is not root has to be in the group of the operators: usermod -aG \
-                 vmwire {user}; for another socket write ?socket=PATH behind the URI",
+            Self::Unreached { user, .. } => format!(
+                "on {}: does the daemon run (systemctl start vmwired), may {user} use it (usermod -aG vmwire {user}), and does \
+                 sshd allow it (AllowStreamLocalForwarding)? With vmwire installed there, it says which",
                 place.host()
             ),
         }

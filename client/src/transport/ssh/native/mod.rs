@@ -54,8 +54,6 @@ struct Wanted {
     passwords: bool,
     interactive: bool,
     tries: usize,
-    /// Nobody is to be asked.
-    batch: bool,
 }
 
 impl Wanted {
@@ -83,7 +81,6 @@ impl Wanted {
             passwords: not_off("passwordauthentication"),
             interactive: not_off("kbdinteractiveauthentication"),
             tries: settings.value("numberofpasswordprompts").and_then(|tries| tries.parse().ok()).unwrap_or(3),
-            batch: settings.is_on("batchmode"),
             place: place.target.clone(),
         })
     }
@@ -95,6 +92,8 @@ impl Wanted {
 /// When the host cannot be reached, is not the one that it should be, does not let us in, or has no daemon.
 pub(super) fn connect(place: &SshPlace, settings: &Settings, asking: &Asking) -> Result<Socket, Error> {
     let wanted = Wanted::new(place, settings)?;
+    let nobody = Asking::new(None, asking.until());
+    let asking = if settings.is_on("batchmode") { &nobody } else { asking };
     let socket = tcp::reach(&wanted.host, asking.until())
         .map_err(|error| Error::Connect { place: Place::Ssh(Box::new(place.clone())), error: Arc::new(error) })?;
     let socket = converse(place, &wanted, socket, asking);

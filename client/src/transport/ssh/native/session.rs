@@ -90,8 +90,13 @@ impl Talk {
     }
 
     fn unshaken(&self, wanted: &Wanted, host_keys: &str, asking: &Asking, failed: Failed) -> NativeError {
-        let stage = if self.session.banner_bytes().is_none() { Stage::Banner } else { Stage::Keys };
+        let said = self.session.banner_bytes().unwrap_or_default();
+        let speaks = [&b"SSH-2.0-"[..], b"SSH-1.99-"].iter().any(|version| said.starts_with(version));
+        let stage = if speaks { Stage::Keys } else { Stage::Banner };
         match failed {
+            Failed::Ssh(error) if stage == Stage::Banner && !said.is_empty() => {
+                NativeError::Broken { stage, words: error.message().to_owned() }
+            }
             Failed::Ssh(error) if NO_KEX.contains(&code(&error)) => {
                 match offers::missing(&wanted.host, host_keys, asking) {
                     Some(missing) => NativeError::NothingInCommon(missing),

@@ -230,7 +230,7 @@ impl SshSocket {
         let verdict = match verdict(status, &words, &said) {
             Verdict::Nothing if open => return Some(Ending::Closed),
             Verdict::NoVmwire if !bridge.closed.is_empty() => {
-                let error = NativeError::NoDaemon { sockets: bridge.closed.clone(), user: bridge.user.clone() };
+                let error = NativeError::Unreached { sockets: bridge.closed.clone(), user: bridge.user.clone() };
                 return Some(refused(SshError::native(&self.place, error)));
             }
             told @ Verdict::Told(_) => told,
