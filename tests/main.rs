@@ -30,6 +30,7 @@ mod operations;
 mod overload;
 mod pki;
 mod pki_openssl;
+mod reconnect;
 mod remote;
 mod rights;
 mod rights_everywhere;

@@ -19,6 +19,7 @@ use super::named::{
     CursorJson, FailureJson, VmRefJson, hex, name_of, operation_state, procedure, read_hex, state, text, unless_empty,
     unless_zero,
 };
+use super::outage::Teller;
 use super::output::Format;
 use super::problem::Problem;
 use super::quantity::show_time;
@@ -94,7 +95,8 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
         .map(|since| Cursor { epoch: since.epoch.map_or(connection.hello().epoch, Fixed), sequence: since.sequence });
     connection.subscribe(Subscription { after, vm, kinds, deadline: context.timeout })?;
     let mut count = 0;
-    while let Some(notice) = next(&mut connection, context)? {
+    let mut teller = Teller::new(&connection, "going on behind the last event");
+    while let Some(notice) = next(&mut connection, &mut teller, context)? {
         if context.output.format() == Format::Json {
             context.output.json(&NoticeJson::from(&notice))?;
         } else {
@@ -108,19 +110,15 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
     Ok(Exit::Ok)
 }
 
-/// The next event; says on standard error when the link is lost, and when it was made anew.
-fn next(connection: &mut Connection, context: &mut Context<'_>) -> Result<Option<Notice>, Problem> {
-    let (mut links, mut told) = (connection.reconnections(), false);
+/// The next event; says on standard error how it stands with a link that is lost.
+fn next(
+    connection: &mut Connection,
+    teller: &mut Teller,
+    context: &mut Context<'_>,
+) -> Result<Option<Notice>, Problem> {
     loop {
         let notice = connection.next_notice(Some(LOOK))?;
-        if !connection.is_connected() && !told {
-            told = true;
-            context.output.note("the connection is lost, trying to connect again");
-        }
-        if connection.reconnections() > links {
-            (links, told) = (connection.reconnections(), false);
-            context.output.note("connected again, going on behind the last event");
-        }
+        teller.look(connection, context.output);
         if notice.is_some() {
             return Ok(notice);
         }

@@ -18,6 +18,7 @@ mod hosts;
 mod man;
 mod named;
 mod operation;
+mod outage;
 mod output;
 mod ping;
 mod pki;

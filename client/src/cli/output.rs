@@ -39,6 +39,7 @@ pub struct Output {
     header: bool,
     terminal: bool,
     progress: bool,
+    raw: bool,
     columns: Option<usize>,
     mouths: Mouths,
 }
@@ -72,13 +73,13 @@ impl Output {
     #[must_use]
     pub fn new(out: Box<dyn Write>, err: Box<dyn Write>, terminal: bool) -> Self {
         let mouths = Mouths::Own { out, err };
-        Self { format: Format::Table, header: true, terminal, progress: false, columns: None, mouths }
+        Self { format: Format::Table, header: true, terminal, progress: false, raw: false, columns: None, mouths }
     }
 
     /// Hands everything over, for another to print it as `like` would.
     pub(crate) fn handing_over(like: (Format, bool), to: impl FnMut(Piece) -> io::Result<()> + 'static) -> Self {
         let mouths = Mouths::Others(Box::new(to));
-        Self { format: like.0, header: like.1, terminal: false, progress: false, columns: None, mouths }
+        Self { format: like.0, header: like.1, terminal: false, progress: false, raw: false, columns: None, mouths }
     }
 
     /// Prints to standard output and standard error.
@@ -95,6 +96,11 @@ impl Output {
     #[cfg(test)]
     pub(crate) fn with_progress(self) -> Self {
         Self { progress: true, ..self }
+    }
+
+    /// Says whether the terminal is one on which a line feed goes down and not back, so that notes have to.
+    pub(crate) fn set_raw(&mut self, raw: bool) {
+        self.raw = raw;
     }
 
     /// Sets what the command line asked for.
@@ -185,10 +191,9 @@ impl Output {
     /// The same, with another name in front.
     pub(crate) fn note_of(&mut self, who: &str, text: &str) {
         if self.format == Format::Table {
-            self.say(
-                &|| Piece::Note(text.to_owned()),
-                format!("{}: {}\n", text::line(who), text::line(text)).as_bytes(),
-            );
+            let (before, behind) = if self.raw { ("\r\n", "\r\n") } else { ("", "\n") };
+            let line = format!("{before}{}: {}{behind}", text::line(who), text::line(text));
+            self.say(&|| Piece::Note(text.to_owned()), line.as_bytes());
         }
     }
 

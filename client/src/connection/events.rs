@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use vmwire_protocol::message::{ClientData, Cursor, Event, Gap, SubscribeCall};
 use vmwire_protocol::xdr::{List, Text};
 
+use super::recovery::Attempt;
 use super::{Connection, in_time};
 use crate::error::Error;
 use crate::request;
@@ -106,7 +107,8 @@ impl Connection {
     }
 
     /// The next event or gap, waiting for it for at most `timeout`; `None` when the time is over. A lost connection is
-    /// made anew and the subscription goes on where it was, for as long as [`Options::reconnect`] says.
+    /// made anew and the subscription goes on where it was, for as long as [`Options::reconnect`] says; an attempt that is
+    /// under way when the time is over is brought to its end.
     ///
     /// [`Options::reconnect`]: super::Options::reconnect
     ///
@@ -122,7 +124,7 @@ impl Connection {
             }
             let waited = match subscribed.phase {
                 Phase::Detached if self.link.is_some() => self.attach(),
-                Phase::Detached => self.restore(until.unwrap_or_else(|| Instant::now() + ATTEMPT)),
+                Phase::Detached => self.restore(until.unwrap_or_else(|| Instant::now() + ATTEMPT), Attempt::Whole),
                 Phase::Live | Phase::Unloading(_) => self.turn(until, None).map(drop),
             };
             match waited {

@@ -16,12 +16,16 @@
 //!   one when they were fetched (module `events`): reading never stops, and only the daemon's GAP means loss.
 //! - **A lost link** is made anew by the next wait, for as long as [`Options::reconnect`] says. Calls that only read are
 //!   asked again, the subscription goes on behind the last event, and calls that change something fail with
-//!   [`Error::Lost`], because nobody knows whether they were done. Streams are over.
+//!   [`Error::Lost`], because nobody knows whether they were done. Streams are over; a console can be opened again behind
+//!   what was read of it (module `resume`). [`Connection::outage`] tells how it stands.
 
 mod enroll;
 mod events;
 mod link;
 mod open;
+mod pause;
+mod recovery;
+mod resume;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod streams;
@@ -45,16 +49,19 @@ use vmwire_protocol::xdr::{List, Text};
 
 pub(crate) use enroll::{NotEnrolled, enroll};
 pub use events::{Notice, Subscription};
+pub use recovery::Outage;
+pub use resume::{ConsoleSource, Resumed};
 pub use streams::{Console, Received};
 
 use crate::ask::Ask;
-use crate::error::{Error, Lost};
+use crate::error::Error;
 use crate::request::{self, Request};
 use crate::transport::{Dialer, Environment, Location, Socket};
 use crate::uri::{Transport, Uri};
 use events::Subscribed;
 use link::{Arrival, Link};
-use open::{Origin, Pause};
+use open::Origin;
+use recovery::{Attempt, Trouble};
 use streams::Incoming;
 
 /// How long after the daemon's own deadline an answer is still waited for. Until then silence is the daemon's fault.
@@ -63,9 +70,6 @@ const DEADLINE_GRACE: Duration = Duration::from_secs(5);
 /// The same where the program has set the deadline: whoever did wants to know soon, and the daemon's own answer, which
 /// says more, is only given the time to get here.
 pub(crate) const CHOSEN_DEADLINE_GRACE: Duration = Duration::from_millis(500);
-
-/// A link that held for so long is a good one: the next loss is a trouble of its own.
-const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 /// Whoever waits for longer than this waits for ever.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -138,15 +142,6 @@ pub struct Connection {
     arrivals: Vec<Arrival>,
 }
 
-/// A lost link and the attempts to make it anew. Lasts until a new one has held for a while, so that a daemon that
-/// accepts us and goes again is not asked without pause and without end.
-#[derive(Debug)]
-struct Trouble {
-    error: Error,
-    since: Instant,
-    pause: Pause,
-}
-
 /// A call from its beginning until its answer is fetched.
 #[derive(Debug)]
 struct OpenCall {
@@ -202,7 +197,7 @@ impl Connection {
     }
 
     fn from_origin(mut origin: Origin, options: Options) -> Result<Self, Error> {
-        let (link, hello) = origin.open(&options)?;
+        let (link, hello) = origin.open(&options, None)?;
         Ok(Self {
             origin,
             options,
@@ -330,7 +325,7 @@ impl Connection {
         // What nobody will fetch any more has no place here.
         self.calls.retain(|_, call| call.outcome.is_none() || call.alive.strong_count() > 0);
         let until = GiveUp::of(&data, deadline);
-        self.restore(until.at)?;
+        self.restore(until.at, Attempt::Within)?;
         let calls_max = usize::try_from(self.hello.calls_in_flight_max).unwrap_or(usize::MAX).max(1);
         while (counts(&data) && self.calls_open() >= calls_max) || self.unsent() > UNSENT_BYTES_MAX {
             until.check()?;
@@ -369,7 +364,7 @@ impl Connection {
             }
             let waited = match self.link {
                 Some(_) => self.turn(Some(until.at), None).map(drop),
-                None => self.restore(until.at),
+                None => self.restore(until.at, Attempt::Within),
             };
             // The link may break just after the answer came, and a call to be repeated outlives it.
             if let Err(error) = waited
@@ -452,98 +447,6 @@ impl Connection {
 
     fn open_call(&mut self, serial: u32) -> Option<&mut OpenCall> {
         self.calls.values_mut().find(|call| call.serial == Some(serial))
-    }
-
-    /// The link is gone: what cannot go on without it ends with the reason.
-    fn lose(&mut self, error: &Error) {
-        log::debug!("connection lost: {error}");
-        self.link = None;
-        match &mut self.trouble {
-            Some(trouble) if self.linked.elapsed() < STEADY_AFTER => trouble.error = error.clone(),
-            _ => self.trouble = Some(Trouble { error: error.clone(), since: Instant::now(), pause: Pause::new() }),
-        }
-        let lasting = self.may_restore(error);
-        for call in self.calls.values_mut() {
-            call.serial = None;
-            if call.outcome.is_none() && (call.repeat.is_none() || !lasting) {
-                call.outcome = Some(Err(error.clone()));
-            }
-        }
-        if let Some(subscribed) = &mut self.subscribed {
-            subscribed.detach();
-        }
-    }
-
-    /// Whether, after this error, a new link may be tried for.
-    fn may_restore(&self, error: &Error) -> bool {
-        let worth_it = match error {
-            Error::Lost(_) | Error::Connect { .. } | Error::Start(_) => true,
-            Error::Tls(error) => error.may_pass(),
-            Error::Ssh(error) => error.may_pass(),
-            Error::Refused(failure) => failure.is(code::GOING_AWAY) || failure.is(code::OVERLOADED),
-            Error::Location(_)
-            | Error::Credentials(_)
-            | Error::WantsTls
-            | Error::Protocol(_)
-            | Error::Failure(_)
-            | Error::Deadline(_)
-            | Error::Request(_) => false,
-        };
-        let lasted = self.trouble.as_ref().map_or(Duration::ZERO, |trouble| trouble.since.elapsed());
-        worth_it && self.origin.can_reopen() && lasted < self.options.reconnect
-    }
-
-    fn reason(&self) -> Error {
-        self.trouble.as_ref().map_or(Error::Lost(Lost::Closed), |trouble| trouble.error.clone())
-    }
-
-    /// Makes a lost link anew, at the latest until `until`, and asks again what may be asked again.
-    fn restore(&mut self, until: Instant) -> Result<(), Error> {
-        // However late the daemon asks to be asked again: beyond that nobody tries.
-        let until = match &self.trouble {
-            Some(trouble) => until.min(trouble.since + self.options.reconnect.min(YEAR)),
-            None => until,
-        };
-        while self.link.is_none() {
-            let error = self.reason();
-            if !self.may_restore(&error) {
-                for call in self.calls.values_mut().filter(|call| call.outcome.is_none()) {
-                    call.outcome = Some(Err(error.clone()));
-                }
-                return Err(error);
-            }
-            if !self.trouble.as_mut().is_none_or(|trouble| trouble.pause.rest(&error, until)) {
-                return Err(error);
-            }
-            match self.origin.open(&self.options) {
-                Ok((link, hello)) => {
-                    log::debug!("connected again");
-                    (self.link, self.hello, self.linked) = (Some(link), hello, Instant::now());
-                    self.generation += 1;
-                    self.repeat();
-                }
-                Err(error) => {
-                    if let Some(trouble) = &mut self.trouble {
-                        trouble.error = error;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn repeat(&mut self) {
-        let Some(link) = self.link.as_mut() else { return };
-        for call in self.calls.values_mut().filter(|call| call.outcome.is_none() && call.serial.is_none()) {
-            let Some(data) = &call.repeat else { continue };
-            let left = call.until.at.saturating_duration_since(Instant::now()).saturating_sub(call.until.grace);
-            let deadline = call.deadline.map(|deadline| deadline.min(left));
-            match link.session.call(data, milliseconds(deadline)) {
-                Ok(serial) => call.serial = Some(serial),
-                Err(error) => call.outcome = Some(Err(error.into())),
-            }
-        }
-        link.write();
     }
 }
 

@@ -1,7 +1,6 @@
-//! How a link comes to be: a socket, HELLO, and the pauses between attempts.
+//! How a link comes to be: a socket, and HELLO.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vmwire_protocol::message::{HelloAnswer, ServerData, code};
 
@@ -26,9 +25,10 @@ impl Origin {
         matches!(self, Self::Dialer(_))
     }
 
-    /// Connects and says HELLO.
-    pub(super) fn open(&mut self, options: &Options) -> Result<(Link, HelloAnswer), Error> {
-        let until = in_time(options.connect_timeout);
+    /// Connects and says HELLO, in the time that the options give and at the latest until `until`.
+    pub(super) fn open(&mut self, options: &Options, until: Option<Instant>) -> Result<(Link, HelloAnswer), Error> {
+        let own = in_time(options.connect_timeout);
+        let until = until.map_or(own, |until| until.min(own));
         let dialer = match self {
             Self::Given(socket) => {
                 let socket = socket.take().ok_or(Error::Lost(Lost::Closed))?;
@@ -76,56 +76,6 @@ fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, Hel
         turned?;
         if Instant::now() >= until {
             return Err(link.late(began.elapsed()));
-        }
-    }
-}
-
-/// The pauses between attempts: longer each time, and not the same for all who lost the same daemon.
-#[derive(Debug)]
-pub(super) struct Pause {
-    next: Duration,
-}
-
-impl Pause {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(2);
-
-    pub(super) fn new() -> Self {
-        Self { next: Duration::ZERO }
-    }
-
-    /// Rests until it is time to try again, not at all the first time. `false` when `until` comes before.
-    pub(super) fn rest(&mut self, error: &Error, until: Instant) -> bool {
-        let asked = error.failure().map_or(0, |failure| failure.retry_after_ms);
-        let pause = self.next.mul_f64(jitter()).max(Duration::from_millis(asked.into()));
-        self.next = (self.next * 2).clamp(Self::FIRST, Self::LONGEST);
-        let left = until.saturating_duration_since(Instant::now());
-        std::thread::sleep(pause.min(left));
-        pause < left
-    }
-}
-
-/// Between a half and one; another one each time.
-fn jitter() -> f64 {
-    let random = RandomState::new().build_hasher().finish();
-    0.5 + f64::from(u16::try_from(random & 0xffff).unwrap_or(0)) / 131_072.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_stop_at_their_longest() {
-        let mut pause = Pause::new();
-        let now = Instant::now();
-        assert!(pause.rest(&Error::Lost(Lost::Closed), now + Duration::from_secs(3600)), "the first is none");
-        for _ in 0..10 {
-            assert!(!pause.rest(&Error::Lost(Lost::Closed), now), "there is no time left");
-        }
-        assert_eq!(pause.next, Pause::LONGEST);
-        for _ in 0..100 {
-            assert!((0.5..=1.0).contains(&jitter()));
         }
     }
 }

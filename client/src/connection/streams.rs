@@ -33,6 +33,11 @@ impl Console {
         &self.writer
     }
 
+    /// What stands before this position was read already.
+    pub(super) fn expect_at(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
     /// The position of the next byte: how much the guest has written before it.
     #[must_use]
     pub fn offset(&self) -> u64 {
@@ -92,7 +97,7 @@ impl Connection {
         let Some(incoming) = self.streams.get_mut(&(console.generation, console.stream)) else {
             return Err(self.reason());
         };
-        let Some((offset, data)) = incoming.chunks.pop_front() else {
+        let Some((offset, mut data)) = incoming.chunks.pop_front() else {
             return match &incoming.end {
                 Some(why) => Ok(Some(Received::End(why.clone()))),
                 None => self.check(console).map(|()| None),
@@ -103,7 +108,11 @@ impl Connection {
             link.write();
         }
         let lost = offset.saturating_sub(console.offset);
-        console.offset = offset.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        // What was read on a former link comes again.
+        let known = usize::try_from(console.offset.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let end = offset.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        data.drain(..known.min(data.len()));
+        console.offset = end.max(console.offset);
         Ok(Some(Received::Data { lost, data }))
     }
 

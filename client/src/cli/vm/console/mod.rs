@@ -4,7 +4,9 @@
 //! is looked for however much the guest has not taken yet: a deaf one cannot keep a person who pasted a lot. Off a
 //! terminal standard input is copied to the guest and the guest's output to standard output, so that scripts need none.
 //! What the guest says goes through [`Screen`]. The console ends when the daemon ends it; at the end of standard input
-//! only our direction does.
+//! only our direction does. A lost connection is made anew where that can be told honestly ([`rejoin`]).
+
+mod rejoin;
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use vmwire_protocol::message::{ConsoleOpenCall, code, console_mode};
 
+use super::super::outage::Teller;
 use super::super::output::Format;
 use super::super::problem::Problem;
 use super::super::quantity::read_bytes;
@@ -19,7 +22,9 @@ use super::super::raw::Raw;
 use super::super::screen::Screen;
 use super::super::{Context, Exit};
 use super::vm;
-use crate::connection::{Connection, Console, Received};
+use crate::connection::{Connection, Console, Options, Received};
+use crate::error::Error;
+use rejoin::{PATIENCE, Rejoin, Rejoined};
 
 /// `^]`, as in telnet and virsh: hardly ever meant for a guest.
 const ESCAPE: u8 = 0x1d;
@@ -75,19 +80,20 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     if context.output.format() == Format::Json {
         return Err(Problem::usage("a console is bytes, not JSON").hint("leave out -o json"));
     }
-    let mut connection = context.connect()?;
-    let mut console = connection.open_console(call, context.timeout).map_err(|error| {
-        let busy = error.is(code::BUSY);
-        let problem = Problem::from(error);
-        if busy { problem.hint("--read-only reads along, --take-over writes in their place") } else { problem }
-    })?;
     let stdin = io::stdin();
+    // A program that writes is told of a lost connection, for nobody knows which of its bytes got there.
+    let lasting = mode == console_mode::READ || stdin.is_terminal();
+    let reconnect = if lasting { PATIENCE } else { Duration::ZERO };
+    let mut connection = context.connect_with(Options { reconnect, ..Options::default() })?;
+    let mut console = connection.open_console(call.clone(), context.timeout).map_err(busy)?;
+    let mut rejoin = if lasting { rejoining(&mut connection, call, context) } else { None };
     let terminal = if stdin.is_terminal() {
         context.output.note(&format!("connected to {}, ^] leaves", arguments.vm));
         Some(Raw::enter(stdin.as_fd()).map_err(|error| Problem::local("cannot set up the terminal", &error))?)
     } else {
         None
     };
+    context.output.set_raw(terminal.is_some());
     if mode == console_mode::READ && !console.writer().is_empty() {
         context.output.note(&format!("{} writes", console.writer()));
     }
@@ -103,14 +109,32 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         (false, true) => Screen::terminal(),
         (false, false) => Screen::text(),
     };
-    let outcome = converse(&mut connection, &mut console, &mut keyboard, &mut screen, stdin.as_fd(), context);
+    let mut talk = Talk { connection: &mut connection, console: &mut console, keyboard: &mut keyboard, left: false };
+    let outcome = talk.converse(&mut screen, stdin.as_fd(), rejoin.as_mut(), context);
     context.output.write(&screen.finish())?;
     drop(terminal);
+    context.output.set_raw(false);
     if keyboard.escapes {
         context.output.begin_line();
         context.output.note("left the console");
     }
     outcome
+}
+
+/// What is wrong where somebody writes already.
+fn busy(error: Error) -> Problem {
+    let busy = error.is(code::BUSY);
+    let problem = Problem::from(error);
+    if busy { problem.hint("--read-only reads along, --take-over writes in their place") } else { problem }
+}
+
+/// What it takes to go on after a lost connection; nothing where the daemon does not say what its positions count from.
+fn rejoining(connection: &mut Connection, call: ConsoleOpenCall, context: &Context<'_>) -> Option<Rejoin> {
+    let source = connection.console_source(&call.vm, context.timeout).ok()?;
+    // Whoever has taken over in the meantime keeps it.
+    let mode = if call.mode == console_mode::TAKE_OVER { console_mode::WRITE } else { call.mode };
+    let teller = Teller::new(connection, "opening the console again");
+    Some(Rejoin { call: ConsoleOpenCall { mode, ..call }, source, teller })
 }
 
 /// What comes from standard input.
@@ -147,16 +171,73 @@ impl Keyboard {
     }
 }
 
-fn converse(
-    connection: &mut Connection,
-    console: &mut Console,
-    keyboard: &mut Keyboard,
-    screen: &mut Screen,
-    stdin: BorrowedFd<'_>,
-    context: &mut Context<'_>,
-) -> Result<Exit, Problem> {
-    let mut left = false;
-    loop {
+/// What ends a conversation: a link, after which another may be had, or anything else.
+enum Broken {
+    Link(Error),
+    Other(Problem),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::Link(error)
+    }
+}
+
+impl From<Problem> for Broken {
+    fn from(problem: Problem) -> Self {
+        Self::Other(problem)
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// A conversation with a guest.
+struct Talk<'a> {
+    connection: &'a mut Connection,
+    console: &'a mut Console,
+    keyboard: &'a mut Keyboard,
+    /// The person leaves as soon as what was typed is sent.
+    left: bool,
+}
+
+impl Talk<'_> {
+    fn converse(
+        &mut self,
+        screen: &mut Screen,
+        stdin: BorrowedFd<'_>,
+        mut rejoin: Option<&mut Rejoin>,
+        context: &mut Context<'_>,
+    ) -> Result<Exit, Problem> {
+        loop {
+            let error = match self.turn(screen, stdin, context) {
+                Ok(None) => continue,
+                Ok(Some(exit)) => return Ok(exit),
+                Err(Broken::Other(problem)) => return Err(problem),
+                Err(Broken::Link(error)) => error,
+            };
+            match rejoin.as_deref_mut() {
+                Some(rejoin) if !self.connection.is_connected() && !self.left => {
+                    if rejoin.rejoin(self, stdin, context)? == Rejoined::Left {
+                        return Ok(Exit::Ok);
+                    }
+                }
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Prints what has come, sends what was typed, and waits for more of either.
+    fn turn(
+        &mut self,
+        screen: &mut Screen,
+        stdin: BorrowedFd<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Option<Exit>, Broken> {
+        let Self { connection, console, keyboard, left } = self;
         while let Some(received) = connection.take_console(console)? {
             match received {
                 Received::Data { lost, data } => {
@@ -165,14 +246,14 @@ fn converse(
                     }
                     context.output.write(&screen.show(&data))?;
                 }
-                Received::End(None) => return Ok(Exit::Ok),
-                Received::End(Some(why)) => return Err(Problem::from(&why)),
+                Received::End(None) => return Ok(Some(Exit::Ok)),
+                Received::End(Some(why)) => return Err(Problem::from(&why).into()),
             }
         }
         let sent = connection.write_console(console, &keyboard.typed)?;
         keyboard.typed.drain(..sent);
-        if left {
-            return Ok(Exit::Ok);
+        if *left {
+            return Ok(Some(Exit::Ok));
         }
         if keyboard.typed.is_empty() && !keyboard.open && keyboard.writes {
             connection.end_console(console)?;
@@ -181,7 +262,7 @@ fn converse(
         if keyboard.listens() {
             if connection.wait_beside(stdin, None)? {
                 let was_full = keyboard.full;
-                left = read(stdin, keyboard)?;
+                *left = read(stdin, keyboard)?;
                 if keyboard.full && !was_full {
                     context.output.bell();
                 }
@@ -189,6 +270,7 @@ fn converse(
         } else {
             connection.wait_a_moment(Duration::from_secs(60))?;
         }
+        Ok(None)
     }
 }
 
@@ -218,7 +300,6 @@ mod tests {
 
     use super::super::super::Output;
     use super::*;
-    use crate::connection::Options;
     use crate::connection::scripted::connected;
     use crate::connection::scripted::wire::Over;
 
@@ -247,7 +328,9 @@ mod tests {
         let mut context = Context::new(&mut output, None, None);
         let mut keyboard = keyboard(true, true);
         let (screen, fd) = (&mut Screen::Raw, stdin.as_fd());
-        let end = converse(&mut connection, &mut console, &mut keyboard, screen, fd, &mut context);
+        let mut talk =
+            Talk { connection: &mut connection, console: &mut console, keyboard: &mut keyboard, left: false };
+        let end = talk.converse(screen, fd, None, &mut context);
         drop((output, connection, stdin));
         daemon.join().unwrap();
         person.join().unwrap();
