@@ -16,6 +16,16 @@ pub enum Fault {
     UnboundedOutbox,
     /// A connection that was blocked is not taken up again.
     ForgottenWakeUp,
+    /// Events of one kind are shown to everybody.
+    LeakyEvents,
+    /// The names of all are listed to everybody.
+    LeakyNames,
+    /// Whoever may not see a virtual machine is told that it may not, and so that it is there.
+    LoudRefusal,
+    /// Consoles stay open when the right to them is taken away.
+    ForgottenConsole,
+    /// Waits go on when what they wait for may not be seen any more.
+    ForgottenWait,
 }
 
 #[cfg(vmwire_faults)]

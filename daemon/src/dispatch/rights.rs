@@ -5,7 +5,8 @@
 //! carried out. One over which they have no role at all is for them as if it did not exist, in every word.
 
 use log::info;
-use vmwire_protocol::message::{ClientData, ClientKind, Failure, Procedure, Right};
+use vmwire_protocol::fault::{self, Fault};
+use vmwire_protocol::message::{ClientData, ClientKind, Failure, Procedure, Right, code};
 use vmwire_protocol::session::Peer;
 use vmwire_protocol::xdr::Text;
 
@@ -69,6 +70,7 @@ impl Dispatch {
         let Some(text) = vm_of(call) else { return Ok(()) };
         let vm = self.vms.find(text).ok_or_else(|| no_vm(text))?;
         match grants.over(vm.name().as_str(), &vm.definition.labels) {
+            None if fault::is_planted(Fault::LoudRefusal) => Err(Failure::new(code::DENIED, "it is not for you")),
             None => Err(no_vm(text)),
             Some(role) if convert::role(role) < procedure.right.role => {
                 Err(refusal::denied_over(procedure.name, procedure.right.role, role, vm))
@@ -174,7 +176,7 @@ impl Dispatch {
             no_vm(former.unwrap_or_else(|| vm.name().as_str()))
         };
         let streams = self.clients.get(id).map(|client| client.streams.numbers()).unwrap_or_default();
-        for stream in streams {
+        for stream in streams.into_iter().filter(|_| !fault::is_planted(Fault::ForgottenConsole)) {
             if let Some(why) = self.console_denied(id, stream, known_as) {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.session.stream_end(stream, Some(why));
@@ -183,7 +185,7 @@ impl Dispatch {
                 self.clients.mark_dirty(id);
             }
         }
-        for key in self.calls.of_connection(id) {
+        for key in self.calls.of_connection(id).into_iter().filter(|_| !fault::is_planted(Fault::ForgottenWait)) {
             let why = match self.calls.subject(key) {
                 Some(Subject::VmState { vm, .. }) => self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as),
                 Some(Subject::OperationEnd(operation)) => self.operation_seen(id, operation.0).err(),

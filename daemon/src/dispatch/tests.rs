@@ -6,6 +6,7 @@ mod console;
 mod enrolment;
 mod rights;
 mod shutdown;
+mod taken_away;
 mod unseen;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ struct NoHost {
     /// The lines that were added to a file, and the request that was not answered yet.
     noted: Vec<String>,
     noting: Option<FileTicket>,
+    /// Definitions that are to be written or removed.
+    writing: Vec<FileTicket>,
 }
 
 impl Host for NoHost {
@@ -52,7 +55,10 @@ impl Host for NoHost {
                 assert_eq!(self.noting.replace(FileTicket(self.requests)), None, "one at a time");
                 return FileTicket(self.requests);
             }
-            _ => unreachable!("the memory store has no files"),
+            _ => {
+                self.writing.push(FileTicket(self.requests));
+                return FileTicket(self.requests);
+            }
         }
         assert_eq!(self.unanswered.replace(FileTicket(self.requests)), None, "one at a time");
         FileTicket(self.requests)

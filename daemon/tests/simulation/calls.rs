@@ -9,6 +9,7 @@ use vmwire_protocol::message::{
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use crate::random::Random;
+use crate::rights::LABELS;
 
 /// What a caller may know of the daemon.
 #[derive(Debug)]
@@ -24,7 +25,10 @@ pub(crate) struct Surroundings {
 }
 
 /// The name of the virtual machine whose definition is long.
-pub(crate) const BIG: &str = "big";
+pub(crate) const BIG: &str = "huge";
+
+/// The names of all others.
+pub(crate) const NAMES: [&str; 6] = ["blue-a", "blue-b", "blue-c", "red-a", "red-b", "red-c"];
 
 /// A definition with delays and faults of any kind.
 pub(crate) fn definition(random: &mut Random, name: &str, uuid: Option<VmId>, padding: usize) -> String {
@@ -32,9 +36,10 @@ pub(crate) fn definition(random: &mut Random, name: &str, uuid: Option<VmId>, pa
     let uuid = uuid.map(|vm| format!("uuid = \"{vm}\"\n")).unwrap_or_default();
     let fails = if random.chance(10) { "the disk is on fire" } else { "" };
     let console_bytes = *random.pick(&[0, 0, 100, 9000, 500_000]).unwrap();
+    let labels: Vec<&str> = LABELS.into_iter().filter(|_| random.chance(40)).collect();
     let panic_ms = if random.chance(15) { 1 + random.below(3000) } else { 0 };
     format!(
-        "name = \"{name}\"\n{uuid}memory = \"16 MiB\"\nautostart = {}\n[test]\nstart_ms = {}\nstart_fails = \"{fails}\"\n\
+        "name = \"{name}\"\n{uuid}labels = {labels:?}\nmemory = \"16 MiB\"\nautostart = {}\n[test]\nstart_ms = {}\nstart_fails = \"{fails}\"\n\
          delay_ms = {}\ndeaf = {}\nshutdown_ms = {}\nconsole = \"welcome to {name}\\n\"\npanic_ms = {panic_ms}\n\
          console_bytes = {console_bytes}\n#{}\n",
         random.chance(20),
@@ -57,7 +62,7 @@ fn vm(random: &mut Random, around: &Surroundings) -> Text<128> {
 }
 
 fn list(random: &mut Random) -> ListCall {
-    let after = if random.chance(20) { "n1" } else { "" };
+    let after = if random.chance(20) { NAMES[1] } else { "" };
     ListCall { after: Text::new(after).unwrap(), rows_max: if random.chance(60) { 0 } else { 1 + random.word(5) } }
 }
 
@@ -74,7 +79,7 @@ fn operation(random: &mut Random, around: &Surroundings) -> OperationCall {
 /// Any call but HELLO, PING, CANCEL, which depend on who calls.
 pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
     let named = |random: &mut Random| VmCall { vm: vm(random, around) };
-    match random.below(107) {
+    match random.below(110) {
         0..=1 => ClientData::HostInfo,
         2 => ClientData::HostCertificates,
         3..=4 => ClientData::HostCapabilities,
@@ -112,7 +117,7 @@ pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
         }
         90..=94 => console(random, around),
         95..=98 => ClientData::Subscribe(subscribe(random, around)),
-        99..=105 => client(random),
+        99..=108 => client(random),
         _ => ClientData::Unsubscribe,
     }
 }
@@ -151,14 +156,16 @@ pub(crate) fn wait(vm: Text<128>) -> ClientData {
 }
 
 fn define(random: &mut Random, around: &Surroundings) -> ClientData {
-    let name = format!("n{}", random.below(6));
-    let known = around.vms.iter().find(|(_, known)| *known == name).map(|(id, _)| *id);
+    let name = *random.pick(&NAMES).unwrap();
+    let known = around.vms.iter().find(|(_, known)| known == name).map(|(id, _)| *id);
     let fresh = VmId(uuid::Uuid::from_u128(0x8000_0000 + u128::from(around.defined)));
-    let id = if random.chance(80) { known.unwrap_or(fresh) } else { fresh };
+    // Now and then one gets the name of another, or one that nobody has.
+    let renamed = random.pick(&around.vms).map(|(id, _)| *id).filter(|_| random.chance(15));
+    let id = renamed.unwrap_or(if random.chance(80) { known.unwrap_or(fresh) } else { fresh });
     let text = if random.chance(10) {
-        "name = \"n1\"\nmemmory = 3".to_owned()
+        format!("name = \"{name}\"\nmemmory = 3")
     } else {
-        definition(random, &name, Some(id), 0)
+        definition(random, name, Some(id), 0)
     };
     ClientData::VmDefine(VmDefineCall { definition: Text::new(text).unwrap(), replace: random.chance(60) })
 }

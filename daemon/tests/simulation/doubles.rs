@@ -18,6 +18,7 @@ use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, OperationId, VmId, VmState};
 
 use crate::random::Random;
+use crate::rights::Group;
 use crate::truth::Shared;
 
 /// Notes every event, and wants files written like the real one.
@@ -28,6 +29,7 @@ pub(crate) struct NotingStore {
 
 impl Store for NotingStore {
     fn define(&self, vm: VmId, text: &str) -> Option<FileRequest> {
+        self.truth.borrow_mut().writes(vm, Group::of(&Definition::parse(text).unwrap()));
         Some(FileRequest::Write { path: path(vm), data: text.as_bytes().to_vec(), durable: true })
     }
 

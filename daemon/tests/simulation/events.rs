@@ -1,9 +1,9 @@
 //! One subscription, held against what really happened: every event that matches comes exactly once and in order, or
 //! within a GAP that covers exactly what was lost.
 
-use vmwire_daemon::access::Role;
-use vmwire_protocol::message::{Cursor, Event, Gap, SubscribeAnswer, SubscribeCall, event_kind};
+use vmwire_protocol::message::{Cursor, Event, Gap, SubscribeAnswer, SubscribeCall};
 
+use crate::rights::Era;
 use crate::truth::Truth;
 
 /// A subscription and how far it has come.
@@ -11,8 +11,6 @@ use crate::truth::Truth;
 pub(crate) struct Subscription {
     vm: String,
     kinds: Vec<u32>,
-    /// Whose it is: not everything is told to everybody.
-    role: Role,
     /// Events before this one are done with.
     next: u64,
     start: Start,
@@ -34,7 +32,6 @@ impl Subscription {
         call: SubscribeCall,
         newest_when_asked: u64,
         answer: &SubscribeAnswer,
-        role: Role,
         truth: &Truth,
     ) -> Result<Self, String> {
         let first = answer.first.sequence;
@@ -49,7 +46,7 @@ impl Subscription {
             Some(after) if first < after.sequence + 1 => return Err(format!("{after:?} begins before, at {first}")),
             Some(after) => (after.sequence + 1, Start::Known),
         };
-        Ok(Self { vm: call.vm.into_string(), kinds: call.kinds.into_vec(), role, next, start })
+        Ok(Self { vm: call.vm.into_string(), kinds: call.kinds.into_vec(), next, start })
     }
 
     fn wants(&self, event: &Event) -> bool {
@@ -57,14 +54,14 @@ impl Subscription {
             || event.vm.as_ref().is_some_and(|vm| {
                 vm.name == self.vm.as_str() || uuid::Uuid::from_bytes(vm.uuid.0).to_string() == self.vm
             });
-        let of_keys = matches!(event.kind, event_kind::CLIENT_CHANGED | event_kind::CERTIFICATE);
-        vm && (!of_keys || self.role == Role::Admin) && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+        vm && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
     }
 
-    /// Nothing that matches lies before `until` and was not told.
-    fn pass(&mut self, until: u64, truth: &Truth) -> Result<(), String> {
+    /// Nothing that matches, and might be told at any time, lies before `until` and was not told.
+    fn pass(&mut self, until: u64, eras: &[Era], truth: &Truth) -> Result<(), String> {
+        let may = |sequence| eras.iter().all(|era| truth.is_told_of(sequence, &era.rights));
         for sequence in self.next..until {
-            if truth.event(sequence).is_some_and(|event| self.wants(event)) {
+            if truth.event(sequence).is_some_and(|event| self.wants(event)) && may(sequence) {
                 return Err(format!("event {sequence} was left out before {until}: {self:?}"));
             }
         }
@@ -72,7 +69,7 @@ impl Subscription {
         Ok(())
     }
 
-    pub(crate) fn event(&mut self, event: &Event, truth: &Truth) -> Result<(), String> {
+    pub(crate) fn event(&mut self, event: &Event, eras: &[Era], truth: &Truth) -> Result<(), String> {
         let sequence = event.sequence;
         if self.start == Start::Unknown {
             return Err(format!("event {sequence} came before GAP 0..0"));
@@ -87,12 +84,12 @@ impl Subscription {
         if !self.wants(event) {
             return Err(format!("event {sequence} was not asked for"));
         }
-        self.pass(sequence, truth)?;
+        self.pass(sequence, eras, truth)?;
         self.next = sequence + 1;
         Ok(())
     }
 
-    pub(crate) fn gap(&mut self, gap: &Gap, truth: &Truth) -> Result<(), String> {
+    pub(crate) fn gap(&mut self, gap: &Gap, eras: &[Era], truth: &Truth) -> Result<(), String> {
         if (gap.first, gap.last) == (0, 0) {
             if self.start == Start::Known {
                 return Err("GAP 0..0 in a sequence that is known".to_owned());
@@ -109,17 +106,17 @@ impl Subscription {
         if gap.last >= truth.ring_first() {
             return Err(format!("{gap:?} covers what was not lost: {} is kept", truth.ring_first()));
         }
-        self.pass(gap.first, truth)?;
+        self.pass(gap.first, eras, truth)?;
         self.next = gap.last + 1;
         Ok(())
     }
 
     /// Everything was read that will come: nothing is missing.
-    pub(crate) fn complete(&mut self, truth: &Truth) -> Result<(), String> {
+    pub(crate) fn complete(&mut self, eras: &[Era], truth: &Truth) -> Result<(), String> {
         if self.start == Start::Unknown {
             return Err("GAP 0..0 never came".to_owned());
         }
-        self.pass(truth.next(), truth)
+        self.pass(truth.next(), eras, truth)
     }
 
     /// From where a later subscription would go on.

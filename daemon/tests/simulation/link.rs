@@ -26,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) daemon_closed: bool,
     /// The daemon found no room, and is told when there is some.
     daemon_waits_for_room: bool,
+    /// How many bytes the daemon has written.
+    pub(crate) written: u64,
     /// Changes that the daemon was not told of yet.
     readable: bool,
     writable: bool,
@@ -77,6 +79,7 @@ impl Link {
             client_closed: false,
             daemon_closed: false,
             daemon_waits_for_room: false,
+            written: 0,
             // A fresh socket can be written to.
             readable: false,
             writable: true,
@@ -200,6 +203,7 @@ impl io::Write for DaemonEnd {
         }
         let taken = link.shortness.as_mut().map_or(room, |random| random.part(30, room));
         link.down.bytes.extend(data.iter().take(taken));
+        link.written += u64::try_from(taken).unwrap();
         Ok(taken)
     }
 

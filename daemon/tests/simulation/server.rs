@@ -71,8 +71,11 @@ impl Server {
         for door in doors.iter_mut() {
             let changed = door.link.borrow_mut().take_change();
             let again = std::mem::take(&mut door.again);
-            let Some(hints) = changed.or(again.then_some(Hints { readable: true, read_closed: false })) else {
-                continue;
+            // Whoever asked for another turn is marked as readable, whatever else happens to it.
+            let hints = match changed {
+                Some(hints) => Hints { readable: hints.readable || again, ..hints },
+                None if again => Hints { readable: true, read_closed: false },
+                None => continue,
             };
             turned.worked = true;
             let mut turn = Turn { now, host: files };

@@ -2,6 +2,16 @@
 
 use std::collections::BTreeSet;
 
+/// A packet that was heard.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    /// How many bytes were heard when it was whole.
+    pub(crate) end: u64,
+    pub(crate) reply_to: u32,
+    pub(crate) number: u32,
+    pub(crate) body: Vec<u8>,
+}
+
 /// What was heard on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Tap {
@@ -11,7 +21,8 @@ pub(crate) struct Tap {
     unanswered: BTreeSet<u32>,
     /// The connection's last packet was heard.
     over: bool,
-    pub(crate) packets: u64,
+    /// Bytes of whole packets.
+    bytes_heard: u64,
 }
 
 impl Tap {
@@ -21,10 +32,10 @@ impl Tap {
     }
 
     /// The daemon has sent bytes: every packet has the next serial, every call is answered at most once, nothing follows
-    /// the last packet.
-    pub(crate) fn heard(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// the last packet. Answers those that are whole.
+    pub(crate) fn heard(&mut self, bytes: &[u8]) -> Result<Vec<Packet>, String> {
         self.bytes.extend_from_slice(bytes);
-        let mut at = 0;
+        let (mut at, mut packets) = (0, Vec::new());
         while let Some(header) = self.bytes.get(at..at + 8) {
             if header[..4] != *b"\x89VMW" {
                 return Err(format!("no packet stands where one was due: {header:02x?}"));
@@ -36,14 +47,16 @@ impl Tap {
             let Some(payload) = self.bytes.get(at + 8..at + 8 + length) else { break };
             let (serial, reply_to, number) = (word(payload), word(&payload[4..]), word(&payload[8..]));
             at += 8 + length;
+            let end = self.bytes_heard + u64::try_from(at).unwrap();
+            packets.push(Packet { end, reply_to, number, body: payload[12..].to_vec() });
             self.packet(serial, reply_to, number)?;
         }
+        self.bytes_heard += u64::try_from(at).unwrap();
         self.bytes.drain(..at);
-        Ok(())
+        Ok(packets)
     }
 
     fn packet(&mut self, serial: u32, reply_to: u32, number: u32) -> Result<(), String> {
-        self.packets += 1;
         if self.over {
             return Err(format!("packet {number:#x} came behind the last one"));
         }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use vmwire_daemon::access::Role;
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
@@ -12,12 +13,17 @@ use vmwire_protocol::message::{
 };
 use vmwire_protocol::xdr;
 
+use crate::rights::{Group, Rights};
+
 /// Bounds of the ring and of a console, as the design has them.
 const RING_EVENTS_MAX: u64 = 4096;
 const RING_BYTES_MAX: usize = 4 << 20;
 const CONSOLE_BYTES_MAX: u64 = 128 << 10;
 
 pub(crate) type Shared = Rc<RefCell<Truth>>;
+
+/// Who is defined, and by what they belong to scopes.
+pub(crate) type Groups = BTreeMap<VmId, Group>;
 
 /// What really happened.
 #[derive(Debug)]
@@ -29,15 +35,19 @@ pub(crate) struct Truth {
     pub(crate) calm: bool,
     /// Every event is said as it comes.
     aloud: bool,
-    /// Every event since the number `first`, with its length.
-    events: Vec<(Event, usize)>,
+    /// Every event since the number `first`.
+    events: Vec<Told>,
     first: u64,
     ring_first: u64,
     ring_bytes: usize,
-    /// The first event of this daemon: what is older was restored.
-    own_first: u64,
-    /// What was defined when the daemon started.
-    defined: BTreeMap<VmId, String>,
+    /// Who is defined since which event.
+    groups: Vec<(u64, Groups)>,
+    /// What is being written.
+    defining: Groups,
+    /// A virtual machine has another name or other labels since this was last asked.
+    pub(crate) regrouped: bool,
+    /// What each client may do now.
+    pub(crate) rights: Vec<Rights>,
     /// The states of each virtual machine, each with the event that told it.
     states: BTreeMap<VmId, Vec<(u64, u32)>>,
     pub(crate) operations: BTreeMap<u64, Operation>,
@@ -48,9 +58,21 @@ pub(crate) struct Truth {
     pub(crate) wrong: Vec<String>,
 }
 
+/// An event that happened.
+#[derive(Debug)]
+struct Told {
+    event: Event,
+    /// Its length.
+    bytes: usize,
+    /// The labels of its virtual machine, if that was there.
+    labels: Option<Vec<String>>,
+}
+
 /// What events told of an operation.
 #[derive(Debug)]
 pub(crate) struct Operation {
+    /// The labels that its virtual machine had last, or will have.
+    labels: Vec<String>,
     pub(crate) procedure: u32,
     pub(crate) state: u32,
     pub(crate) vm: Option<VmId>,
@@ -72,25 +94,28 @@ impl Truth {
     pub(crate) fn new(
         now: Now,
         epoch: [u8; 16],
-        defined: BTreeMap<VmId, String>,
+        defined: Groups,
+        rights: Vec<Rights>,
         restored: Vec<(Event, usize)>,
         aloud: bool,
     ) -> Self {
         let first = restored.first().map_or(1, |(event, _)| event.sequence);
         let ring_bytes = restored.iter().map(|(_, bytes)| bytes).sum();
-        let own_first = first + u64::try_from(restored.len()).unwrap();
+        let restored = restored.into_iter().map(|(event, bytes)| Told { event, bytes, labels: None });
         Self {
             now,
             epoch,
             calm: false,
             aloud,
-            events: restored,
+            events: restored.collect(),
             first,
             ring_first: first,
             ring_bytes,
-            own_first,
             states: defined.keys().map(|vm| (*vm, vec![(0, vm_state::STOPPED)])).collect(),
-            defined,
+            groups: vec![(0, defined)],
+            defining: Groups::new(),
+            regrouped: false,
+            rights,
             operations: BTreeMap::new(),
             consoles: BTreeMap::new(),
             undefined: BTreeMap::new(),
@@ -112,10 +137,15 @@ impl Truth {
         if self.aloud {
             println!("    {}", self.told(&event));
         }
-        self.events.push((event, encoded.len()));
+        let vm = event.vm.as_ref().map(|vm| VmId(uuid::Uuid::from_bytes(vm.uuid.0)));
+        let labels = vm.and_then(|vm| self.groups_now().get(&vm)).map(|group| group.labels.clone());
+        if let (Some(labels), Some(operation)) = (&labels, self.operations.get_mut(&event.operation)) {
+            operation.labels.clone_from(labels);
+        }
+        self.events.push(Told { event, bytes: encoded.len(), labels });
         self.ring_bytes += encoded.len();
         while self.next() - self.ring_first > RING_EVENTS_MAX || self.ring_bytes > RING_BYTES_MAX {
-            self.ring_bytes -= self.at(self.ring_first).map_or(0, |(_, bytes)| *bytes);
+            self.ring_bytes -= self.at(self.ring_first).map_or(0, |told| told.bytes);
             self.ring_first += 1;
         }
     }
@@ -156,6 +186,11 @@ impl Truth {
                 if let Some(operation) = self.operations.get_mut(&event.operation) {
                     operation.replaced = detail.replaced;
                 }
+                let group = self.defining.remove(&vm).ok_or("it was never written")?;
+                self.regrouped |= self.groups_now().get(&vm).is_some_and(|former| *former != group);
+                let mut groups = self.groups_now().clone();
+                groups.insert(vm, group);
+                self.groups.push((event.sequence, groups));
                 let states = self.states.entry(vm).or_default();
                 if states.last().is_none_or(|(_, state)| *state == 0) {
                     states.push((event.sequence, vm_state::STOPPED));
@@ -163,6 +198,9 @@ impl Truth {
             }
             (event_kind::VM_UNDEFINED, Some(vm)) => {
                 self.states.entry(vm).or_default().push((event.sequence, 0));
+                let mut groups = self.groups_now().clone();
+                groups.remove(&vm);
+                self.groups.push((event.sequence, groups));
                 self.consoles.remove(&vm);
                 *self.undefined.entry(vm).or_default() += 1;
             }
@@ -171,7 +209,7 @@ impl Truth {
                 let detail: EventOperation = xdr::decode(&event.detail).map_err(|error| error.to_string())?;
                 let before = self.operations.get(&event.operation).map(|operation| operation.state);
                 let (procedure, state) = (detail.procedure, detail.state);
-                let fresh = Operation { procedure, state, vm, replaced: false };
+                let fresh = Operation { procedure, state, vm, replaced: false, labels: Vec::new() };
                 self.operations.entry(event.operation).or_insert(fresh).state = state;
                 match (before, state) {
                     (None, QUEUED | RUNNING)
@@ -197,12 +235,12 @@ impl Truth {
         self.ring_first
     }
 
-    fn at(&self, sequence: u64) -> Option<&(Event, usize)> {
+    fn at(&self, sequence: u64) -> Option<&Told> {
         self.events.get(usize::try_from(sequence.checked_sub(self.first)?).unwrap())
     }
 
     pub(crate) fn event(&self, sequence: u64) -> Option<&Event> {
-        self.at(sequence).map(|(event, _)| event)
+        self.at(sequence).map(|told| &told.event)
     }
 
     /// The state of a virtual machine as of an event; `None` while it is not defined.
@@ -215,10 +253,10 @@ impl Truth {
         self.state_as_of(vm, u64::MAX)
     }
 
-    /// The virtual machine that a name or uuid means now.
-    pub(crate) fn find(&self, text: &str) -> Option<VmId> {
-        let mut names = self.names_as_of(u64::MAX - 1).into_iter();
-        names.find(|(vm, name)| name == text || vm.to_string() == text).map(|(vm, _)| vm)
+    /// The virtual machines that a name or uuid has meant since an event.
+    pub(crate) fn meant_since(&self, sequence: u64, text: &str) -> impl Iterator<Item = VmId> {
+        let all = self.groups_since(sequence).flat_map(|(_, groups)| groups);
+        all.filter(move |(vm, group)| group.name == text || vm.to_string() == text).map(|(vm, _)| *vm)
     }
 
     /// Nothing is under way that has come true already.
@@ -233,24 +271,87 @@ impl Truth {
         }
     }
 
+    /// Who is defined as of an event.
+    pub(crate) fn groups_as_of(&self, sequence: u64) -> &Groups {
+        let (_, groups) = self.groups.iter().rev().find(|(since, _)| *since <= sequence).unwrap_or(&self.groups[0]);
+        groups
+    }
+
+    fn groups_now(&self) -> &Groups {
+        self.groups_as_of(u64::MAX)
+    }
+
+    /// Who was defined as of an event, and whenever that changed after it.
+    pub(crate) fn groups_since(&self, sequence: u64) -> impl Iterator<Item = &(u64, Groups)> {
+        let first = self.groups.iter().rposition(|(since, _)| *since <= sequence).unwrap_or_default();
+        self.groups[first..].iter()
+    }
+
+    /// The virtual machine of a name or uuid.
+    pub(crate) fn find_in<'a>(groups: &'a Groups, text: &str) -> Option<&'a Group> {
+        groups.iter().find(|(vm, group)| group.name == text || vm.to_string() == text).map(|(_, group)| group)
+    }
+
+    /// The least and the highest role over a virtual machine since an event; none while it was not there.
+    pub(crate) fn roles_since<'a>(
+        &'a self,
+        sequence: u64,
+        rights: &Rights,
+        find: impl Fn(&'a Groups) -> Option<&'a Group>,
+    ) -> (Option<Role>, Option<Role>) {
+        let roles = || self.groups_since(sequence).map(|(_, groups)| find(groups).and_then(|group| rights.over(group)));
+        (roles().min().flatten(), roles().max().flatten())
+    }
+
+    pub(crate) fn group_as_of(&self, vm: VmId, sequence: u64) -> Option<&Group> {
+        self.groups_as_of(sequence).get(&vm)
+    }
+
+    /// What stood in the place of a definition before an operation put it there.
+    pub(crate) fn before_definition(&self, operation: u64, vm: VmId) -> Option<&Group> {
+        let is_it = |told: &&Told| told.event.operation == operation && told.event.kind == event_kind::VM_DEFINED;
+        let defined = self.events.iter().rev().find(is_it)?;
+        self.group_as_of(vm, defined.event.sequence - 1)
+    }
+
+    /// Whether an event may be told to somebody. One of a virtual machine that was not there yet or no more has the labels
+    /// that its operation knows.
+    pub(crate) fn is_told_of(&self, sequence: u64, rights: &Rights) -> bool {
+        let Some(Told { event, labels, .. }) = self.at(sequence) else { return false };
+        // Those about keys are for admins; nobody here is known by a key.
+        let of_keys = matches!(event.kind, event_kind::CLIENT_CHANGED | event_kind::CERTIFICATE);
+        let Some(vm) = &event.vm else { return !of_keys || rights.host() == Role::Admin };
+        let group = match labels {
+            Some(labels) => Some(Group { name: vm.name.to_string(), labels: labels.clone() }),
+            None => self.operation_group(event.operation, &vm.name),
+        };
+        rights.sees_all() || group.is_some_and(|group| rights.over(&group).is_some())
+    }
+
+    /// The virtual machine of an operation, with the labels that it had last.
+    pub(crate) fn operation_group(&self, operation: u64, name: &str) -> Option<Group> {
+        let labels = self.operations.get(&operation)?.labels.clone();
+        Some(Group { name: name.to_owned(), labels })
+    }
+
+    /// A definition is about to be written.
+    pub(crate) fn writes(&mut self, vm: VmId, group: Group) {
+        let running = |operation: &&mut Operation| {
+            operation.vm == Some(vm)
+                && operation.procedure == number::VM_DEFINE
+                && operation.state == operation_state::RUNNING
+        };
+        if let Some(operation) = self.operations.values_mut().rev().find(running)
+            && !self.groups.last().is_some_and(|(_, groups)| groups.contains_key(&vm))
+        {
+            operation.labels.clone_from(&group.labels);
+        }
+        self.defining.insert(vm, group);
+    }
+
     /// Who is defined as of an event, and by what name.
     pub(crate) fn names_as_of(&self, sequence: u64) -> BTreeMap<VmId, String> {
-        let mut names = self.defined.clone();
-        for at in self.own_first..self.next().min(sequence.saturating_add(1)) {
-            let Some((event, _)) = self.at(at) else { break };
-            let Some(vm) = &event.vm else { continue };
-            let id = VmId(uuid::Uuid::from_bytes(vm.uuid.0));
-            match event.kind {
-                event_kind::VM_DEFINED => {
-                    names.insert(id, vm.name.to_string());
-                }
-                event_kind::VM_UNDEFINED => {
-                    names.remove(&id);
-                }
-                _ => {}
-            }
-        }
-        names
+        self.groups_as_of(sequence).iter().map(|(vm, group)| (*vm, group.name.clone())).collect()
     }
 
     /// Which console of a virtual machine is the present one.
@@ -295,6 +396,13 @@ impl Truth {
 
     /// The daemon handed a guest what somebody typed. Marks are `0x80 | client << 4 | count`, so that a hole shows.
     pub(crate) fn typed(&mut self, vm: VmId, data: &[u8]) {
+        let group = self.groups_now().get(&vm).cloned();
+        for client in data.iter().filter(|byte| **byte & 0x80 != 0).map(|mark| usize::from((mark >> 4) & 7)) {
+            let role = group.as_ref().and_then(|group| self.rights.get(client)?.over(group));
+            if role < Some(Role::Operator) {
+                self.wrong.push(format!("client {client} typed into {vm}, over which it is {role:?}"));
+            }
+        }
         let console = self.consoles.entry(vm).or_default();
         for mark in data.iter().filter(|byte| **byte & 0x80 != 0) {
             let (client, count) = ((mark >> 4) & 7, mark & 15);

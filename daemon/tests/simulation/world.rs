@@ -2,7 +2,7 @@
 //! them, and what must hold when all has come to rest.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,11 +18,13 @@ use vmwire_protocol::message::{Event, ServerData, code, event_kind, operation_st
 use vmwire_protocol::session::ServerConfig;
 use vmwire_protocol::xdr::{Opaque, Text};
 
-use crate::calls::{self, BIG, Surroundings};
-use crate::client::{Client, Tally};
+use crate::calls::{self, BIG, NAMES, Surroundings};
+use crate::client::{Client, Tally, uid};
 use crate::doubles::{Files, NotingStore, Reordered};
 use crate::link::{Link, SharedLink};
 use crate::random::Random;
+use crate::rights::{Group, Rights};
+use crate::rules::{first_rights, rules_of};
 use crate::server::{Server, Turned};
 use crate::truth::{Shared, Truth};
 
@@ -35,16 +37,18 @@ const ROUNDS_MAX: u32 = 300_000;
 
 /// A daemon, its clients, and what lies between.
 pub(crate) struct World {
-    random: Random,
-    truth: Shared,
-    server: Server,
-    clients: Vec<Client>,
+    pub(crate) random: Random,
+    pub(crate) truth: Shared,
+    pub(crate) server: Server,
+    pub(crate) clients: Vec<Client>,
     /// Connections that somebody asked to be shown out.
     kicked: BTreeSet<u64>,
     /// Connections that were refused at the door.
-    refused: BTreeSet<u64>,
+    pub(crate) refused: BTreeSet<u64>,
     connections_max: u32,
     newest_minor: u32,
+    /// Roles are told by rules, which change.
+    pub(crate) ruled: bool,
     leaving: bool,
     pub(crate) tally: Tally,
     pub(crate) log: VecDeque<String>,
@@ -58,20 +62,26 @@ impl World {
         let now = Now::read();
         let epoch = [7; 16];
         let mut definitions = Vec::new();
-        for number in 0..2 + random.below(5) {
-            let (id, name) = (VmId(uuid::Uuid::from_u128(1 + u128::from(number))), format!("n{number}"));
-            definitions.push((id, calls::definition(&mut random, &name, Some(id), 0)));
+        for name in NAMES {
+            if random.chance(35) {
+                continue;
+            }
+            let id = VmId(uuid::Uuid::from_u128(1 + u128::try_from(definitions.len()).unwrap()));
+            definitions.push((id, calls::definition(&mut random, name, Some(id), 0)));
         }
         let big = VmId(uuid::Uuid::from_u128(0xb1));
         definitions.push((big, calls::definition(&mut random, BIG, Some(big), 40_000)));
         let definitions: Vec<(VmId, Definition)> =
             definitions.into_iter().map(|(id, text)| (id, Definition::parse(&text).unwrap())).collect();
-        let names: BTreeMap<VmId, String> = definitions.iter().map(|(id, d)| (*id, d.name.to_string())).collect();
+        let groups = definitions.iter().map(|(id, definition)| (*id, Group::of(definition))).collect();
         let restored = restored(&mut random, epoch);
         let known = restored.iter().map(|(event, encoded)| (event.clone(), encoded.len())).collect();
-        let truth = Rc::new(RefCell::new(Truth::new(now, epoch, names, known, aloud)));
         let newest_minor = *random.pick(&[0, 1, 1, 2, 2, 2, 2]).unwrap();
         let clients = 2 + u8::try_from(random.below(6)).unwrap();
+        let ruled = random.chance(60);
+        let rights: Vec<Rights> = (0..clients).map(|client| first_rights(&mut random, client, ruled)).collect();
+        let rules = rules_of(&rights);
+        let truth = Rc::new(RefCell::new(Truth::new(now, epoch, groups, rights, known, aloud)));
         // Now and then there is no room for all.
         let connections_max = u32::from(clients) + random.word(3).saturating_sub(u32::from(random.chance(20)));
         let parts = Parts {
@@ -86,7 +96,7 @@ impl World {
             registry: Ok(Default::default()),
             host: HostFacts::default(),
             daemon: DaemonFacts { connections_max, ..DaemonFacts::default() },
-            access: Access::default(),
+            access: Access { own_uid: 0, rules: if ruled { rules } else { Vec::new() } },
             audit: Some(Settings {
                 path: "/sim/audit.jsonl".into(),
                 level: Level::All,
@@ -107,6 +117,7 @@ impl World {
             refused: BTreeSet::new(),
             connections_max,
             newest_minor,
+            ruled,
             leaving: false,
             tally: Tally::new(),
             log: VecDeque::new(),
@@ -137,7 +148,8 @@ impl World {
             65..=84 => format!("the daemon turns, and worked: {}", self.turn(false)?),
             85..=90 => self.pass_time()?,
             91..=93 => self.run_on()?,
-            94..=96 => self.stall(client),
+            94 => self.stall(client),
+            95..=96 => self.rule(client),
             97 => self.half_close(client),
             98 => self.cut(client),
             _ => self.toggle_deaf(client),
@@ -155,8 +167,9 @@ impl World {
         let mut all = Vec::new();
         for _ in 0..1 + self.random.below(3) {
             let said = self.clients[client].act(&mut self.random, &around, &truth);
-            let is_admin = client.is_multiple_of(2);
-            if let Some(kicked) = said.strip_prefix("ConnectionKick(ConnectionKickCall { id: ").filter(|_| is_admin) {
+            // With rules it may be an admin when this arrives.
+            let may = self.ruled || truth.rights[client].host() == Role::Admin;
+            if let Some(kicked) = said.strip_prefix("ConnectionKick(ConnectionKickCall { id: ").filter(|_| may) {
                 self.kicked.extend(kicked.split(' ').next().and_then(|id| id.parse::<u64>().ok()));
             }
             all.push(said);
@@ -182,27 +195,23 @@ impl World {
     fn connect(&mut self, client: usize) -> String {
         let now = self.truth.borrow().now;
         let denied = self.random.chance(4);
-        // Admins are limited by descriptors alone, and here are none.
-        let is_admin = client.is_multiple_of(2);
-        let role = match client % 4 {
-            1 => Role::Operator,
-            3 if self.random.chance(50) => Role::Observer,
-            3 => Role::Operator,
-            _ => Role::Admin,
-        };
+        let rights = self.truth.borrow().rights[client].clone();
         let arrival = Arrival {
-            identity: Identity::unix(1000 + u32::try_from(client).unwrap(), 0),
-            base: Base::Everybody(role),
+            identity: Identity::unix(uid(self.clients[client].number), 0),
+            base: if self.ruled { Base::Owners } else { Base::Everybody(rights.host()) },
             refusal: denied.then(|| Refusal::Denied("not you".to_owned())),
             first_packet_by: None,
         };
-        let full = !is_admin && u32::try_from(self.server.connections().len()).unwrap() >= self.connections_max;
+        // Admins are limited by descriptors alone, and here are none.
+        let denied = denied || rights.is_none();
+        let full = rights.host() != Role::Admin
+            && u32::try_from(self.server.connections().len()).unwrap() >= self.connections_max;
         let link: SharedLink = Rc::new(RefCell::new(Link::new(&mut self.random)));
         let id = self.server.accept(now, arrival, link.clone()).number;
         if denied || full {
             self.refused.insert(id);
         }
-        self.clients[client].connect(link, id, role, now.monotonic, self.newest_minor);
+        self.clients[client].connect(link, id, rights, now.monotonic, self.newest_minor);
         format!("client {client} connects as {id}, denied {denied}, full {full}")
     }
 
@@ -250,6 +259,10 @@ impl World {
             return Err(format!(
                 "the daemon lost patience although everybody reads: {overdue} overdue, {resets} reset"
             ));
+        }
+        if std::mem::take(&mut self.truth.borrow_mut().regrouped) {
+            let now = self.places();
+            self.begin_eras(&now, |_| true);
         }
         *self.tally.entry("given up on".to_owned()).or_default() += overdue;
         *self.tally.entry("resets".to_owned()).or_default() += resets;

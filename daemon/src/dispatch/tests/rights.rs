@@ -328,58 +328,6 @@ fn a_machine_that_is_regrouped_is_seen_by_others_from_then_on() {
     assert_eq!(world.ask(&mut scoped, &ClientData::VmShow(vm("web-1"))).unwrap_err().code, code::NOT_FOUND);
 }
 
-/// Puts a definition in the place of the one with its uuid.
-fn redefine(world: &mut World, admin: &mut Visitor, text: &str) {
-    let call = VmDefineCall { definition: Text::new(text).unwrap(), replace: true };
-    world.ask(admin, &ClientData::VmDefine(call)).unwrap();
-}
-
-#[test]
-fn whoever_loses_a_machine_by_its_new_name_is_not_told_that_name() {
-    let mut world = World::with_rules(Now::read(), vec![rule(Role::Operator, &["web-*"], &[])]);
-    let mut admin = world.visitor();
-    world.define(&mut admin, &definition("web-1", 1, "")).unwrap();
-    let mut scoped = world.visitor_as(Identity::unix(1000, 1000), Base::Owners);
-    world.ask(&mut scoped, &subscribe_from_the_start()).unwrap();
-    let states = List::clipped([vm_state::CRASHED]);
-    scoped.session.call(&ClientData::VmWait(VmWaitCall { vm: Text::clipped(&uuid(1)), states }), 0).unwrap();
-    world.exchange(&mut scoped);
-    redefine(&mut world, &mut admin, &definition(HIDDEN, 1, ""));
-    world.exchange(&mut scoped);
-    let told: Vec<Failure> = scoped.answers.drain(..).filter_map(|(_, answer)| answer.err()).collect();
-    let told: Vec<(u32, &str)> = told.iter().map(|why| (why.code, why.object_name.as_str())).collect();
-    assert_eq!(told, [(code::NOT_FOUND, "web-1")]);
-    assert!(!format!("{:?}", scoped.events).contains(HIDDEN), "{:?}", scoped.events);
-}
-
-#[test]
-fn what_becomes_of_a_machine_that_may_not_be_seen_any_more_is_not_told_to_whoever_began_it() {
-    let mut world = World::with_rules(Now::read(), vec![rule(Role::Operator, &["web-*"], &[])]);
-    let mut admin = world.visitor();
-    let slow = |last| definition(&format!("web-{last}"), last, "") + "start_ms = 1000\n";
-    for last in [1, 2] {
-        world.define(&mut admin, &slow(last)).unwrap();
-    }
-    let mut scoped = world.visitor_as(Identity::unix(1000, 1000), Base::Owners);
-    for name in ["web-1", "web-2"] {
-        scoped.session.call(&start(name), 0).unwrap();
-    }
-    world.exchange(&mut scoped);
-    let rules = vec![rule(Role::Observer, &["web-2"], &[])];
-    world.turn(|dispatch, turn| dispatch.set_access(turn, Access { own_uid: 7, rules }));
-    world.exchange(&mut scoped);
-    let (_, answer) = scoped.answers.pop().unwrap();
-    let refused = answer.unwrap_err();
-    assert_eq!((refused.code, refused.object_name.as_str()), (code::NOT_FOUND, "web-1"));
-    let operation = refused.fact("operation").unwrap().parse().unwrap();
-    assert!(scoped.answers.is_empty(), "whoever may look is told what it began");
-    world.pass(&mut scoped, Duration::from_secs(1));
-    assert!(scoped.answers.pop().unwrap().1.is_ok() && scoped.answers.is_empty());
-    let call = ClientData::OperationShow(OperationCall { id: operation });
-    let ServerData::OperationShow(shown) = world.ask(&mut admin, &call).unwrap() else { panic!() };
-    assert_eq!(shown.state, operation_state::DONE, "what was begun goes on");
-}
-
 #[test]
 fn labels_are_listed_and_filtered_by_from_minor_2_on() {
     let mut world = World::new();

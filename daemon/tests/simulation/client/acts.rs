@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use vmwire_protocol::message::{CancelCall, ClientData, Failure, HelloCall, Procedure, VmCall, code, role};
+use vmwire_protocol::message::{CancelCall, ClientData, Failure, HelloCall, Procedure, VmCall, code};
 use vmwire_protocol::xdr::{List, Text};
 
 use super::{Asked, Client, Connection, Phase, vm_of};
@@ -65,7 +65,7 @@ impl Connection {
             _ if procedure.minor > self.newest_minor => Some(code::UNKNOWN_PROCEDURE),
             _ if procedure.minor > minor => Some(code::UNSUPPORTED),
             (ClientData::Cancel(_) | ClientData::Unsubscribe, _) => None,
-            _ => (procedure.right.role > role::number(self.role.name()).unwrap()).then_some(code::DENIED),
+            _ => (!self.rights().suffice(procedure)).then_some(code::DENIED),
         };
         let serial = self.session.call(&data, deadline_ms).unwrap();
         self.tap.asked(serial);
@@ -75,7 +75,10 @@ impl Connection {
             ClientData::ConsoleOpen(call) => truth.generation(vm_of(&call.vm)),
             _ => 0,
         };
-        self.asked.insert(serial, Asked { data, at: now, deadline, must_fail, open, newest_event, generation });
+        let era = self.eras.len() - 1;
+        let answered_in = era;
+        let asked = Asked { data, at: now, deadline, must_fail, open, newest_event, era, answered_in, generation };
+        self.asked.insert(serial, asked);
     }
 
     fn hello(&self, random: &mut Random, client: u8) -> ClientData {

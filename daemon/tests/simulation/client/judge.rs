@@ -11,13 +11,15 @@ use vmwire_protocol::xdr::Text;
 
 use super::{Asked, Connection, Tally, vm_of};
 use crate::events::Subscription;
+use crate::rights::Rights;
 use crate::streams::Stream;
 use crate::truth::Truth;
 
 /// Holds a page of rows against who there was: it tells of all that were looked at and meant, and of nobody else.
-fn wrong_rows(call: &VmListCall, answer: &VmListAnswer, truth: &Truth) -> Option<String> {
+fn wrong_rows(call: &VmListCall, answer: &VmListAnswer, rights: &Rights, truth: &Truth) -> Option<String> {
     let sequence = answer.cursor.sequence;
-    let after: BTreeMap<String, VmId> = truth.names_as_of(sequence).into_iter().map(|(id, name)| (name, id)).collect();
+    let seen = truth.groups_as_of(sequence).iter().filter(|(_, group)| rights.over(group).is_some());
+    let after: BTreeMap<String, VmId> = seen.map(|(id, group)| (group.name.clone(), *id)).collect();
     let known = |name: &Text<128>| after.contains_key(name.as_str()) && *name > call.after;
     if !answer.next.is_empty() && !known(&answer.next) {
         return Some(format!("it goes on behind {}, who was not looked at", answer.next));
@@ -68,7 +70,7 @@ impl Connection {
         let name = Procedure::of(asked.data.number()).unwrap().name;
         let outcome = result.as_ref().map_or_else(|failure| code::name(failure.code).unwrap_or("?"), |_| "ok");
         *tally.entry(format!("{name} {outcome}")).or_default() += 1;
-        if let Some(code) = asked.must_fail
+        if let Some(code) = self.must_fail(&asked)
             && result.as_ref().err().map(|failure| failure.code) != Some(code)
         {
             return wrong(&format!("it had to fail with {code}"));
@@ -112,7 +114,9 @@ impl Connection {
                     {
                         wrong("the versions fit")
                     }
-                    code::DENIED if asked.must_fail.is_none() => wrong("its role suffices"),
+                    code::DENIED if asked.must_fail.is_none() && !self.may_be_denied(&asked, truth) => {
+                        wrong("its role suffices")
+                    }
                     _ => Ok(()),
                 }
             }
@@ -141,8 +145,7 @@ impl Connection {
                 (answer.found != open).then(|| format!("whether it is open: {open}"))
             }
             (ClientData::Subscribe(call), ServerData::Subscribe(answer)) => {
-                self.subscription =
-                    Some(Subscription::begin(call.clone(), asked.newest_event, answer, self.role, truth)?);
+                self.subscription = Some(Subscription::begin(call.clone(), asked.newest_event, answer, truth)?);
                 None
             }
             (_, ServerData::Unsubscribe) => {
@@ -167,7 +170,10 @@ impl Connection {
                 (!fits).then(|| format!("its state as of the cursor is {state:?}"))
             }
             (ClientData::VmNames(call), ServerData::VmNames(answer)) => {
-                let mut names: Vec<String> = truth.names_as_of(answer.cursor.sequence).into_values().collect();
+                let groups = truth.groups_as_of(answer.cursor.sequence).values();
+                let rights = &self.eras[asked.answered_in].rights;
+                let seen = groups.filter(|group| rights.over(group).is_some());
+                let mut names: Vec<String> = seen.map(|group| group.name.clone()).collect();
                 names.retain(|name| name.as_str() > call.after.as_str());
                 names.sort_unstable();
                 let most = usize::try_from(call.rows_max).unwrap();
@@ -175,7 +181,9 @@ impl Connection {
                 let same = answer.names.iter().map(Text::as_str).eq(names.iter().map(String::as_str));
                 (!same).then(|| format!("the names as of the cursor are {names:?}"))
             }
-            (ClientData::VmList(call), ServerData::VmList(answer)) => wrong_rows(call, answer, truth),
+            (ClientData::VmList(call), ServerData::VmList(answer)) => {
+                wrong_rows(call, answer, &self.eras[asked.answered_in].rights, truth)
+            }
             (ClientData::VmDefine(call), ServerData::VmDefine(answer)) => {
                 let replaced = truth.operations.get(&answer.operation).is_some_and(|operation| operation.replaced);
                 let unasked = replaced && !call.replace;
@@ -201,8 +209,9 @@ impl Connection {
         for (serial, asked) in &self.asked {
             let lags = match &asked.data {
                 ClientData::VmWait(call) => {
-                    let state = truth.find(&call.vm).and_then(|vm| truth.state(vm));
-                    state.is_none_or(|state| call.states.contains(&state))
+                    // It may have another name by now.
+                    let mut meant = truth.meant_since(asked.newest_event, &call.vm);
+                    meant.all(|vm| truth.state(vm).is_none_or(|state| call.states.contains(&state)))
                 }
                 ClientData::OperationWait(call) => {
                     truth.operations.get(&call.id).is_none_or(|operation| operation.state >= operation_state::DONE)
@@ -227,7 +236,7 @@ impl Connection {
             return Err(format!("never answered: {:.600}", format!("{:?}", self.asked)));
         }
         if let Some(subscription) = &mut self.subscription {
-            subscription.complete(truth)?;
+            subscription.complete(&self.eras, truth)?;
         }
         for (number, stream) in &self.streams {
             stream.complete(truth)?;

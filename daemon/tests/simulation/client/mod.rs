@@ -3,11 +3,11 @@
 
 mod acts;
 mod judge;
+mod scopes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use vmwire_daemon::access::Role;
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{ClientData, Failure, SubscribeCall, code};
 use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
@@ -15,6 +15,7 @@ use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
 use crate::events::Subscription;
 use crate::link::{Found, Link, SharedLink};
 use crate::random::Random;
+use crate::rights::{Era, Rights};
 use crate::streams::Stream;
 use crate::tap::Tap;
 use crate::truth::Truth;
@@ -40,8 +41,12 @@ pub(crate) struct Connection {
     pub(crate) link: SharedLink,
     /// The daemon's number for it.
     pub(crate) id: u64,
-    /// What it may do.
-    role: Role,
+    /// Whom the daemon takes it for.
+    identity: String,
+    /// What it may do, and might before.
+    pub(crate) eras: Vec<Era>,
+    /// The consoles behind its streams.
+    consoles: BTreeMap<u32, VmId>,
     session: ClientSession,
     tap: Tap,
     phase: Phase,
@@ -81,6 +86,9 @@ struct Asked {
     /// How many calls waited when it was sent.
     open: usize,
     newest_event: u64,
+    /// The eras in which it was made and answered.
+    era: usize,
+    answered_in: usize,
     /// For a console: which one it was then.
     generation: u64,
 }
@@ -90,11 +98,13 @@ impl Client {
         Self { number, connection: None, lost: None }
     }
 
-    pub(crate) fn connect(&mut self, link: SharedLink, id: u64, role: Role, now: Instant, newest_minor: u32) {
+    pub(crate) fn connect(&mut self, link: SharedLink, id: u64, rights: Rights, now: Instant, newest_minor: u32) {
         self.connection = Some(Connection {
             link,
             id,
-            role,
+            identity: format!("uid {}", uid(self.number)),
+            eras: vec![Era { change_byte: 0, from_byte: 0, from_event: 0, rights }],
+            consoles: BTreeMap::new(),
             session: ClientSession::new(),
             tap: Tap::default(),
             phase: Phase::Fresh,
@@ -147,7 +157,9 @@ impl Connection {
         match link.client_reads(truth.now.monotonic, READ_BYTES) {
             Found::Nothing => Ok(Some(false)),
             Found::Bytes(bytes) => {
-                self.tap.heard(&bytes)?;
+                for packet in self.tap.heard(&bytes)? {
+                    self.within_rights(&packet, truth, tally)?;
+                }
                 self.hear(&bytes, truth, tally)?;
                 Ok(Some(true))
             }
@@ -178,12 +190,12 @@ impl Connection {
                 ClientStep::Progress { .. } => *tally.entry("progress".to_owned()).or_default() += 1,
                 ClientStep::Event(event) => {
                     let subscription = self.subscription.as_mut().ok_or("an event without a subscription")?;
-                    subscription.event(&event, truth)?;
+                    subscription.event(&event, &self.eras, truth)?;
                     *tally.entry("events".to_owned()).or_default() += 1;
                 }
                 ClientStep::Gap(gap) => {
                     let subscription = self.subscription.as_mut().ok_or("a gap without a subscription")?;
-                    subscription.gap(&gap, truth)?;
+                    subscription.gap(&gap, &self.eras, truth)?;
                     let kind = if gap.last == 0 { "gaps of unknown place" } else { "gaps" };
                     *tally.entry(kind.to_owned()).or_default() += 1;
                 }
@@ -225,6 +237,10 @@ impl Connection {
             }
             Some((code::INVALID, _)) if stream.abused => Ok(()),
             Some((code::NOT_FOUND, _)) if stream.is_void(truth) => Ok(()),
+            Some((code::NOT_FOUND | code::DENIED, _)) if self.may_have_lost(stream.vm, truth) => {
+                *tally.entry("consoles taken away".to_owned()).or_default() += 1;
+                Ok(())
+            }
             Some(why) => Err(format!("stream {number} ended for {why:?}")),
         }
     }
@@ -239,6 +255,11 @@ impl Connection {
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
+}
+
+/// The user that a client is.
+pub(crate) fn uid(client: u8) -> u32 {
+    1000 + u32::from(client)
 }
 
 /// Who is meant by a uuid; nobody by anything else.
