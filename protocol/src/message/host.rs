@@ -59,7 +59,7 @@ wire_struct! {
     pub struct DaemonInfoAnswer {
         /// Its release.
         pub release: Text<64>,
-        /// Its process.
+        /// Its process; 0 for whoever is no admin of the host, to whom what follows tells less as well: see SPEC.md.
         pub pid: u32,
         /// When it started, in nanoseconds since 1970-01-01 UTC.
         pub started_ns: u64,
@@ -69,7 +69,7 @@ wire_struct! {
         pub state_dir: Text<1024>,
         /// Where sockets and run records lie.
         pub runtime_dir: Text<1024>,
-        /// Where it listens.
+        /// Where it listens, with the ports that it is bound to.
         pub sockets: List<Text<1024>, 16>,
         /// Connections now.
         pub connections: u32,
