@@ -289,6 +289,7 @@ fn who_is_still_there_when_the_daemon_leaves_is_told_to_have_gone_and_a_disk_tha
     raw.ping();
     let path = path(&daemon);
     daemon.signal(Signal::TERM);
+    line(&daemon, "it leaves", |line| line["event"] == "left");
     assert!(raw.closing().message.contains("leaving"));
     drop(raw);
     let setup = daemon.stopped();

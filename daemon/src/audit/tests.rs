@@ -223,12 +223,10 @@ fn what_was_left_out_is_told_when_the_daemon_leaves_and_then_everybody_s_going_i
     let events: Vec<_> =
         lines[1000..].iter().map(|line| (line["event"].as_str().unwrap(), &line["left_out"])).collect();
     assert_eq!(events, [("left-out", &Value::from(1)), ("left", &Value::Null)]);
-    for _ in 0..1500 {
-        audit.gone(now, WHO, 0, None, 0);
-    }
-    assert_eq!(audit.unwritten(), 1002 + 1500);
+    audit.gone(now, WHO, 0, None, 0);
+    assert_eq!(audit.unwritten(), 1002 + 1);
     written(&mut audit);
-    assert_eq!(due(&mut audit, now).unwrap().len(), 1500, "at once, for the daemon does not wait");
+    assert_eq!(due(&mut audit, now).unwrap().len(), 1, "at once, for the daemon does not wait");
     written(&mut audit);
     assert_eq!(audit.unwritten(), 0);
 }
