@@ -15,6 +15,7 @@ mod console;
 mod contexts;
 mod enrolment;
 mod events;
+mod every_way;
 mod exits;
 mod guest_adoption;
 mod guest_faults;

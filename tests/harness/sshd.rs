@@ -234,12 +234,17 @@ impl Sshd {
         children(self.child.id()).len()
     }
 
-    /// Ends it, with all the sessions that it has: each is a process of its own.
-    pub(crate) fn kill(&mut self) {
+    /// Ends all the sessions that it has: each is a process of its own.
+    pub(crate) fn cut(&self) {
         let own = self.child.id();
         for pid in children(own).into_iter().flat_map(|child| [children(child), vec![child]].concat()) {
             kill(pid);
         }
+    }
+
+    /// Ends it, with all the sessions that it has.
+    pub(crate) fn kill(&mut self) {
+        self.cut();
         let _ended_already = self.child.kill();
         let _ = self.child.wait();
     }
