@@ -82,7 +82,7 @@ fn offers<N: Fn() -> Vec<String>>(name: &str, current: &str, known: &Known<N>) -
         "CONTEXT" => known.contexts(),
         "GROUP" => known.groups(),
         "REASON" => Reason::ALL.map(|(_, word)| word.to_owned()).into(),
-        "FILE" | "FILE|DIR" | "FILE|SERIAL" => vec![FILES.to_owned()],
+        "FILE" | "FILE|DIR" | "FILE|SERIAL|NAME|FINGERPRINT" => vec![FILES.to_owned()],
         "DIR" => vec![DIRECTORIES.to_owned()],
         _ => return None,
     })
@@ -129,7 +129,7 @@ mod tests {
             "DURATION",
             "FINGERPRINT",
             "HOST",
-            "HOST:PORT",
+            "HOST[:PORT]",
             "ID",
             "NAME",
             "NUMBER",
