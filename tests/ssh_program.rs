@@ -379,7 +379,7 @@ fn a_person_at_a_terminal_is_asked_by_ssh_and_told_what_the_host_says() {
     let known = line_of(&story.sshd.known_hosts());
     story.sshd.place().write("known_hosts", "");
     let listing = story.sshd.command(&["-c", &story.uri(), "vm", "list"]);
-    let line = format!("'{}' -c '{}' vm list", listing.get_program().display(), story.uri());
+    let line = format!("'{}' -c '{}' --timeout 3s vm list", listing.get_program().display(), story.uri());
     let mut command = Command::new("script");
     command.args(["-qec", &line, "/dev/null"]);
     for (name, value) in listing.get_envs() {
@@ -390,6 +390,8 @@ fn a_person_at_a_terminal_is_asked_by_ssh_and_told_what_the_host_says() {
     }
     let mut listing = Running::start(command);
     listing.expect("Are you sure you want to continue connecting");
+    // Whoever looks a fingerprint up takes longer than a daemon may.
+    thread::sleep(Duration::from_secs(4));
     listing.write("yes\n");
     listing.expect("vm1: Warning: Permanently added ");
     listing.expect("vm1: Authorized uses only\r");

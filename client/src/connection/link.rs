@@ -77,9 +77,9 @@ impl Link {
         self.socket.tls_summary()
     }
 
-    /// How long the first answer may take where a person may have to answer something before.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        self.socket.patience()
+    /// Whether a person is being asked something before the first answer can come.
+    pub(super) fn is_asking(&self) -> bool {
+        self.socket.is_asking()
     }
 
     /// What it means that no first answer has come for so long.
@@ -139,6 +139,11 @@ impl Link {
             self.read(arrivals)?;
         } else if self.listened >= silent_at {
             match self.ping {
+                // It is not the daemon that is waited for.
+                _ if self.socket.is_asking() => {
+                    self.heard = self.listened;
+                    self.ping = self.ping.map(|(serial, _)| (serial, self.listened));
+                }
                 Some(_) => return Err(Error::Lost(Lost::Silent(self.keepalive * 2))),
                 None => self.ask(),
             }

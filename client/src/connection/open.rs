@@ -57,10 +57,8 @@ fn leaves(error: &Error) -> bool {
 fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, HelloAnswer), Error> {
     let hello = link.session.call(&greeting(options), 0)?;
     let began = Instant::now();
-    let until = match link.patience() {
-        Some(patience) => until.max(began + patience),
-        None => until.min(began + options.greeting_timeout.min(options.connect_timeout)),
-    };
+    let allowed = options.greeting_timeout.min(options.connect_timeout);
+    let mut until = until.min(in_time(allowed));
     let mut arrivals = Vec::new();
     loop {
         let turned = link.turn(Some(until), None, &mut arrivals);
@@ -74,7 +72,10 @@ fn greet(mut link: Link, options: &Options, until: Instant) -> Result<(Link, Hel
             }
         }
         turned?;
-        if Instant::now() >= until {
+        if Instant::now() >= until && link.is_asking() {
+            // The time of a person is not the daemon's.
+            until = in_time(allowed);
+        } else if Instant::now() >= until {
             return Err(link.late(began.elapsed()));
         }
     }

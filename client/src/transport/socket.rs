@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -87,13 +86,11 @@ impl Socket {
         }
     }
 
-    /// How long the first answer may take where a person may have to answer something before.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    /// Whether a person is being asked something before the first answer can come.
+    pub(crate) fn is_asking(&self) -> bool {
         match self {
-            Self::Plain(..) | Self::Tls(_) => None,
-            Self::Program(socket) => socket.patience(),
-            #[cfg(feature = "ssh2")]
-            Self::Ssh(_) => None,
+            Self::Program(socket) => socket.is_asking(),
+            _ => false,
         }
     }
 

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,11 @@ use crate::error::Error;
 use crate::transport::socket::{self, Came, Ending, Socket, Unwaiting, Written};
 use crate::uri::SshTarget;
 
-/// How long ssh may take beyond the limits of a connection where it may be asking a person.
+/// How long ssh may take in all where it is asking a person.
 const PERSON: Duration = Duration::from_secs(120);
+
+/// How far down the processes are looked at that ssh has begun: each jump host is one.
+const DESCENT_MAX: u32 = 8;
 
 /// How long ssh may take to end when its output has, or when it was told to go.
 const END: Duration = Duration::from_millis(500);
@@ -75,7 +79,7 @@ pub(super) fn connect(
         child,
         said,
         first: 0,
-        patience: asks.then_some(PERSON),
+        asks,
         begun: Instant::now(),
     })))
 }
@@ -150,15 +154,16 @@ pub(crate) struct ProgramSocket {
     said: Said,
     /// How much has come of what every packet begins with.
     first: usize,
-    /// How long a person may take.
-    patience: Option<Duration>,
+    /// Whether a person may be asked.
+    asks: bool,
     begun: Instant,
 }
 
 impl ProgramSocket {
-    /// How long the first answer may take where it is not the daemon alone that it is waited for.
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        self.patience.filter(|_| !self.is_open())
+    /// Whether ssh is waiting for a person rather than for the other end.
+    pub(crate) fn is_asking(&self) -> bool {
+        let may = self.asks && !self.is_open() && self.begun.elapsed() < PERSON;
+        may && (self.said.asks_for_a_touch() || holds_terminal(self.child.id(), DESCENT_MAX))
     }
 
     /// Why it takes so long, where nothing has come yet.
@@ -231,6 +236,19 @@ impl ProgramSocket {
     }
 }
 
+/// Whether a process, or one that it has begun, has the terminal open by its name, as ssh has it while it asks and only
+/// then: what it has from us is a pipe. Where that cannot be seen, it may be.
+fn holds_terminal(pid: u32, descent_max: u32) -> bool {
+    let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return descent_max == DESCENT_MAX };
+    let mut names = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    if names.any(|name| name == Path::new("/dev/tty")) {
+        return true;
+    }
+    let begun = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut begun = begun.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+    descent_max > 0 && begun.any(|pid| holds_terminal(pid, descent_max - 1))
+}
+
 fn refused(error: SshError) -> Ending {
     Ending::Refused(Box::new(error.into()))
 }
@@ -268,8 +286,6 @@ impl Drop for ProgramSocket {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::transport::{Environment, Location, Place};
     use crate::uri::Uri;

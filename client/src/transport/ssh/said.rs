@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ask::Ask;
 use crate::uri::SshTarget;
@@ -14,6 +14,12 @@ use crate::uri::SshTarget;
 /// Lines that are kept, and how long each may be.
 const LINES_MAX: usize = 24;
 const LINE_BYTES_MAX: usize = 2048;
+
+/// How ssh asks for a key to be touched: it opens no terminal for that, and says it where we have to pass it on.
+const TOUCH: &str = "Confirm user presence";
+
+/// How long such a key waits.
+const TOUCH_TIME: Duration = Duration::from_secs(30);
 
 /// The last lines, as they come.
 #[derive(Clone)]
@@ -31,6 +37,8 @@ struct Lines {
     lines: Vec<String>,
     /// The daemon has answered.
     opened: bool,
+    /// When somebody was asked to touch a key.
+    touch: Option<Instant>,
     over: bool,
 }
 
@@ -71,8 +79,15 @@ impl Said {
         }
         log::debug!("ssh: {}", line.escape_debug());
         let mut lines = self.locked();
-        if lines.opened {
+        let asks = line.starts_with(TOUCH);
+        if asks {
+            lines.touch = Some(Instant::now());
+        }
+        if lines.opened || asks {
             self.tell(&line);
+        }
+        if asks {
+            return;
         }
         if lines.lines.len() == LINES_MAX {
             lines.lines.remove(0);
@@ -85,6 +100,11 @@ impl Said {
         let mut lines = self.locked();
         lines.opened = true;
         std::mem::take(&mut lines.lines).iter().for_each(|line| self.tell(line));
+    }
+
+    /// Whether a key waits to be touched.
+    pub(super) fn asks_for_a_touch(&self) -> bool {
+        self.locked().touch.is_some_and(|since| since.elapsed() < TOUCH_TIME)
     }
 
     fn tell(&self, line: &str) {
@@ -167,7 +187,11 @@ mod tests {
         let ear = Arc::new(Ear::default());
         let said = said(Some(ear.clone()));
         said.add(b"authorized uses only\r");
-        assert!(ear.0.lock().unwrap().is_empty(), "it may still be why there is no daemon");
+        assert!(ear.0.lock().unwrap().is_empty() && !said.asks_for_a_touch(), "it may be why there is no daemon");
+        said.add(b"Confirm user presence for key ED25519-SK SHA256:x");
+        assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: Confirm user presence for key ED25519-SK SHA256:x"]);
+        assert!(said.asks_for_a_touch());
+        ear.0.lock().unwrap().clear();
         said.opened();
         said.add(b"the disk is full");
         assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: authorized uses only", "me@vm1: the disk is full"]);
