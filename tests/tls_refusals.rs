@@ -108,7 +108,7 @@ fn odd_certificates_of_our_own_authority_are_refused() {
         deep = deep.below(&depth.to_string());
     }
     deep.issue(&params("deep")).install(place, "deep");
-    let log = "the client's certificate chain is longer than is followed: at most 6 authorities in a row";
+    let log = "the client's certificate chain is longer than is followed: at most 4 authorities";
     denied(&daemon, "deep", ASK_ITS_LOG, log);
 }
 

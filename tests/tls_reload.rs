@@ -9,7 +9,7 @@ use vmwire_protocol::message::{ClientData, ConsoleOpenCall, ServerData, code, co
 use vmwire_protocol::xdr::Text;
 use vmwire_tls::config::ClientContext;
 
-use crate::harness::{Daemon, Raw, Socket, Way, client_context, eventually, pki};
+use crate::harness::{Daemon, Owner, Raw, Signer, Socket, Way, client_context, ending_in, eventually, params, pki};
 
 /// Puts a file where another is, at once.
 fn put(from: &Path, to: &Path) {
@@ -139,6 +139,40 @@ fn a_revoked_client_is_shown_out_with_its_console_and_neither_comes_back_nor_res
     assert!(!comes(&daemon, &client_context(&daemon.place().join("pki/issued/alice"))), "without it");
     eventually("nobody is left", || (daemon.json(&["connection", "list"]).as_array()?.len() == 1).then_some(()));
     assert_eq!(daemon.json(&["vm", "show", "web"])["console"]["writer"], serde_json::Value::Null);
+}
+
+#[test]
+fn whose_certificate_ends_is_shown_out_at_once_and_nobody_else_is() {
+    let daemon = Way::Tls.setup().start();
+    let signer = Signer::of(daemon.place());
+    let begun = Instant::now();
+    let authority = signer.below_for("an authority for a while", 5);
+    // That this one ends first matters to nobody, for it leads nowhere.
+    let heaped = signer.below_for("an authority of others", 2);
+    let [own, mut below, mut stays] = [
+        signer.issue(&ending_in(params("alice"), 3)),
+        authority.issue(&params("alice")),
+        signer.issue(&params("alice")),
+    ];
+    below.certificates += &heaped.chain();
+    stays.certificates += &heaped.chain();
+    let comes = |name: &str, owner: &Owner| {
+        let context = client_context(&owner.install(daemon.place(), name));
+        let mut raw = Raw::new(Socket::tls(daemon.address(Way::Tls), &context).unwrap());
+        raw.ping();
+        raw
+    };
+    let [mut own, mut below, mut stays] = [comes("own", &own), comes("below", &below), comes("stays", &stays)];
+    for (raw, name, seconds) in [(&mut own, "CN=alice", 3), (&mut below, "CN=an authority for a while", 5)] {
+        let failure = raw.closing();
+        let after = begun.elapsed();
+        assert_eq!(failure.code, code::DENIED, "{failure:?}");
+        assert!(failure.message.contains(&format!("({name}) expired on ")), "{failure:?}");
+        // It began within a second, and a certificate is good for its last one; the daemon's is the third.
+        let [least, most] = [seconds, seconds + 2].map(Duration::from_secs);
+        assert!((least..most).contains(&after), "{name} after {after:?}");
+    }
+    stays.ping();
 }
 
 #[test]

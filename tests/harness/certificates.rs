@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -33,6 +34,13 @@ pub(crate) fn params(name: &str) -> CertificateParams {
     params
 }
 
+/// The same, until the end of a whole second that is so far away.
+pub(crate) fn ending_in(mut params: CertificateParams, seconds: u64) -> CertificateParams {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now + seconds);
+    params
+}
+
 impl Signer {
     /// The authority of a place.
     pub(crate) fn of(place: &Place) -> Self {
@@ -48,9 +56,23 @@ impl Signer {
 
     /// One below this one.
     pub(crate) fn below(&self, name: &str) -> Self {
-        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        self.below_with(&authority(name))
+    }
+
+    /// One below this one, for so many seconds.
+    pub(crate) fn below_for(&self, name: &str, seconds: u64) -> Self {
+        self.below_with(&ending_in(authority(name), seconds))
+    }
+
+    fn below_with(&self, params: &CertificateParams) -> Self {
+        let (params, key) = (params.clone(), KeyPair::generate().unwrap());
         let chain = params.signed_by(&key, &self.issuer).unwrap().pem() + &self.chain;
         Self { issuer: Issuer::new(params, key), chain }
+    }
+
+    /// The certificates that lead from here to the root.
+    pub(crate) fn chain(&self) -> &str {
+        &self.chain
     }
 
     pub(crate) fn issue(&self, params: &CertificateParams) -> Owner {

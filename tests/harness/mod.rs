@@ -18,7 +18,7 @@ mod way;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-pub(crate) use certificates::{Signer, params};
+pub(crate) use certificates::{Owner, Signer, ending_in, params};
 pub(crate) use daemon::{Daemon, Setup, VMWIRED};
 pub(crate) use guest::{Guest, Shell, has_qemu};
 pub(crate) use native::{Limit, Native, Stop, known, proxy, words};

@@ -39,9 +39,10 @@ pub(crate) fn take_seen() -> Option<Verdict> {
 #[derive(Debug, Default)]
 pub(crate) struct Lists(pub(crate) Vec<CertRevocationList<'static>>);
 
-/// Certificates that a client may show besides its own. No more than six in a row are followed; of many that could each be
-/// the next, every one has its signature looked at: tens of milliseconds for whoever is not even known.
-const INTERMEDIATES_MAX: usize = 8;
+/// Certificates that a client may show besides its own: more than any authority needs that is organised by people. Of many
+/// that could each be the next, every one has its signature looked at, again at each step: with eight of one name that is
+/// 60 ms of the loop for whoever is not even known, with four no more than for a chain that is right.
+pub(crate) const INTERMEDIATES_MAX: usize = 4;
 
 /// Judges clients.
 #[derive(Debug)]
@@ -337,6 +338,11 @@ fn explain(
         },
         other => Refusal::BadCertificate { whose, reason: other.to_string() },
     }
+}
+
+/// When the first of these certificates ends that has not ended before `after`.
+pub(crate) fn next_end(chain: &[CertificateDer<'_>], after: Date) -> Option<Date> {
+    chain.iter().filter_map(|certificate| Some(dates_of(certificate)?.1)).filter(|end| *end >= after).min()
 }
 
 fn subject_of(certificate: &CertificateDer<'_>) -> String {

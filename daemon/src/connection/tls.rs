@@ -9,6 +9,7 @@ use std::rc::Rc;
 use mio::net::TcpStream;
 use vmwire_protocol::session::Below;
 use vmwire_tls::config::ServerContext;
+use vmwire_tls::date::Date;
 use vmwire_tls::error::Refusal;
 use vmwire_tls::stream::{End, Received, ServerTls, Stream as _};
 
@@ -71,6 +72,16 @@ impl TlsSocket {
     /// Why it would not be let in now.
     pub fn judge(&self, context: &ServerContext) -> Result<(), Refusal> {
         self.tls.judge(context)
+    }
+
+    /// How many certificates the peer has shown.
+    pub fn certificates(&self) -> usize {
+        self.tls.certificates()
+    }
+
+    /// When the first of them ends, of those that have not ended before `after`.
+    pub fn next_end(&self, after: Date) -> Option<Date> {
+        self.tls.next_end(after)
     }
 
     fn take_early(&mut self, into: &mut [u8]) -> usize {

@@ -23,6 +23,12 @@ impl ConnectionId {
     pub fn place(self) -> usize {
         self.slot
     }
+
+    /// One that stands for nobody.
+    #[cfg(test)]
+    pub(crate) fn of_test(number: u64) -> Self {
+        Self { number, slot: 0 }
+    }
 }
 
 /// Someone at the door.

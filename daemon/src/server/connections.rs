@@ -4,14 +4,19 @@ use std::time::Instant;
 
 use mio::Token;
 use vmwire_tls::config::ServerContext;
+use vmwire_tls::date::Date;
 
 use super::Who;
+use super::judging::{Judging, date};
 use crate::connection::{Buffers, Connection, Hints, Next, Stream};
 use crate::dispatch::{ConnectionId, Dispatch, Turn};
-use crate::event_loop::{Readiness, Timers};
+use crate::event_loop::{Now, Readiness, Timers};
 
-/// Certificates that are judged in one turn.
+/// Certificates that are judged in one turn, those that lead to an authority included.
 const JUDGED_MAX: usize = 32;
+
+/// Before a connection is taken up its certificates were judged at most so many seconds ago.
+const HANDSHAKE_SECONDS: i64 = 10;
 
 /// Connections, and what they share.
 ///
@@ -25,8 +30,7 @@ pub(super) struct Connections {
     timers: Timers<ConnectionId>,
     /// Over, and to be removed at the end of the turn. Each once.
     over: Vec<ConnectionId>,
-    /// Places whose certificates are to be judged again: so many from the first.
-    judging: usize,
+    judging: Judging,
 }
 
 #[derive(Debug)]
@@ -34,6 +38,8 @@ struct Watched {
     id: ConnectionId,
     connection: Connection<Stream>,
     token: Token,
+    /// When a certificate of its ends.
+    end: Option<Date>,
     over: bool,
 }
 
@@ -45,12 +51,12 @@ impl Connections {
             buffers: Buffers::new(),
             timers: Timers::new(),
             over: Vec::new(),
-            judging: 0,
+            judging: Judging::default(),
         }
     }
 
     /// Takes up a socket that the core has accepted as `id`.
-    pub(super) fn insert(&mut self, id: ConnectionId, stream: Stream, readiness: &mut Readiness<Who>) {
+    pub(super) fn insert(&mut self, now: Now, id: ConnectionId, stream: Stream, readiness: &mut Readiness<Who>) {
         let mut connection = Connection::new(stream, id);
         match readiness.watch(connection.socket_mut(), Who::Connection(id)) {
             Ok(token) => {
@@ -58,7 +64,9 @@ impl Connections {
                 if self.places.len() <= place {
                     self.places.resize_with(place + 1, || None);
                 }
-                let former = self.places[place].replace(Watched { id, connection, token, over: false });
+                let mut watched = Watched { id, connection, token, end: None, over: false };
+                watched.note_end(&mut self.judging, Date(date(now).0 - HANDSHAKE_SECONDS));
+                let former = self.places[place].replace(watched);
                 debug_assert!(former.is_none(), "the core gave a place away that was taken");
                 self.count += 1;
                 // What came with the end of a handshake lies in memory, where no event tells of it.
@@ -113,32 +121,34 @@ impl Connections {
 
     /// All certificates are to be judged again.
     pub(super) fn judge_again(&mut self) {
-        self.judging = self.places.len();
+        self.judging.all(self.places.len());
     }
 
-    pub(super) fn is_judging(&self) -> bool {
-        self.judging > 0
-    }
-
-    /// Judges some of them by `context`, and names who would not be let in any more: a signature takes a tenth of a
-    /// millisecond, so that all of them at once might hold up the loop.
-    pub(super) fn judge_some(&mut self, context: &ServerContext) -> Vec<(ConnectionId, String)> {
+    /// Judges by `context` some of those that are to be judged again, and names who would not be let in any more: a
+    /// signature takes a tenth of a millisecond, so that all of them at once might hold up the loop.
+    pub(super) fn judge_some(&mut self, now: Now, context: &ServerContext) -> Vec<(ConnectionId, String)> {
         let mut refused = Vec::new();
-        for _ in 0..JUDGED_MAX {
-            let Some(place) = self.judging.checked_sub(1) else { break };
-            self.judging = place;
+        let mut judged = 0;
+        while judged < JUDGED_MAX {
+            let ended = self.judging.take_ended(now).map(ConnectionId::place);
+            let Some(place) = ended.or_else(|| self.judging.take_place()) else { break };
+            judged += 1;
             let Some(Some(watched)) = self.places.get_mut(place) else { continue };
-            if let Stream::Tls(socket) = watched.connection.socket_mut()
-                && let Err(why) = socket.judge(context)
-            {
+            let Stream::Tls(socket) = watched.connection.socket_mut() else { continue };
+            judged += socket.certificates();
+            if let Err(why) = socket.judge(context) {
                 refused.push((watched.id, why.to_string()));
+            }
+            if ended.is_some() {
+                // What ended may not be what it is let in by, and another may end later.
+                watched.note_end(&mut self.judging, date(now));
             }
         }
         refused
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+    pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
+        [self.timers.next(), self.judging.poll_timeout(now)].into_iter().flatten().min()
     }
 
     /// Removes those that are over, and names them.
@@ -148,6 +158,9 @@ impl Connections {
             self.timers.cancel(*id);
             if let Some(watched) = find(&mut self.places, *id) {
                 readiness.unwatch(watched.connection.socket_mut(), watched.token);
+                if let Some(end) = watched.end {
+                    self.judging.forget(end, *id);
+                }
                 self.places[id.place()] = None;
                 self.count -= 1;
             }
@@ -157,6 +170,19 @@ impl Connections {
 
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+}
+
+impl Watched {
+    /// Takes note of when the next certificate of its ends, not before `after`.
+    fn note_end(&mut self, judging: &mut Judging, after: Date) {
+        self.end = match self.connection.socket_mut() {
+            Stream::Tls(socket) => socket.next_end(after),
+            Stream::Unix(_) | Stream::Tcp(_) => None,
+        };
+        if let Some(end) = self.end {
+            judging.ends(end, self.id);
+        }
     }
 }
 

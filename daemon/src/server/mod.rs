@@ -13,6 +13,7 @@ mod connections;
 mod door;
 mod enrolment;
 mod handshakes;
+mod judging;
 mod notify;
 mod place;
 mod reload;
@@ -250,7 +251,7 @@ impl Server {
         // Perhaps nobody ever comes.
         self.handle_idleness(now);
         loop {
-            let until = self.next_deadline(now.monotonic);
+            let until = self.next_deadline(now);
             now = self
                 .readiness
                 .wait(until)
@@ -352,7 +353,7 @@ impl Server {
                     let arrival = arrival(now, origin, listening.base, last_descriptor);
                     let id =
                         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
-                    self.connections.insert(id, stream, &mut self.readiness);
+                    self.connections.insert(now, id, stream, &mut self.readiness);
                 }
                 Accepted::Nobody => return,
                 Accepted::NoDescriptor => {
@@ -404,7 +405,7 @@ impl Server {
         let identity = Identity::Tls { address, certificate };
         let arrival = Arrival { identity, base: Base::Registry, refusal, first_packet_by: Some(until) };
         let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
-        self.connections.insert(id, Stream::Tls(Box::new(socket)), &mut self.readiness);
+        self.connections.insert(now, id, Stream::Tls(Box::new(socket)), &mut self.readiness);
     }
 
     /// Tells those who enrol what came of it.
@@ -505,23 +506,22 @@ impl Server {
         self.leaving.is_some_and(|until| until <= now || self.connections.is_empty() && !self.files.is_busy())
     }
 
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    fn next_deadline(&self, turn: Now) -> Option<Instant> {
+        let now = turn.monotonic;
         let log = self.log_waits.then(|| now + LOG_RETRY);
         let answers = self.files.has_answers().then_some(now);
         let idle = self.idle_since.zip(self.idle_exit).map(|(since, patience)| since + patience);
         let accept = self.listeners.iter().filter_map(|listening| listening.retry).min();
         let tls = self.tls.as_ref().and_then(Tls::poll_timeout);
         let shaking = self.tls.as_ref().is_some_and(|tls| tls.handshakes.has_waiting()).then_some(now);
-        let judging = self.connections.is_judging().then_some(now);
         let core = self.core.poll_timeout(now);
         let deadlines = [
             core,
             tls,
             shaking,
-            judging,
             self.reload.poll_timeout(),
             self.files.poll_timeout(),
-            self.connections.poll_timeout(),
+            self.connections.poll_timeout(turn),
             self.leaving,
             log,
             answers,

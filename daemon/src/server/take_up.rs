@@ -111,7 +111,7 @@ impl Server {
                 self.core.certificate_changed(turn, purpose, change, &words);
             });
         }
-        for (id, why) in self.connections.judge_some(&tls.context) {
+        for (id, why) in self.connections.judge_some(now, &tls.context) {
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.deny(turn, id, &why));
         }
     }

@@ -10,9 +10,13 @@ use std::fmt;
 
 use crate::date::Date;
 use crate::identity::IdentityError;
+use crate::peer::INTERMEDIATES_MAX;
 
 pub use self::alert::Alert;
 pub use self::looks::Looks;
+
+/// How many authorities of a server are followed by rustls, in a row.
+const SERVER_INTERMEDIATES_MAX: usize = 6;
 
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +251,11 @@ impl fmt::Display for Refusal {
                 f.write_str(": connect to a name it is for, or have it issued for this one")
             }
             Self::ChainTooLong { whose } => {
-                write!(f, "the {whose}'s certificate chain is longer than is followed: at most 6 authorities in a row")
+                let most = match whose {
+                    Side::Client => INTERMEDIATES_MAX,
+                    Side::Server => SERVER_INTERMEDIATES_MAX,
+                };
+                write!(f, "the {whose}'s certificate chain is longer than is followed: at most {most} authorities")
             }
             Self::CertificatesTooLong { whose } => {
                 write!(f, "the {whose}'s certificates are longer than 64 KiB together")

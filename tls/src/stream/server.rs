@@ -6,12 +6,15 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use rustls::pki_types::CertificateDer;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{Error, InvalidMessage};
 
 use crate::config::{Protocol, ServerContext};
+use crate::date::Date;
 use crate::error::{Refusal, Side};
 use crate::identity::{PeerIdentity, shorten};
+use crate::peer::next_end;
 
 use super::records::Records;
 use super::session::{Chunk, First, Session, read_socket, refusal, room};
@@ -60,15 +63,36 @@ impl ServerTls {
         self.records.half()
     }
 
-    /// Judges the client again, by another context: after a change of the authorities or the revocation lists.
+    /// Judges the client again, by another context: after a change of the authorities or the revocation lists, or when a
+    /// certificate of its has ended. It costs a signature for each of its [`ServerTls::certificates`], or several.
     ///
     /// # Errors
     /// Why it would not be let in now. The connection is not touched.
     pub fn judge(&self, context: &ServerContext) -> Result<(), Refusal> {
-        let State::Session(session) = &self.state else { return Ok(()) };
-        match (session.protocol(), session.connection().peer_certificates()) {
-            (Protocol::Vmwire, Some(chain)) => context.judge(chain).map(|_| ()),
-            _ => Ok(()),
+        match self.chain() {
+            [] => Ok(()),
+            chain => context.judge(chain).map(|_| ()),
+        }
+    }
+
+    /// How many certificates the client has shown.
+    pub fn certificates(&self) -> usize {
+        self.chain().len()
+    }
+
+    /// When the first certificate ends that the client has shown, of those that have not ended before `after`: it may not
+    /// be let in after this second.
+    pub fn next_end(&self, after: Date) -> Option<Date> {
+        next_end(self.chain(), after)
+    }
+
+    /// What a client has shown that is known by it.
+    fn chain(&self) -> &[CertificateDer<'static>] {
+        match &self.state {
+            State::Session(session) if session.protocol() == Protocol::Vmwire => {
+                session.connection().peer_certificates().unwrap_or_default()
+            }
+            _ => &[],
         }
     }
 

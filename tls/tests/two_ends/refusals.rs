@@ -184,7 +184,7 @@ fn a_chain_that_is_too_long() {
     let long = chain[11].client().followed_by(&certificates);
     expect(
         &words(&client(&long, &root.pem), &server(&root.server(), &root.pem)),
-        "the client's certificate chain is longer than is followed: at most 6 authorities in a row",
+        "the client's certificate chain is longer than is followed: at most 4 authorities",
         "the server refused: your certificate is not taken (alert certificate unknown): its own log says why",
     );
 }
@@ -194,19 +194,19 @@ fn a_chain_that_is_too_long() {
 fn a_heap_of_authorities_around_the_right_one() {
     let root = Authority::new("root");
     let below = root.below("clients");
-    let heap: Vec<Authority> = (0..8).map(|_| Authority::new("clients")).collect();
+    let heap: Vec<Authority> = (0..4).map(|_| Authority::new("clients")).collect();
     let mut certificates = vec![below.pem.as_str()];
     certificates.extend(heap.iter().map(|authority| authority.pem.as_str()));
     let with = |count: usize| {
         let owner = below.client().followed_by(&certificates[..count]);
         (client(&owner, &root.pem), server(&root.server(), &root.pem))
     };
-    let (ours, theirs) = with(8);
+    let (ours, theirs) = with(4);
     assert_eq!(Pair::new(&ours, &theirs).words(), (String::new(), String::new()));
-    let (ours, theirs) = with(9);
+    let (ours, theirs) = with(5);
     expect(
         &words(&ours, &theirs),
-        "the client's certificate chain is longer than is followed: at most 6 authorities in a row",
+        "the client's certificate chain is longer than is followed: at most 4 authorities",
         "the server refused: your certificate is not taken (alert certificate unknown): its own log says why",
     );
 }
