@@ -2,28 +2,48 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Barrier;
 use std::time::Duration;
 
 use serde_json::Value;
-use vmwire_client::connection::{Connection, Notice, Options, Subscription};
+use vmwire_client::connection::{Connection, Options, Subscription};
 use vmwire_client::error::Error;
 use vmwire_client::request;
 use vmwire_client::transport::Environment;
-use vmwire_protocol::message::{Cursor, OperationListCall, VmCall};
+use vmwire_protocol::message::{OperationListCall, VmCall};
 use vmwire_protocol::xdr::Text;
 
-use crate::harness::{Cut, Daemon, Proxy, Running, Way, by_ways, eventually, vmwire};
+use crate::harness::{Behind, Cut, Daemon, Proxy, Route, Running, Way, by_ways, eventually, vmwire};
 
-macro_rules! over {
-    ($($story:ident),* $(,)?) => {
-        by_ways!(by_unix Unix: $($story)*);
-        by_ways!(by_tls Tls: $($story)*);
+by_ways!(by_unix Unix: what_changes_something_is_never_asked_twice);
+by_ways!(by_tls Tls: what_changes_something_is_never_asked_twice);
+
+/// Tells stories over one route.
+macro_rules! by_route {
+    ($module:ident $route:expr; $($story:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $story() {
+                    super::$story($route);
+                }
+            )*
+        }
     };
 }
 
-over!(
+/// Tells stories over every route on which one may change something.
+macro_rules! by_every_route {
+    ($($story:ident),* $(,)?) => {
+        by_route!(over_unix crate::harness::Route::Direct(crate::harness::Way::Unix); $($story)*);
+        by_route!(over_tls crate::harness::Route::Direct(crate::harness::Way::Tls); $($story)*);
+        by_route!(over_ssh_by_the_program crate::harness::Route::Ssh("ssh"); $($story)*);
+        by_route!(over_ssh_by_ssh2 crate::harness::Route::Ssh("ssh2"); $($story)*);
+    };
+}
+
+by_every_route!(
     events_come_once_each_wherever_the_connection_is_cut,
-    what_changes_something_is_never_asked_twice,
     what_left_the_daemons_memory_meanwhile_is_a_gap_of_just_that,
     a_follower_says_how_it_stands_while_the_daemon_is_away,
     a_reader_of_a_console_goes_on_behind_what_it_has_read,
@@ -35,8 +55,8 @@ fn vm(name: &str) -> VmCall {
 }
 
 /// A daemon with a machine that runs.
-fn daemon(way: Way, test: &str) -> Daemon {
-    let daemon = way.setup().start();
+fn daemon(route: Route, test: &str) -> Daemon {
+    let daemon = route.setup().start();
     daemon.define(&format!("name = \"web\"\nmemory = \"64 MiB\"\n[test]\n{test}\n"));
     daemon.ok(&["vm", "start", "web"]);
     daemon
@@ -71,37 +91,35 @@ fn greeting(daemon: &Daemon, way: Way) -> [usize; 2] {
     proxy.passed()
 }
 
-fn events_come_once_each_wherever_the_connection_is_cut(way: Way) {
-    let daemon = daemon(way, "");
-    let epoch = daemon.connect().hello().epoch;
-    let [_, down] = greeting(&daemon, way);
-    // The first lets the subscription begin. Of the others some fall into the greeting, that of TLS included.
-    let cuts = |seed| chances(seed).take(6).map(|chance| Cut::Down(400 + chance % 9000)).collect::<Vec<_>>();
+fn events_come_once_each_wherever_the_connection_is_cut(route: Route) {
+    let daemon = daemon(route, "");
+    // Of these some fall into the greeting, those of TLS and ssh included. The first connection has to get behind it.
+    let cuts = |seed| chances(seed).take(5).map(|chance| Cut::Down(400 + chance % 9000)).collect::<Vec<_>>();
+    let begun = Barrier::new(4);
     std::thread::scope(|scope| {
-        for seed in 0..4 {
-            let (daemon, epoch) = (&daemon, epoch);
+        for seed in 0..3 {
+            let (daemon, begun) = (&daemon, &begun);
             scope.spawn(move || {
-                let proxy = Proxy::before(daemon, way, &[&[Cut::Down(down + 1500)], &cuts(seed)[..]].concat());
-                let mut connection = connect(&proxy);
-                let after = Some(Cursor { epoch, sequence: 0 });
-                connection.subscribe(Subscription { after, ..Subscription::default() }).unwrap();
-                let mut expected = 1;
-                while expected < 300 {
-                    match connection.next_notice(Some(Duration::from_secs(30))).unwrap() {
-                        Some(Notice::Event(event)) => assert_eq!(event.sequence, expected, "seed {seed}"),
-                        other => panic!("seed {seed}: {other:?} in place of {expected}"),
+                let behind = Behind::new(daemon, route, &[&[Cut::Down(20_000)], &cuts(seed)[..]].concat());
+                let words = ["-o", "json", "event", "follow", "--since", "0"];
+                let mut events = Running::start(behind.command(&words));
+                for expected in 1..600 {
+                    if expected == 2 {
+                        begun.wait();
                     }
-                    expected += 1;
+                    let event = events.json_line();
+                    assert_eq!(event["sequence"], expected, "seed {seed}: {event}");
                 }
-                assert!(proxy.came() > 2, "seed {seed}: it was cut {} times", proxy.came());
+                assert!(behind.proxy.came() > 2, "seed {seed}: {} connections", behind.proxy.came());
             });
         }
-        be_busy(&daemon, 60);
+        begun.wait();
+        be_busy(&daemon, 110);
     });
 }
 
 fn what_changes_something_is_never_asked_twice(way: Way) {
-    let daemon = daemon(way, "");
+    let daemon = daemon(Route::Direct(way), "");
     let chances: Vec<usize> = chances(7).take(12).collect();
     let [up, down] = greeting(&daemon, way);
     let (mut asked, mut done, mut lost) = (0, 0, 0);
@@ -132,23 +150,21 @@ fn what_changes_something_is_never_asked_twice(way: Way) {
     assert!(lost > 0 && done > 0, "of {asked} {done} were done and {lost} lost");
 }
 
-fn what_left_the_daemons_memory_meanwhile_is_a_gap_of_just_that(way: Way) {
-    let daemon = daemon(way, "");
-    let proxy = Proxy::before(&daemon, way, &[]);
-    let mut command = vmwire();
-    command.args(["-c", proxy.uri(), "-o", "json", "event", "follow"]);
-    let mut events = Running::start(command);
+fn what_left_the_daemons_memory_meanwhile_is_a_gap_of_just_that(route: Route) {
+    let daemon = daemon(route, "");
+    let behind = Behind::new(&daemon, route, &[]);
+    let mut events = Running::start(behind.command(&["-o", "json", "event", "follow"]));
     eventually("it follows", || {
         let connections = daemon.json(&["connection", "list"]);
         connections.as_array().unwrap().iter().any(|one| one["subscribed"] == true).then_some(())
     });
     daemon.ok(&["vm", "pause", "web"]);
     let seen: Vec<u64> = (0..3).map(|_| events.json_line()["sequence"].as_u64().unwrap()).collect();
-    proxy.close();
+    behind.proxy.close();
     daemon.ok(&["vm", "resume", "web"]);
     be_busy(&daemon, 800);
     let last = daemon.json(&["daemon", "info"])["events"]["sequence"].as_u64().unwrap();
-    proxy.open();
+    behind.proxy.open();
     let gap = events.json_line();
     assert_eq!(gap["gap"]["first"], seen[2] + 1, "{gap}");
     let mut next = gap["gap"]["last"].as_u64().unwrap() + 1;
@@ -159,14 +175,12 @@ fn what_left_the_daemons_memory_meanwhile_is_a_gap_of_just_that(way: Way) {
     }
 }
 
-fn a_follower_says_how_it_stands_while_the_daemon_is_away(way: Way) {
-    let daemon = daemon(way, "");
-    let proxy = Proxy::before(&daemon, way, &[]);
-    let mut command = vmwire();
-    command.args(["-c", proxy.uri(), "event", "follow", "--since", "0"]);
-    let mut events = Running::start(command);
+fn a_follower_says_how_it_stands_while_the_daemon_is_away(route: Route) {
+    let daemon = daemon(route, "");
+    let behind = Behind::new(&daemon, route, &[]);
+    let mut events = Running::start(behind.command(&["event", "follow", "--since", "0"]));
     events.expect("daemon-started");
-    proxy.close();
+    behind.proxy.close();
     let said = eventually("it says so", || {
         let err = events.err();
         err.contains("; trying again").then_some(err)
@@ -174,13 +188,13 @@ fn a_follower_says_how_it_stands_while_the_daemon_is_away(way: Way) {
     assert!(said.starts_with("vmwire: the connection is lost: "), "{said}");
     let first = said.len();
     daemon.ok(&["vm", "pause", "web"]);
-    proxy.open();
+    behind.proxy.open();
     events.expect(" vm-state: running -> paused");
     let said = events.err();
     assert!(said[first..].ends_with("vmwire: connected again, going on behind the last event\n"), "{said}");
     assert_eq!(events.out().matches("daemon-started").count(), 1, "nothing comes twice");
-    if way != Way::Unix {
-        // Where it listens on the network it would have another port.
+    if route == Route::Direct(Way::Tls) {
+        // Started anew it would have another port.
         return;
     }
     let _daemon = daemon.stopped().start();
@@ -188,15 +202,13 @@ fn a_follower_says_how_it_stands_while_the_daemon_is_away(way: Way) {
     events.expect("daemon-started");
 }
 
-fn a_reader_of_a_console_goes_on_behind_what_it_has_read(way: Way) {
-    let daemon = way.setup().start();
+fn a_reader_of_a_console_goes_on_behind_what_it_has_read(route: Route) {
+    let daemon = route.setup().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole_bytes = 100000\n");
     daemon.ok(&["vm", "start", "--paused", "web"]);
-    let cuts: Vec<Cut> = chances(3).take(4).map(|chance| Cut::Down(7000 + chance % 20000)).collect();
-    let proxy = Proxy::before(&daemon, way, &cuts);
-    let mut command = vmwire();
-    command.args(["-c", proxy.uri(), "vm", "console", "web", "--read-only"]);
-    let reader = Running::start(command);
+    let cuts: Vec<Cut> = chances(3).take(4).map(|chance| Cut::Down(15_000 + chance % 15_000)).collect();
+    let behind = Behind::new(&daemon, route, &cuts);
+    let reader = Running::start(behind.command(&["vm", "console", "web", "--read-only"]));
     eventually("it reads", || (daemon.json(&["vm", "show", "web"])["console"]["readers"] == 1).then_some(()));
     daemon.ok(&["vm", "resume", "web"]);
     eventually("it has read everything", || (reader.out().len() >= 100_000).then_some(()));
@@ -210,29 +222,40 @@ fn a_reader_of_a_console_goes_on_behind_what_it_has_read(way: Way) {
         "nothing twice, nothing lost"
     );
     assert!(ran.err.contains("vmwire: connected again, opening the console again\n"), "{}", ran.err);
-    assert!(proxy.came() > 2, "{}", proxy.came());
+    assert!(behind.proxy.came() > 2, "{}", behind.proxy.came());
 }
 
-fn a_person_at_a_console_goes_on_after_a_cut(way: Way) {
-    let daemon = daemon(way, "console = \"login: \"");
-    let proxy = Proxy::before(&daemon, way, &[]);
-    let mut terminal = Command::new("script");
-    let plain = vmwire();
-    let line = format!("{} -c '{}' vm console web --history 1KiB", plain.get_program().to_str().unwrap(), proxy.uri());
-    terminal.args(["-qefc", &line, "/dev/null"]).env_remove("VMWIRE_URI");
-    let mut terminal = Running::start(terminal);
+/// The same, run on a terminal.
+fn on_a_terminal(command: &Command) -> Command {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut terminal = Command::new("/usr/bin/script");
+    terminal.args(["-qefc", &line.join(" "), "/dev/null"]);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => terminal.env(name, value),
+            None => terminal.env_remove(name),
+        };
+    }
+    terminal
+}
+
+fn a_person_at_a_console_goes_on_after_a_cut(route: Route) {
+    let daemon = daemon(route, "console = \"login: \"");
+    let behind = Behind::new(&daemon, route, &[]);
+    let mut terminal = Running::start(on_a_terminal(&behind.command(&["vm", "console", "web", "--history", "1KiB"])));
     terminal.expect("login: ");
     terminal.write("root\r");
     terminal.expect("root");
-    proxy.close();
+    behind.proxy.close();
     terminal.expect("\r\nvmwire: the connection is lost: ");
-    proxy.open();
+    behind.proxy.open();
     terminal.expect("\r\nvmwire: connected again, opening the console again\r\n");
     terminal.expect("\r\nvmwire: what was typed just before may be lost\r\n");
     terminal.write("again\r");
     terminal.expect("again");
     // Who does not want to wait leaves.
-    proxy.close();
+    behind.proxy.close();
     terminal.expect("vmwire: the connection is lost: ");
     terminal.write("\u{1d}");
     terminal.expect("left the console");
@@ -243,7 +266,7 @@ fn a_person_at_a_console_goes_on_after_a_cut(way: Way) {
 
 #[test]
 fn a_program_that_writes_to_a_console_is_told_of_a_cut() {
-    let daemon = daemon(Way::Unix, "");
+    let daemon = daemon(Route::Direct(Way::Unix), "");
     let proxy = Proxy::before(&daemon, Way::Unix, &[]);
     let mut command = vmwire();
     command.args(["-c", proxy.uri(), "vm", "console", "web"]);
@@ -261,7 +284,7 @@ fn a_program_that_writes_to_a_console_is_told_of_a_cut() {
 
 #[test]
 fn a_wait_outlives_a_cut() {
-    let daemon = daemon(Way::Unix, "");
+    let daemon = daemon(Route::Direct(Way::Unix), "");
     let proxy = Proxy::before(&daemon, Way::Unix, &[]);
     let mut command = vmwire();
     command.args(["-c", proxy.uri(), "-o", "json", "vm", "wait", "web", "--for", "state=paused", "--timeout", "60s"]);
@@ -284,7 +307,7 @@ fn a_wait_outlives_a_cut() {
 #[test]
 fn pauses_of_many_who_lost_the_same_daemon_are_not_the_same() {
     // Followers that were cut off at once do not all come back at once.
-    let daemon = daemon(Way::Unix, "");
+    let daemon = daemon(Route::Direct(Way::Unix), "");
     let proxy = Proxy::before(&daemon, Way::Unix, &[]);
     let mut connections: Vec<Connection> = (0..6).map(|_| connect(&proxy)).collect();
     for connection in &mut connections {

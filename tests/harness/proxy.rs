@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,26 +59,34 @@ impl Proxy {
     /// come after that are left alone.
     pub(crate) fn before(daemon: &Daemon, way: Way, cuts: &[Cut]) -> Self {
         let direct = daemon.uri_by(way);
-        let state = State { cuts: cuts.iter().copied().collect(), ..State::default() };
-        let state = Arc::new(Mutex::new(state));
-        let (listener, uri) = if way == Way::Unix {
-            let path = daemon.place().join(&format!("proxy-{}", PROXIES.fetch_add(1, Ordering::Relaxed)));
+        if way == Way::Unix {
+            let name = format!("proxy-{}", PROXIES.fetch_add(1, Ordering::Relaxed));
+            let path = daemon.place().join(&name);
             let uri = direct.replace(daemon.socket().to_str().unwrap(), path.to_str().unwrap());
-            (Listener::Unix(UnixListener::bind(&path).unwrap(), path), uri)
-        } else {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let uri = direct.replace(&daemon.address(way).to_string(), &listener.local_addr().unwrap().to_string());
-            (Listener::Tcp(listener), uri)
-        };
-        assert_ne!(uri, direct);
-        let proxy = Self { state, listener: Arc::new(listener), uri };
-        let behind: Box<dyn Fn() -> io::Result<End> + Send> = if way == Way::Unix {
             let socket = daemon.socket();
-            Box::new(move || UnixStream::connect(&socket).map(End::Unix))
-        } else {
-            let address = daemon.address(way);
-            Box::new(move || TcpStream::connect(address).map(End::Tcp))
-        };
+            let listener = Listener::Unix(UnixListener::bind(&path).unwrap(), path);
+            return Self::start(listener, uri, cuts, move || UnixStream::connect(&socket).map(End::Unix));
+        }
+        let mut proxy = Self::before_port(daemon.address(way), cuts);
+        proxy.uri = direct.replace(&daemon.address(way).to_string(), &proxy.uri);
+        proxy
+    }
+
+    /// The same before anybody's port of the loopback; clients name it by its own.
+    pub(crate) fn before_port(behind: SocketAddr, cuts: &[Cut]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap().to_string();
+        Self::start(Listener::Tcp(listener), own, cuts, move || TcpStream::connect(behind).map(End::Tcp))
+    }
+
+    fn start(
+        listener: Listener,
+        uri: String,
+        cuts: &[Cut],
+        behind: impl Fn() -> io::Result<End> + Send + 'static,
+    ) -> Self {
+        let state = State { cuts: cuts.iter().copied().collect(), ..State::default() };
+        let proxy = Self { state: Arc::new(Mutex::new(state)), listener: Arc::new(listener), uri };
         let (state, listener) = (proxy.state.clone(), proxy.listener.clone());
         std::thread::spawn(move || {
             while let Ok(client) = listener.accept() {

@@ -9,6 +9,7 @@ use super::super::output::{Align, Table};
 use super::super::problem::Problem;
 use super::super::{Context, Exit};
 use super::vm;
+use crate::connection::Options;
 use crate::request;
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,11 @@ struct WaitedJson {
 pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
     let states = List::new(arguments.condition.0.as_slice()).map_err(|_| Problem::usage("too many states"))?;
     let call = VmWaitCall { vm: vm(&arguments.vm)?, states };
-    let answer = context.connect()?.call(request::VmWait(call), context.timeout);
+    // Whoever waits for longer than a daemon takes to come back goes on waiting when it does.
+    let usual = Options::default();
+    let reconnect = context.timeout.map_or(usual.reconnect, |time| time.max(usual.reconnect));
+    let mut connection = context.connect_with(Options { reconnect, ..usual })?;
+    let answer = connection.call(request::VmWait(call), context.timeout);
     let answer = answer.map_err(|error| match Problem::from(error) {
         problem @ Problem { object: None, exit: Exit::Deadline, .. } => problem.about("vm", &arguments.vm),
         problem => problem,

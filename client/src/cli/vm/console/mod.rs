@@ -85,8 +85,9 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     let lasting = mode == console_mode::READ || stdin.is_terminal();
     let reconnect = if lasting { PATIENCE } else { Duration::ZERO };
     let mut connection = context.connect_with(Options { reconnect, ..Options::default() })?;
-    let mut console = connection.open_console(call.clone(), context.timeout).map_err(busy)?;
-    let mut rejoin = if lasting { rejoining(&mut connection, call, context) } else { None };
+    // First what positions count from, so that from the opening on nothing has to be asked before it can be opened again.
+    let mut rejoin = if lasting { rejoining(&mut connection, call.clone(), context) } else { None };
+    let mut console = connection.open_console(call, context.timeout).map_err(busy)?;
     let terminal = if stdin.is_terminal() {
         context.output.note(&format!("connected to {}, ^] leaves", arguments.vm));
         Some(Raw::enter(stdin.as_fd()).map_err(|error| Problem::local("cannot set up the terminal", &error))?)
