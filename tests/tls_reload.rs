@@ -154,8 +154,8 @@ fn whose_certificate_ends_is_shown_out_at_once_and_nobody_else_is() {
         authority.issue(&params("alice")),
         signer.issue(&params("alice")),
     ];
-    below.certificates += &heaped.chain();
-    stays.certificates += &heaped.chain();
+    below.certificates += heaped.chain();
+    stays.certificates += heaped.chain();
     let comes = |name: &str, owner: &Owner| {
         let context = client_context(&owner.install(daemon.place(), name));
         let mut raw = Raw::new(Socket::tls(daemon.address(Way::Tls), &context).unwrap());
