@@ -20,7 +20,15 @@ impl World {
         let all = self.random.chance(20);
         // Somebody has to stay an admin.
         let others = (0..self.clients.len()).filter(|other| !other.is_multiple_of(4));
-        let changed: Vec<usize> = others.filter(|other| all || *other == client).collect();
+        let others: Vec<usize> = others.collect();
+        // Rather somebody who has something to lose.
+        let losers = others
+            .iter()
+            .copied()
+            .filter(|other| self.clients[*other].connection.as_ref().is_some_and(Connection::has_something_open));
+        let losers: Vec<usize> = losers.collect();
+        let client = self.random.pick(&losers).copied().filter(|_| self.random.chance(70)).unwrap_or(client);
+        let changed: Vec<usize> = others.into_iter().filter(|other| all || *other == client).collect();
         for client in &changed {
             self.truth.borrow_mut().rights[*client] = Rights::any(&mut self.random);
         }

@@ -117,6 +117,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether it has a console open, or waits for something.
+    pub(crate) fn has_something_open(&self) -> bool {
+        !self.streams.is_empty() || self.asked.values().any(|asked| matches!(asked.data, ClientData::VmWait(_)))
+    }
+
     /// Whether a console may have been taken away.
     pub(super) fn may_have_lost(&self, vm: VmId, truth: &Truth) -> bool {
         let least = |era: &Era| truth.roles_since(era.from_event, &era.rights, |groups| groups.get(&vm)).0;
