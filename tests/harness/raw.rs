@@ -79,6 +79,8 @@ impl Raw {
                 }
                 // The daemon closes what it does not want to read on.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                // A read with a timeout is not begun anew by the system when the process was stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(count) => self.received.extend_from_slice(&buffer[..count]),
                 Err(error) => panic!("nothing comes: {error}"),
             }

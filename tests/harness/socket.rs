@@ -150,11 +150,14 @@ impl TlsSocket {
     }
 
     fn wait(&self, flags: PollFlags, until: Instant) -> io::Result<()> {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).unwrap();
-        match poll(&mut [PollFd::new(&self.socket, flags)], Some(&timeout))? {
-            0 => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).unwrap();
+            match poll(&mut [PollFd::new(&self.socket, flags)], Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                polled => return Ok(polled.map(drop)?),
+            }
         }
     }
 

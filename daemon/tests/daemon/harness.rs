@@ -171,7 +171,13 @@ impl Client {
     /// Waits for bytes and takes what they bring. Says whether there may be more.
     pub(crate) fn read(&mut self) -> bool {
         let mut bytes = [0; 64 * 1024];
-        let count = self.stream.read(&mut bytes).unwrap();
+        // A read with a timeout is not begun anew by the system when the process was stopped and goes on.
+        let count = loop {
+            match self.stream.read(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => break read.unwrap(),
+            }
+        };
         let mut input = &bytes[..count];
         loop {
             match self.session.step(&mut input) {
