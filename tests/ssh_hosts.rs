@@ -200,7 +200,14 @@ fn an_unknown_host_without_anybody_to_ask_is_refused_unless_the_settings_let_it_
     let refused = |why: &str| {
         let print = fingerprint(&ed25519);
         let message = format!("{name} is not known, and {why}: its ED25519 key is {print}");
-        story.fails("", 3, &message, "connect once on a terminal: ssh vm1 true; or write its key into the file");
+        let hint = if why.contains("terminal") { "try it once at a terminal" } else { "remember its key" };
+        let error = story.fails("", 3, &message, hint);
+        // What the hint says leads on.
+        let (_, command) = error["hint"].as_str().unwrap().split_once(": ").unwrap();
+        let ran = std::process::Command::new("sh").args(["-c", command]).output().unwrap();
+        assert!(ran.status.success(), "{command}: {ran:?}");
+        story.lists("");
+        known(&file, &["# nobody".to_owned()]);
     };
     refused("StrictHostKeyChecking forbids it");
     story.sshd.settings("StrictHostKeyChecking ask\nBatchMode no\n");

@@ -94,7 +94,9 @@ fn keys_of_an_agent_let_in_and_only_those_that_may_be_shown_are() {
     let tried = error_with(&story, &agent.socket, "");
     assert_eq!(tried["message"], one["message"], "only the one that a file names is shown, and not twice");
     let hint = tried["hint"].as_str().unwrap();
-    assert!(hint.starts_with("put your key there: ssh-copy-id vm1; for another key write ?keyfile=PATH"), "{hint}");
+    let expected = "let somebody who is in put your public key into authorized_keys of root on vm1; for another key write \
+                    ?keyfile=PATH behind the URI, for another user qemu+ssh://USER@vm1/system";
+    assert_eq!(hint, expected);
 
     agent.add(&story.sshd.key());
     let listed = |more: &str| {
@@ -202,7 +204,7 @@ fn a_key_file_that_cannot_be_used_is_told_with_the_way_to_mend_it() {
         std::fs::set_permissions(story.path(name), Permissions::from_mode(mode)).unwrap();
     };
     let key = line_of(&story.sshd.key()) + "\n";
-    told("missing", "is not there", "ssh-copy-id");
+    told("missing", "is not there", "make a key with ssh-keygen, and then let somebody");
     write("open", &key, 0o640);
     told("open", "has mode 0640, so that others can read it", &format!("chmod 600 {}", story.path("open").display()));
     // What the hint says leads on.
@@ -320,7 +322,7 @@ fn a_password_is_asked_for_at_a_terminal_only() {
     story.settings("IdentityFile /nonexistent/key\nNumberOfPasswordPrompts 2\n");
     let message = "vm1 does not let root in: nothing could be tried; the server takes publickey, password, and there is no \
                    terminal to ask for a password at";
-    story.fails("", 4, message, "ssh-copy-id vm1");
+    story.fails("", 4, message, "make a key with ssh-keygen, and then put your key there: ssh-copy-id vm1;");
     let mut asked = story.at_terminal(&["-c", &story.uri(""), "vm", "list"]);
     asked.expect("Password for root@vm1: ");
     asked.write("carp\r");

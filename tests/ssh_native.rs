@@ -7,6 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use vmwire_client::connection::{Connection, Options};
+use vmwire_client::request;
+use vmwire_client::transport::Environment;
 
 use crate::harness::{Daemon, Far, Limit, Native, Running, SshdSetup, Stop, eventually, proxy};
 
@@ -264,4 +267,55 @@ fn a_banner_is_logged_and_does_not_act_on_the_terminal() {
     command.env("VMWIRE_LOG", "info");
     let ran = Running::start(command).end();
     assert!(ran.code == 0 && ran.err.contains("vm1: Authorized use only") && !ran.err.contains('\u{1b}'), "{ran:?}");
+}
+
+#[test]
+fn keys_that_are_changed_on_the_way_and_much_that_is_typed_disturb_nothing() {
+    let story = Native::start(SshdSetup::default().line("RekeyLimit 100K\nClientAliveInterval 1\nLogLevel DEBUG1"));
+    let uri = story.uri("");
+    story.daemon.ok(&["vm", "start", "web"]);
+    let mut console = Running::start(story.sshd.command(&["-c", &uri, "vm", "console", "web"]));
+    let line = "0123456789abcdefghijklmnopqrstuvwxyz".repeat(100) + "\n";
+    // It says back what is typed.
+    for number in 0..100 {
+        console.write(&line);
+        console.write(&format!("line {number} is over\n"));
+        console.expect(&format!("line {number} is over"));
+    }
+    assert!(story.sshd.log().matches("SSH2_MSG_KEXINIT received").count() > 2, "keys were changed");
+    story.daemon.ok(&["vm", "stop", "web"]);
+    assert_eq!(console.wait().code, 0);
+}
+
+#[test]
+fn without_the_ssh_program_a_host_is_reached_as_the_uri_says() {
+    let story = Native::start(SshdSetup::default());
+    let more = format!("{}&known_hosts={}", files(&story), story.sshd.known_hosts().display());
+    let mut command = story.sshd.command(&["-c", &story.uri_at(story.sshd.address(), &more), "vm", "list"]);
+    command.env("PATH", "/nonexistent");
+    assert!(Running::start(command).end().ok().contains("web"));
+}
+
+#[test]
+fn links_leave_nothing_behind() {
+    let story = Native::start(SshdSetup::default());
+    let more = format!("{}&known_hosts={}", files(&story), story.sshd.known_hosts().display());
+    let uri = story.uri_at(story.sshd.address(), &more).parse().unwrap();
+    let options = Options { reconnect: Duration::ZERO, ..Options::default() };
+    let open = || {
+        let mut connection = Connection::open(&uri, &Environment::default(), options.clone()).unwrap();
+        connection.call(request::HostInfo, None).unwrap();
+    };
+    open();
+    let mine = || {
+        // Other stories come and go beside this one: only those to the server count.
+        let port = format!(":{:04X} ", story.sshd.address().port());
+        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        table.lines().filter(|line| line.contains(&port) && line.split_whitespace().nth(3) == Some("01")).count()
+    };
+    for _ in 0..10 {
+        open();
+    }
+    eventually("all connections are over", || (mine() == 0).then_some(()));
+    eventually("all sessions are over", || (story.sshd.sessions() == 0).then_some(()));
 }

@@ -107,6 +107,10 @@ pub enum NativeError {
         key: String,
         /// The key's fingerprint.
         fingerprint: String,
+        /// Where it would be stored.
+        file: PathBuf,
+        /// What ssh-keyscan has to be given.
+        scan: String,
         /// Why it is not trusted.
         why: Unmet,
     },
@@ -199,7 +203,7 @@ impl NativeError {
             Self::KnownHostsTooLong { file, bytes_max } => {
                 format!("{} has more than {bytes_max} bytes", file.display())
             }
-            Self::HostUnknown { name, key, fingerprint, why } => {
+            Self::HostUnknown { name, key, fingerprint, why, .. } => {
                 let why = match why {
                     Unmet::Strict => "StrictHostKeyChecking forbids it",
                     Unmet::NobodyToAsk => "there is no terminal to ask at",
@@ -268,12 +272,15 @@ impl NativeError {
             }
             Self::KnownHostsTooLong { .. } => "name another file: ?known_hosts=PATH behind the URI".to_owned(),
             Self::HostUnknown { why: Unmet::NotMeant, .. } => String::new(),
-            Self::HostUnknown { .. } => format!(
-                "compare the fingerprint with the host's own, and connect once on a terminal: ssh {ssh} true; or write \
-                 its key into the file: ssh-keyscan {}{}",
-                place.port().map(|port| format!("-p {port} ")).unwrap_or_default(),
-                place.host()
-            ),
+            Self::HostUnknown { file, scan, why, .. } => {
+                let first = match why {
+                    Unmet::NobodyToAsk => {
+                        "try it once at a terminal, which asks; or, if that is the host's fingerprint"
+                    }
+                    Unmet::Strict | Unmet::NotMeant => "if that is the host's fingerprint, remember its key",
+                };
+                format!("{first}: ssh-keyscan {scan} >>{}", file.display())
+            }
             Self::HostChanged { name, file, .. } => format!(
                 "somebody may be in between: ask the host's admin for the fingerprint of its key; if it is new: \
                  ssh-keygen -R '{name}' -f {}",
@@ -325,10 +332,16 @@ impl Denied {
         if let Some(hint) = self.notes.iter().find_map(|note| note.hint.clone()) {
             return hint;
         }
+        let host = place.host();
+        let make = if self.tried.is_empty() { "make a key with ssh-keygen, and then " } else { "" };
+        let first = if self.takes.iter().any(|takes| takes == "password" || takes == "keyboard-interactive") {
+            format!("{make}put your key there: ssh-copy-id {ssh}")
+        } else {
+            // Nobody gets in there to put it there himself.
+            format!("{make}let somebody who is in put your public key into authorized_keys of {} on {host}", self.user)
+        };
         format!(
-            "put your key there: ssh-copy-id {ssh}; for another key write ?keyfile=PATH behind the URI, for another user \
-             qemu+ssh://USER@{}/system",
-            place.host()
+            "{first}; for another key write ?keyfile=PATH behind the URI, for another user qemu+ssh://USER@{host}/system"
         )
     }
 }

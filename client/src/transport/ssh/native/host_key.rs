@@ -147,7 +147,10 @@ fn meet(wanted: &Wanted, name: String, shown: &HostKey, asking: &Asking) -> Resu
     };
     if let Some(why) = unmet {
         let key = key.to_owned();
-        return Err(NativeError::HostUnknown { name, key, fingerprint, why });
+        let (host, port) = (wanted.host.host(), wanted.host.port());
+        let scan = if port == 22 { host.to_owned() } else { format!("-p {port} {host}") };
+        let file = file.cloned().unwrap_or_else(|| PathBuf::from("known_hosts"));
+        return Err(NativeError::HostUnknown { name, key, fingerprint, file, scan, why });
     }
     if let Some(file) = file {
         match remember(file, &name, shown, wanted.hash_known_hosts) {
