@@ -153,7 +153,7 @@ impl EventLoop {
             return Ok(written);
         }
         if self.outbox.len() - self.sent > OUTBOX_BYTES {
-            if written == Work::Done && self.channel.is_away() {
+            if written == Work::Done && self.channel.has_left() {
                 self.outbox = Vec::new();
                 self.forget_peer();
             }

@@ -87,10 +87,10 @@ impl Channel {
         }
     }
 
-    /// Whether who is to read the rest of an answer has left.
-    pub fn is_away(&mut self) -> bool {
+    /// Whether who is to read the rest of an answer has left; then all it sent is thrown away.
+    pub fn has_left(&mut self) -> bool {
         match self {
-            Channel::Port(port) => port.is_away(),
+            Channel::Port(port) => port.has_left(),
             // Writing tells.
             Channel::Listener(_) => false,
         }

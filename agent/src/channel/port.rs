@@ -3,6 +3,14 @@
 //! While no host is connected a virtio port is readable for ever, with nothing to read: who polls it spins or sleeps and looks
 //! again. The port is therefore watched by an epoll of its own for *changes*, of which the kernel makes one when a host comes, and
 //! the loop waits for that epoll. What it told is remembered until the port says that there is nothing more.
+//!
+//! A host's first bytes may arrive before the word that it is connected, for the two take different ways through the kernel:
+//!
+//! ```text
+//!   Present ──nothing to read, nobody there──▶ Away ──bytes──▶ Arriving ──connected──▶ Present
+//!      (what was begun is forgotten)            ▲                 │
+//!                                               └──not in time────┘ (forgotten too)
+//! ```
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -21,6 +29,9 @@ use super::Got;
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// The same when its owner said that it comes and goes.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Who sent bytes is connected within that, or has left again.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// A port that is open, or will be.
 #[derive(Debug)]
@@ -45,7 +56,17 @@ struct Open {
     may_read: bool,
     may_write: bool,
     /// When something changed last, no host was connected.
-    is_away: bool,
+    hung_up: bool,
+    host: Host,
+}
+
+/// Whether there is a host at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    Present,
+    Away,
+    /// It has sent bytes, and should be connected by then.
+    Arriving(Instant),
 }
 
 impl Port {
@@ -69,6 +90,12 @@ impl Port {
             State::Closed(_) => return self.reopen(now),
         };
         open.look();
+        if let Host::Arriving(until) = open.host
+            && until <= now
+        {
+            open.host = Host::Away;
+            return Got::End;
+        }
         if !open.may_read {
             return Got::Nothing;
         }
@@ -77,10 +104,20 @@ impl Port {
                 open.may_read = false;
                 if self.is_terminal {
                     self.state = State::Closed(now + REOPEN_AFTER);
+                    return Got::End;
                 }
+                if open.host != Host::Present {
+                    return Got::Nothing;
+                }
+                open.host = Host::Away;
                 Got::End
             }
-            Ok(count) => Got::Bytes(count),
+            Ok(count) => {
+                if open.host == Host::Away {
+                    open.host = Host::Arriving(now + ARRIVES_WITHIN);
+                }
+                Got::Bytes(count)
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 open.may_read = false;
                 Got::Nothing
@@ -133,15 +170,16 @@ impl Port {
         }
     }
 
-    /// Whether no host is connected, as far as one can see.
-    pub(super) fn is_away(&mut self) -> bool {
-        match &mut self.state {
-            State::Open(open) => {
-                open.look();
-                open.is_away
-            }
-            State::Closed(_) => true,
+    /// Whether who is to read the rest of an answer has left. What it sent and nobody looked at is thrown away then.
+    pub(super) fn has_left(&mut self) -> bool {
+        let State::Open(open) = &mut self.state else { return true };
+        open.look();
+        let has_left = open.hung_up && !matches!(open.host, Host::Arriving(_));
+        if has_left {
+            while open.file.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
+            open.host = Host::Away;
         }
+        has_left
     }
 
     pub(super) fn interest(&self, reading: bool, writing: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
@@ -153,6 +191,7 @@ impl Port {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
+            State::Open(Open { host: Host::Arriving(until), .. }) => Some(*until),
             State::Open(_) => None,
             State::Closed(at) => Some(*at),
         }
@@ -170,7 +209,7 @@ impl Open {
         let changes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&changes, &file, epoll::EventData::new_u64(0), interest)?;
-        Ok(Open { file, changes, may_read: true, may_write: true, is_away: false })
+        Ok(Open { file, changes, may_read: true, may_write: true, hung_up: false, host: Host::Present })
     }
 
     /// Takes note of what changed.
@@ -180,7 +219,10 @@ impl Open {
         if epoll::wait(&self.changes, &mut events, Some(&none)).is_ok_and(|count| count > 0) {
             (self.may_read, self.may_write) = (true, true);
             let flags = events[0].flags;
-            self.is_away = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+            self.hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+            if !self.hung_up {
+                self.host = Host::Present;
+            }
         }
     }
 }

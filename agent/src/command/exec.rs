@@ -71,7 +71,7 @@ pub(super) fn status(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -
     }
     let program = agent.programs.take(pid).ok_or_else(unknown)?;
     let data = |stream: &Stream| (!stream.kept.is_empty()).then(|| Value::from(base64::encode(&stream.kept)));
-    let truncated = |stream: &Stream| stream.truncated.then_some(Value::Bool(true));
+    let truncated = |stream: &Stream| (!stream.kept.is_empty()).then_some(Value::Bool(stream.truncated));
     Ok(Done::Return(Value::object_of([
         ("exited", Some(true.into())),
         ("exitcode", program.exit_code().map(|code| i64::from(code).into())),

@@ -102,11 +102,8 @@ fn thaw_then(
         let Value::Integer(count) = answer(&end, "thaw")? else {
             return Err(CommandError::generic("the helper for thaw said nothing"));
         };
-        let was_frozen = agent.freezer.is_frozen();
         agent.thawed();
-        if !was_frozen && count == 0 {
-            return then(agent, count);
-        }
+        // Whoever thaws to be sure means the hook as well.
         hook(agent, "thaw", move |agent| then(agent, count))
     }))
 }

@@ -1,0 +1,110 @@
+//! The host's end of a port, driven as a careful host does: FF and a number before every conversation.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Port {
+    stream: UnixStream,
+    unread: Vec<u8>,
+    number: u64,
+}
+
+impl Port {
+    pub(crate) fn new(stream: UnixStream) -> Port {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Port { stream, unread: Vec::new(), number: 1 << 40 }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn line(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let mut line: Vec<u8> = self.unread.drain(..=end).collect();
+                line.pop();
+                return line;
+            }
+            let mut buffer = [0; 4096];
+            let count = self.stream.read(&mut buffer).unwrap();
+            assert!(count > 0, "QEMU hung up");
+            self.unread.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    /// Sends a number and returns every line that comes before it does.
+    pub(crate) fn synchronise(&mut self) -> Vec<Vec<u8>> {
+        self.number += 1;
+        let sync = json!({"execute": "guest-sync-delimited", "arguments": {"id": self.number}});
+        self.send(b"\xff");
+        self.send(sync.to_string().as_bytes());
+        self.send(b"\n");
+        let last = format!("{{\"return\": {}}}", self.number).into_bytes();
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line();
+            if line.ends_with(&last) && line.len() <= last.len() + 1 {
+                // The answer to FF itself.
+                lines.pop();
+                return lines;
+            }
+            lines.push(line);
+        }
+    }
+
+    /// Sends bytes and returns what is answered to them.
+    pub(crate) fn answers(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.send(bytes);
+        self.send(b"\n");
+        self.synchronise()
+    }
+
+    /// Asks for one thing.
+    pub(crate) fn ask(&mut self, command: &str, arguments: &Value) -> Value {
+        self.send(format!("{}\n", json!({"execute": command, "arguments": arguments})).as_bytes());
+        let line = self.line();
+        serde_json::from_slice(&line).unwrap_or_else(|error| panic!("{}: {error}", line.escape_ascii()))
+    }
+
+    /// Asks for what must not fail.
+    pub(crate) fn ask_well(&mut self, command: &str, arguments: &Value) -> Value {
+        let mut answer = self.ask(command, arguments);
+        assert!(answer.get("return").is_some(), "{command} {arguments}: {answer}");
+        answer["return"].take()
+    }
+
+    /// Runs a command in the guest; returns what it says.
+    pub(crate) fn run(&mut self, command: &str) -> String {
+        let arguments = json!({"path": "/bin/sh", "arg": ["-c", command], "capture-output": true});
+        let pid = self.ask_well("guest-exec", &arguments)["pid"].clone();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = self.ask_well("guest-exec-status", &json!({"pid": pid}));
+            if status["exited"] == json!(true) {
+                let data = status["out-data"].as_str().unwrap_or_default();
+                return String::from_utf8(vmwire_agent::base64::decode(data).unwrap()).unwrap();
+            }
+            assert!(Instant::now() < end, "{command} does not end");
+        }
+    }
+
+    /// Runs a command until it says what is expected.
+    pub(crate) fn run_until(&mut self, command: &str, expected: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let said = self.run(command);
+            if expected(&said) {
+                return said;
+            }
+            assert!(Instant::now() < end, "{command}: {said}");
+        }
+    }
+}
