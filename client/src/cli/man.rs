@@ -10,10 +10,11 @@ use super::problem::Problem;
 use super::{ENVIRONMENT, Exit, command};
 
 /// Where the program finds what.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("/run/vmwire/vmwired.sock", "the socket of qemu:///system"),
     ("$XDG_RUNTIME_DIR/vmwire/vmwired.sock", "the socket of qemu:///session"),
     ("$XDG_RUNTIME_DIR/vmwire/test.sock", "the socket of test:///default"),
+    ("$XDG_CONFIG_HOME/vmwire/contexts.toml", "names for daemons, as vmwire context keeps them"),
     ("$XDG_STATE_HOME/vmwire", "definitions and the log, vmwired.log, of a daemon of one's own"),
 ];
 

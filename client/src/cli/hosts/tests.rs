@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -208,14 +208,35 @@ fn a_host_that_ignores_every_limit_is_left_behind() {
 }
 
 #[test]
-fn more_than_are_asked_at_once_are_all_asked() {
-    let scripts: Vec<_> = (0..AT_ONCE + 9).map(|_| lists(&["web"])).collect();
-    let run = vmwire(&JSON, scripts);
-    let rows = run.json();
-    assert_eq!((run.exit, rows.as_array().unwrap().len()), (Exit::Ok, AT_ONCE + 9));
-    for (number, row) in rows.as_array().unwrap().iter().enumerate() {
-        assert_eq!(row["host"], format!("host{number}"));
+fn as_many_as_may_are_asked_at_once_and_the_others_when_it_is_their_turn() {
+    let open = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+    let script = |number: usize| -> There {
+        let open = open.clone();
+        There::Daemon(Box::new(move |mut daemon: Scripted| {
+            let (ticket, _) = daemon.call();
+            let (count, changed) = &*open;
+            let mut count = count.lock().unwrap();
+            count.0 += 1;
+            count.1 = count.0.max(count.1);
+            changed.notify_all();
+            if number < AT_ONCE {
+                // The first ones answer when all of them have been asked.
+                let wait = changed.wait_timeout_while(count, Duration::from_secs(10), |count| count.1 < AT_ONCE);
+                count = wait.unwrap().0;
+            }
+            count.0 -= 1;
+            drop(count);
+            daemon.fail(ticket, Failure::new(code::NOT_FOUND, "none"));
+            daemon.until_gone();
+        }))
+    };
+    let run = vmwire(&["-o", "json", "vm", "definition", "web"], (0..AT_ONCE + 9).map(script).collect());
+    assert_eq!((run.exit, run.err.lines().count()), (Exit::NotFound, AT_ONCE + 9));
+    for (number, line) in run.err.lines().enumerate() {
+        let error: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(error["host"], format!("host{number}"), "in the order of naming");
     }
+    assert_eq!(open.0.lock().unwrap().1, AT_ONCE);
 }
 
 #[test]
