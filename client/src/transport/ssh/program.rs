@@ -338,4 +338,26 @@ mod tests {
                        -o ControlMaster=no -o ConnectTimeout=9";
         assert_eq!(of(text), format!("{options} {far}"));
     }
+
+    #[test]
+    fn no_ssh_is_left_behind_even_one_that_does_not_want_to_go() {
+        let uri: Uri = "qemu+ssh://vm1/system".parse().unwrap();
+        let place = uri.ssh().unwrap().clone();
+        for script in ["exec sleep 60", "trap '' TERM; echo >&2; exec sleep 60"] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let mut command = Command::new("/bin/sh");
+            let command = command.args(["-c", script]).stdin(OwnedFd::from(theirs)).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            if script.starts_with("trap") {
+                child.stderr.take().unwrap().read_exact(&mut [0]).unwrap();
+            }
+            let pid = Pid::from_child(&child);
+            let said = Said::new(&place, None);
+            let place = place.clone();
+            let began = Instant::now();
+            drop(ProgramSocket { socket: ours.into(), place, child, said, first: 0, asks: false, begun: began });
+            assert!(rustix::process::test_kill_process(pid).is_err(), "{script}");
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        }
+    }
 }
