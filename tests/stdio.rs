@@ -1,8 +1,9 @@
 //! The bridge that ssh runs on the far side: standard input and output joined to the daemon's socket.
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use vmwire_client::connection::{Connection, Options};
@@ -10,48 +11,66 @@ use vmwire_client::request;
 
 use crate::harness::{Place, Running, Setup, VMWIRED, eventually, skip, vmwire};
 
+/// A bridge that runs. Killed when dropped.
+struct Bridge(Child);
+
+impl Bridge {
+    /// Waits for its end, which has to be a good one without a word.
+    fn ends_well(mut self) {
+        let status = eventually("the bridge ends", || self.0.try_wait().unwrap());
+        let mut said = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(status.success() && said.is_empty(), "{status}: {said}");
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs the bridge to a URI with an end of a socket as its input and output; answers the other end.
-fn bridge(uri: &str, settings: impl Fn(&mut Command)) -> (UnixStream, std::process::Child) {
+fn bridge(uri: &str, settings: impl Fn(&mut Command)) -> (UnixStream, Bridge) {
     let (near, far) = UnixStream::pair().unwrap();
     let far = std::os::fd::OwnedFd::from(far);
     let mut command = vmwire();
     command.args(["-c", uri, "stdio"]).stdin(far.try_clone().unwrap()).stdout(far).stderr(Stdio::piped());
     settings(&mut command);
-    (near, command.spawn().unwrap())
+    (near, Bridge(command.spawn().unwrap()))
 }
 
 #[test]
 fn a_conversation_goes_through_the_bridge_and_ends_it() {
     let mut daemon = Setup::test().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
-    let (near, child) = bridge(&daemon.uri(), |_| ());
+    let (near, joined) = bridge(&daemon.uri(), |_| ());
     let mut connection = Connection::from_socket(near, Options::default()).unwrap();
     assert_eq!(connection.call(request::HostInfo, None).unwrap().vms_defined, 1);
     drop(connection);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    joined.ends_well();
 
     // And a daemon that goes ends it as well.
-    let (near, child) = bridge(&daemon.uri(), |_| ());
+    let (near, joined) = bridge(&daemon.uri(), |_| ());
     let mut connection = Connection::from_socket(near, Options::default()).unwrap();
     daemon.signal(rustix::process::Signal::TERM);
     daemon.ended();
     assert!(connection.call(request::HostInfo, None).is_err());
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    joined.ends_well();
 }
 
 #[test]
 fn a_daemon_of_ones_own_is_started_for_it() {
     let place = Place::new();
-    let (near, child) = bridge("test:///default", |command| {
+    let (near, joined) = bridge("test:///default", |command| {
         command.env("XDG_STATE_HOME", place.join("state")).env("XDG_RUNTIME_DIR", place.join("run"));
         command.env("VMWIRE_DAEMON", VMWIRED);
     });
     let mut connection = Connection::from_socket(near, Options::default()).unwrap();
     let daemon = connection.call(request::DaemonInfo, None).unwrap();
     drop(connection);
-    assert!(child.wait_with_output().unwrap().status.success());
+    joined.ends_well();
     let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     eventually("it has gone", || rustix::process::test_kill_process(pid).is_err().then_some(()));

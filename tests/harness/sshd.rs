@@ -59,9 +59,30 @@ impl SshdSetup {
 /// A server that runs. Ended when dropped; then its log is shown if the story failed.
 #[derive(Debug)]
 pub(crate) struct Sshd {
+    server: Server,
     place: Place,
-    child: Child,
     address: SocketAddr,
+}
+
+/// The server's process, which does not outlive this.
+#[derive(Debug)]
+struct Server(Child);
+
+impl Server {
+    /// Ends its sessions, each of which is a process of its own.
+    fn cut(&self) {
+        for pid in children(self.0.id()).into_iter().flat_map(|child| [children(child), vec![child]].concat()) {
+            kill(pid);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.cut();
+        let _ended_already = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Makes a key without a passphrase, and its public half beside it.
@@ -117,14 +138,14 @@ impl Sshd {
         keygen(&place.join("key"), &["-t", "ed25519"]);
         std::fs::copy(place.join("key.pub"), place.join("authorized_keys")).unwrap();
         // The port is free now; who takes it meanwhile makes the server end, and then another is tried.
-        let (child, address) = eventually("sshd has a port", || {
+        let (server, address) = eventually("sshd has a port", || {
             let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            Self::start_at(&place, setup, &host_keys, address).map(|child| (child, address))
+            Self::start_at(&place, setup, &host_keys, address).map(|server| (server, address))
         });
         let public = host_keys.iter().map(|key| line_of(&public(key)));
         let known: String = public.map(|key| format!("[127.0.0.1]:{} {key}\n", address.port())).collect();
         place.write("known_hosts", known);
-        let sshd = Self { child, address, place };
+        let sshd = Self { place, server, address };
         sshd.settings("");
         sshd.far(Far::Built);
         let near = format!("exec /usr/bin/ssh -F '{}' \"$@\"", sshd.place.join("ssh_config").display());
@@ -133,7 +154,7 @@ impl Sshd {
     }
 
     /// Starts it on an address; `None` when it ends at once.
-    fn start_at(place: &Place, setup: &SshdSetup, host_keys: &[PathBuf], address: SocketAddr) -> Option<Child> {
+    fn start_at(place: &Place, setup: &SshdSetup, host_keys: &[PathBuf], address: SocketAddr) -> Option<Server> {
         let dir = place.path().display();
         let keys: String = host_keys.iter().map(|key| format!("HostKey {}\n", key.display())).collect();
         // Of two lines with one key the first counts.
@@ -149,9 +170,9 @@ impl Sshd {
         let log = File::options().create(true).append(true).open(place.join("log")).unwrap();
         let mut command = Command::new(SSHD);
         command.args(["-D", "-e", "-f", &config]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut child = command.spawn().expect("sshd: install openssh-server");
+        let mut server = Server(command.spawn().expect("sshd: install openssh-server"));
         eventually("sshd listens or ends", || {
-            if child.try_wait().unwrap().is_some() {
+            if server.0.try_wait().unwrap().is_some() {
                 let log = std::fs::read_to_string(place.join("log")).unwrap();
                 assert!(log.contains("Address already in use"), "{log}");
                 return Some(false);
@@ -163,7 +184,7 @@ impl Sshd {
             }
             listens.then_some(true)
         })
-        .then_some(child)
+        .then_some(server)
     }
 
     /// Sets what its users find when they look for `vmwire`.
@@ -231,22 +252,12 @@ impl Sshd {
 
     /// How many sessions there are.
     pub(crate) fn sessions(&self) -> usize {
-        children(self.child.id()).len()
+        children(self.server.0.id()).len()
     }
 
     /// Ends all the sessions that it has: each is a process of its own.
     pub(crate) fn cut(&self) {
-        let own = self.child.id();
-        for pid in children(own).into_iter().flat_map(|child| [children(child), vec![child]].concat()) {
-            kill(pid);
-        }
-    }
-
-    /// Ends it, with all the sessions that it has.
-    pub(crate) fn kill(&mut self) {
-        self.cut();
-        let _ended_already = self.child.kill();
-        let _ = self.child.wait();
+        self.server.cut();
     }
 }
 
@@ -263,7 +274,6 @@ fn kill(pid: u32) {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        self.kill();
         if std::thread::panicking() {
             eprintln!("---- log of sshd in {} ----\n{}\n----", self.place.path().display(), self.log());
         }
