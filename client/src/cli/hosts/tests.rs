@@ -220,9 +220,14 @@ fn as_many_as_may_are_asked_at_once_and_the_others_when_it_is_their_turn() {
             count.1 = count.0.max(count.1);
             changed.notify_all();
             if number < AT_ONCE {
-                // The first ones answer when all of them have been asked.
-                let wait = changed.wait_timeout_while(count, Duration::from_secs(10), |count| count.1 < AT_ONCE);
-                count = wait.unwrap().0;
+                // The first ones answer when all of them have been asked, and nobody else in a while. Were they asked one
+                // after the other, only the first would wait for nothing.
+                let (waited, late) =
+                    changed.wait_timeout_while(count, Duration::from_secs(5), |count| count.1 < AT_ONCE).unwrap();
+                count = waited;
+                count.1 = if late.timed_out() { usize::MAX } else { count.1 };
+                let more = changed.wait_timeout_while(count, Duration::from_millis(300), |count| count.1 == AT_ONCE);
+                count = more.unwrap().0;
             }
             count.0 -= 1;
             drop(count);
