@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use vmwire_client::connection::{Connection, Options};
 use vmwire_client::request;
 use vmwire_client::transport::Environment;
+use vmwire_protocol::message::VmCall;
+use vmwire_protocol::xdr::Text;
 
 use crate::harness::{Daemon, Far, Limit, Native, Running, SshdSetup, Stop, eventually, proxy};
 
@@ -285,6 +287,30 @@ fn keys_that_are_changed_on_the_way_and_much_that_is_typed_disturb_nothing() {
     assert!(story.sshd.log().matches("SSH2_MSG_KEXINIT received").count() > 2, "keys were changed");
     story.daemon.ok(&["vm", "stop", "web"]);
     assert_eq!(console.wait().code, 0);
+}
+
+#[test]
+fn answers_that_came_together_are_all_fetched_though_no_poll_tells_of_them() {
+    let story = Native::start(SshdSetup::default());
+    let comments = format!("# {}\n", "0123456789".repeat(9)).repeat(450);
+    story.daemon.define(&format!("name = \"long\"\nmemory = \"64 MiB\"\n{comments}"));
+    let more = format!("{}&known_hosts={}", files(&story), story.sshd.known_hosts().display());
+    let uri = story.uri_at(story.sshd.address(), &more).parse().unwrap();
+    // A daemon that is silent for so long is asked whether it is there, which would bring them after all.
+    let options = Options { keepalive: Duration::from_secs(20), reconnect: Duration::ZERO, ..Options::default() };
+    let mut connection = Connection::open(&uri, &Environment::default(), options).unwrap();
+    let vm = || VmCall { vm: Text::clipped("long") };
+    let calls: Vec<_> = (0..12).map(|_| connection.begin(request::VmDefinition(vm()), None).unwrap()).collect();
+    eventually("the daemon has said all", || {
+        let rows = story.daemon.json(&["connection", "list"]);
+        let row = rows.as_array().unwrap().iter().find(|row| row["own"] == false)?.clone();
+        (row["calls"].as_u64() >= Some(12) && row["calls_open"] == 0 && row["unsent_bytes"] == 0).then_some(())
+    });
+    let began = Instant::now();
+    for call in calls {
+        assert!(connection.wait(call).unwrap().definition.len() > 40_000);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]
