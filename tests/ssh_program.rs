@@ -370,6 +370,20 @@ fn a_client_that_is_interrupted_while_it_logs_in_leaves_no_ssh_behind() {
     eventually("its session is over", || (story.sshd.sessions() == 0).then_some(()));
 }
 
+/// Runs the command line on a terminal of its own.
+fn at_a_terminal(sshd: &Sshd, words: &str) -> Running {
+    let inner = sshd.command(&[]);
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("'{}' {words}", inner.get_program().display()), "/dev/null"]);
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    Running::start(command)
+}
+
 #[test]
 fn a_person_at_a_terminal_is_asked_by_ssh_and_told_what_the_host_says() {
     let place = Place::new();
@@ -378,17 +392,11 @@ fn a_person_at_a_terminal_is_asked_by_ssh_and_told_what_the_host_says() {
     story.sshd.settings("BatchMode no\nStrictHostKeyChecking ask\nHashKnownHosts no");
     let known = line_of(&story.sshd.known_hosts());
     story.sshd.place().write("known_hosts", "");
-    let listing = story.sshd.command(&["-c", &story.uri(), "vm", "list"]);
-    let line = format!("'{}' -c '{}' --timeout 3s vm list", listing.get_program().display(), story.uri());
-    let mut command = Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]);
-    for (name, value) in listing.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let mut listing = Running::start(command);
+    // With several hosts at once, programs would read each other's answers.
+    let told = at_a_terminal(&story.sshd, &format!("-H '{}' vm list", story.uri())).end();
+    assert!(told.out.contains("the key of vm1 is not known, and nobody is there to be asked"), "{told:?}");
+
+    let mut listing = at_a_terminal(&story.sshd, &format!("-c '{}' --timeout 3s vm list", story.uri()));
     listing.expect("Are you sure you want to continue connecting");
     // Whoever looks a fingerprint up takes longer than a daemon may.
     thread::sleep(Duration::from_secs(4));

@@ -28,6 +28,12 @@ pub trait Ask: fmt::Debug + Send + Sync {
     /// When nobody can be asked any more.
     fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>>;
 
+    /// Whether the terminal may be left to a program of its own for as long as it runs. Not where other connections are
+    /// made at the same time: a password typed for one host would go to whichever of them reads first.
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     /// What was said on the way by ssh or the far side, which is no failure of ours. The text is not ours either.
     fn tell(&self, _place: &str, _line: &str) {}
 }
@@ -130,6 +136,12 @@ impl Asking {
         self.ask.clone().filter(|ask| ask.is_there())
     }
 
+    /// Whether a program may ask by itself.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.ask.as_ref().is_some_and(|ask| ask.is_there() && ask.is_alone())
+    }
+
+    #[cfg(feature = "ssh2")]
     /// Whether anybody can be asked.
     pub(crate) fn is_there(&self) -> bool {
         self.ask.as_ref().is_some_and(|ask| ask.is_there())

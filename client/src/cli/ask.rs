@@ -12,7 +12,10 @@ use crate::ask::{Ask, Question, Secret, UnknownHost};
 
 /// The terminal of this process, if it has one.
 #[derive(Debug)]
-pub(super) struct Terminal;
+pub(super) struct Terminal {
+    /// There is one connection.
+    pub(super) alone: bool,
+}
 
 /// Held while somebody is asked: several hosts may want to know something.
 static ASKING: Mutex<()> = Mutex::new(());
@@ -25,6 +28,10 @@ pub(super) fn is_asking() -> bool {
 impl Ask for Terminal {
     fn is_there(&self) -> bool {
         open().is_ok()
+    }
+
+    fn is_alone(&self) -> bool {
+        self.alone
     }
 
     fn is_meant(&self, host: &UnknownHost<'_>) -> io::Result<bool> {

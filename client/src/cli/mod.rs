@@ -201,7 +201,8 @@ impl Context<'_> {
     /// another machine.
     pub(crate) fn connect_with(&self, options: Options) -> Result<Connection, Problem> {
         let uri = self.uri()?;
-        let options = Options { ask: Some(Arc::new(ask::Terminal)), ..options };
+        let alone = matches!(self.meant, Meant::Said(_));
+        let options = Options { ask: Some(Arc::new(ask::Terminal { alone })), ..options };
         let Some(time) = self.timeout else {
             return Ok(Connection::open(&uri, &Environment::of_process(), options)?);
         };

@@ -56,7 +56,7 @@ pub(super) fn connect(
     if !settings.program {
         return Err(SshError::NoProgram { place: place.target.clone(), reason: reason.clone() }.into());
     }
-    let asks = !settings.is_on("batchmode") && asking.is_there();
+    let asks = !settings.is_on("batchmode") && asking.is_alone();
     let time = asking.left();
     let (ours, theirs) = UnixStream::pair().map_err(|error| SshError::Spawn(error.into()))?;
     let theirs = OwnedFd::from(theirs);
