@@ -55,14 +55,15 @@ impl Ask for Terminal {
     fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>> {
         let _one = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut terminal = open()?;
-        terminal.write_all(words_of_question(question).as_bytes())?;
+        let words = words_of_question(question);
         let typed = if matches!(question, Question::Interactive { echo: true, .. }) {
+            terminal.write_all(words.as_bytes())?;
             let mut line = Zeroizing::new(Vec::new());
             let lines = BufReader::new(terminal.try_clone()?);
             io::Read::take(lines, hidden::BYTES_MAX as u64).read_until(b'\n', &mut line)?;
             (!line.is_empty()).then_some(line)
         } else {
-            let line = hidden::line(terminal.as_fd());
+            let line = hidden::line(terminal.as_fd(), || (&terminal).write_all(words.replace('\n', "\r\n").as_bytes()));
             terminal.write_all(b"\n")?;
             line?
         };

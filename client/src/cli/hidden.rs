@@ -18,11 +18,16 @@ pub(super) const BYTES_MAX: usize = 4096;
 /// Signals that end the program, which then leaves a terminal behind that shows what is typed.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
-/// Reads a line; `None` when it is broken off.
-pub(super) fn line(terminal: BorrowedFd<'_>) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+/// Reads a line; `None` when it is broken off. Asks for it when nothing is shown any more: who is quick would see the
+/// beginning of the answer. What it asks with goes to a terminal on which a line needs its return.
+pub(super) fn line(
+    terminal: BorrowedFd<'_>,
+    ask: impl FnOnce() -> io::Result<()>,
+) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let signals = Signals::watch()?;
     let typed = {
         let _raw = Raw::enter(terminal)?;
+        ask()?;
         read(terminal, &signals)?
     };
     match typed {

@@ -13,8 +13,10 @@ pub(super) fn token(output: &mut Output) -> Result<String, Problem> {
     let stdin = io::stdin();
     let failed = |error: io::Error| Problem::local("standard input cannot be read", &error);
     let bytes = if stdin.is_terminal() {
-        output.help("token: ");
-        let typed = hidden::line(stdin.as_fd());
+        let typed = hidden::line(stdin.as_fd(), || {
+            output.help("token: ");
+            Ok(())
+        });
         output.begin_line();
         match typed.map_err(failed)? {
             Some(mut typed) => std::mem::take(&mut *typed),
