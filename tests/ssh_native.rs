@@ -13,7 +13,7 @@ use vmwire_client::transport::Environment;
 use vmwire_protocol::message::VmCall;
 use vmwire_protocol::xdr::Text;
 
-use crate::harness::{Daemon, Far, Limit, Native, Running, SshdSetup, Stop, eventually, proxy};
+use crate::harness::{Daemon, Far, Limit, Native, Running, SshdSetup, Stop, eventually, keygen, proxy};
 
 #[test]
 fn whoever_is_let_in_is_served_through_the_socket_without_a_program_on_either_side() {
@@ -130,15 +130,11 @@ fn a_server_with_weak_algorithms_only_is_refused_and_what_it_offers_is_told() {
         assert!(!["sha1", "md5", "cbc", "arcfour"].iter().any(|weak| taken.contains(weak)), "{taken}");
     }
     // RSA signs with SHA-1 only.
-    let story = Native::start(SshdSetup::default().line("HostKeyAlgorithms ssh-rsa").host_key(rsa_key()));
+    let directory = tempfile::Builder::new().prefix("vmwire-").tempdir().unwrap();
+    let key = directory.path().join("rsa");
+    keygen(&key, &["-t", "rsa"]);
+    let story = Native::start(SshdSetup::default().line("HostKeyAlgorithms ssh-rsa").host_key(key));
     story.fails("", 3, "vm1 offers nothing for the host key that is taken here", "");
-}
-
-fn rsa_key() -> std::path::PathBuf {
-    let directory = tempfile::Builder::new().prefix("vmwire-").tempdir().unwrap().keep();
-    let key = directory.join("rsa");
-    crate::harness::keygen(&key, &["-t", "rsa"]);
-    key
 }
 
 /// What may be said when a connection is cut while it is made.
