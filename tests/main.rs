@@ -24,6 +24,7 @@ mod guest_kvm;
 mod guest_life;
 mod guest_network;
 mod harness;
+mod hostile_bytes;
 mod hosts;
 mod life;
 mod network;
