@@ -1,9 +1,15 @@
 //! Connections: who is there, showing them out, and how many there may be.
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+
 use serde_json::json;
 use vmwire_protocol::message::{ClientData, ServerData, code};
 
-use crate::harness::{Setup, eventually};
+use crate::harness::{Setup, Way, by_ways, eventually};
+
+by_ways!(by_unix Unix: without_a_descriptor_left_a_newcomer_is_told_and_others_are_served_when_one_is_free);
+by_ways!(by_tcp Tcp: without_a_descriptor_left_a_newcomer_is_told_and_others_are_served_when_one_is_free);
 
 #[test]
 fn everybody_who_is_connected_is_listed() {
@@ -51,11 +57,9 @@ fn admins_are_limited_by_descriptors_alone() {
     }
 }
 
-#[test]
-fn without_a_descriptor_left_a_newcomer_is_told_and_others_are_served_when_one_is_free() {
-    let setup = Setup::test();
-    let daemon = setup.start_with("ulimit -n 40");
-    let mut crowd: Vec<_> = (0..60).map(|_| daemon.raw()).collect();
+fn without_a_descriptor_left_a_newcomer_is_told_and_others_are_served_when_one_is_free(way: Way) {
+    let daemon = way.setup().start_with("ulimit -n 40");
+    let mut crowd: Vec<_> = (0..60).map(|_| daemon.raw_by(way)).collect();
     let told = crowd.iter_mut().find_map(|one| {
         let serial = one.call(&ClientData::Ping);
         match one.receive() {
@@ -73,9 +77,35 @@ fn without_a_descriptor_left_a_newcomer_is_told_and_others_are_served_when_one_i
         other.ping();
     }
     eventually("a newcomer is served", || {
-        let mut newcomer = daemon.raw();
+        let mut newcomer = daemon.raw_by(way);
         newcomer.call(&ClientData::Ping);
         matches!(newcomer.receive(), Some((_, ServerData::Ping))).then_some(())
     });
     assert!(daemon.log().contains("no descriptor is left"), "{}", daemon.log());
+}
+
+#[test]
+fn without_a_descriptor_left_a_newcomer_over_tls_is_hung_up_on_and_others_are_served_when_one_is_free() {
+    let daemon = Way::Tls.setup().start_with("ulimit -n 40");
+    let mut known = daemon.raw_by(Way::Tls);
+    known.ping();
+    // Fewer than there is room for among those who are not known yet.
+    let address = daemon.address(Way::Tls);
+    let mut crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
+    daemon.logs("no descriptor is left for another connection");
+    eventually("somebody is hung up on", || {
+        crowd.iter_mut().find_map(|one| {
+            one.set_nonblocking(true).unwrap();
+            match one.read(&mut [0]) {
+                // Nothing can be said before the handshake.
+                Ok(count) => (count == 0).then_some(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+                Err(error) => panic!("{error}"),
+            }
+        })
+    });
+    known.ping();
+    drop(crowd);
+    eventually("a newcomer is served", || (daemon.vmwire_by(Way::Tls, &["ping"]).code == 0).then_some(()));
+    assert!(!daemon.log().contains("sent away"), "{}", daemon.log());
 }

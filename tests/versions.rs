@@ -8,7 +8,13 @@ use vmwire_client::uri::Uri;
 use vmwire_protocol::message::{ListCall, VmCell, VmFilter, VmListCall, code, filter_comparison, number, vm_field};
 use vmwire_protocol::xdr::{List, Text};
 
-use crate::harness::{Daemon, Setup};
+use crate::harness::{Daemon, Way, by_every_way};
+
+by_every_way!(
+    a_list_is_the_same_in_one_round_trip_and_one_by_one,
+    an_old_client_that_asks_for_what_is_new_is_told_so_and_lives_on,
+    a_new_client_falls_back_before_an_old_daemon,
+);
 
 const FIELDS: [u32; 16] = [
     vm_field::NAME,
@@ -29,9 +35,10 @@ const FIELDS: [u32; 16] = [
     vm_field::CHANNELS,
 ];
 
-fn connect(daemon: &Daemon, newest_minor: u32) -> Connection {
+fn connect(daemon: &Daemon, way: Way, newest_minor: u32) -> Connection {
     let options = Options { newest_minor, ..Options::default() };
-    Connection::open(&Uri::from_socket(daemon.socket()), &Environment::default(), options).unwrap()
+    let uri: Uri = daemon.uri_by(way).parse().unwrap();
+    Connection::open(&uri, &Environment::default(), options).unwrap()
 }
 
 fn populate(daemon: &Daemon) {
@@ -48,9 +55,8 @@ fn populate(daemon: &Daemon) {
     daemon.ok(&["vm", "start", "vm-3", "vm-4"]);
 }
 
-#[test]
-fn a_list_is_the_same_in_one_round_trip_and_one_by_one() {
-    let daemon = Setup::test().start();
+fn a_list_is_the_same_in_one_round_trip_and_one_by_one(way: Way) {
+    let daemon = way.setup().start();
     populate(&daemon);
     let filters: [&[VmFilter]; 3] = [
         &[],
@@ -61,7 +67,7 @@ fn a_list_is_the_same_in_one_round_trip_and_one_by_one() {
         }],
         &[VmFilter { field: vm_field::CPUS, comparison: filter_comparison::AT_LEAST, value: VmCell::Number(3) }],
     ];
-    let (mut new, mut old) = (connect(&daemon, 1), connect(&daemon, 0));
+    let (mut new, mut old) = (connect(&daemon, way, 1), connect(&daemon, way, 0));
     assert_eq!((new.minor(), old.minor()), (1, 0));
     for filters in filters {
         let quick = new.list_vms(&FIELDS, filters, None).unwrap();
@@ -76,10 +82,9 @@ fn a_list_is_the_same_in_one_round_trip_and_one_by_one() {
     assert!(calls(&mut new) < 10 && calls(&mut old) > 100, "the second asked one by one");
 }
 
-#[test]
-fn an_old_client_that_asks_for_what_is_new_is_told_so_and_lives_on() {
-    let daemon = Setup::test().start();
-    let mut old = connect(&daemon, 0);
+fn an_old_client_that_asks_for_what_is_new_is_told_so_and_lives_on(way: Way) {
+    let daemon = way.setup().start();
+    let mut old = connect(&daemon, way, 0);
     let call = VmListCall {
         fields: List::clipped([vm_field::NAME]),
         filters: List::default(),
@@ -92,18 +97,18 @@ fn an_old_client_that_asks_for_what_is_new_is_told_so_and_lives_on() {
     old.call(request::Ping, None).unwrap();
 }
 
-#[test]
-fn a_new_client_falls_back_before_an_old_daemon() {
-    let daemon = Setup::test().argument("--newest-minor").argument("0").start();
+fn a_new_client_falls_back_before_an_old_daemon(way: Way) {
+    let daemon = way.setup().argument("--newest-minor").argument("0").start();
     populate(&daemon);
-    let versions = daemon.json(&["version"]);
+    let json = |daemon: &Daemon, words: &[&str]| daemon.vmwire_by(way, &[&["-o", "json"], words].concat()).json();
+    let versions = json(&daemon, &["version"]);
     assert_eq!(
         (&versions["daemon"]["protocol_newest"], &versions["client"]["protocol"]),
         (&"1.0".into(), &"1.2".into())
     );
     assert_eq!(versions["daemon"]["protocol_agreed"], "1.0");
     let fields = "name,state,memory,cpus,disks,forwards";
-    let old: Value = daemon.json(&["vm", "list", "--fields", fields, "--filter", "state=running"]);
+    let old: Value = json(&daemon, &["vm", "list", "--fields", fields, "--filter", "state=running"]);
     assert_eq!(old.as_array().unwrap().len(), 2);
     assert_eq!(
         old[0],
@@ -112,11 +117,11 @@ fn a_new_client_falls_back_before_an_old_daemon() {
             "disks": ["/d/3"], "forwards": ["127.0.0.1:2003:22/tcp"],
         })
     );
-    let new = Setup::test().start();
+    let new = way.setup().start();
     populate(&new);
-    assert_eq!(new.json(&["vm", "list", "--fields", fields, "--filter", "state=running"]), old);
+    assert_eq!(json(&new, &["vm", "list", "--fields", fields, "--filter", "state=running"]), old);
     // To a daemon of 1.0 the number is unknown altogether.
-    let mut raw = daemon.raw();
+    let mut raw = daemon.raw_by(way);
     let serial = raw.send_next(0, number::VM_LIST, b"");
     assert_eq!(raw.failure(serial).code, code::UNKNOWN_PROCEDURE);
 }

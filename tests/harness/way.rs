@@ -21,9 +21,15 @@ impl Way {
 
     /// A daemon with the test driver that can be reached this way, and through its own socket in any case.
     pub(crate) fn setup(self) -> Setup {
+        self.setup_with("")
+    }
+
+    /// The same, with lines of its configuration that stand before all tables.
+    pub(crate) fn setup_with(self, lines: &str) -> Setup {
+        let setup = Setup::test().config(lines);
         match self {
-            Self::Unix => Setup::test(),
-            Self::Tcp | Self::Tls => Setup::test().networked(),
+            Self::Unix => setup,
+            Self::Tcp | Self::Tls => setup.networked(),
         }
     }
 
