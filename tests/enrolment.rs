@@ -50,14 +50,24 @@ fn a_token_becomes_one_certificate_with_its_role_and_is_spent() {
 
     let told = enroll(&remote, &token, "again").error(4);
     assert_eq!((&told["code"], &told["message"]), (&"DENIED".into(), &"this token was spent already".into()), "{told}");
-    // A shell would complete nothing of a token that was cut, and it is not sent anywhere.
-    let told = enroll(&remote, &token[..token.len() - 5], "cut").error(2);
-    assert!(told["message"].as_str().unwrap().contains("missing"), "{told}");
     // Another invitation makes the former one void.
     let (first, second) = (invite(&remote, "carol"), invite(&remote, "carol"));
     let told = enroll(&remote, &first, "carol").error(4);
     assert!(told["message"].as_str().unwrap().contains("token"), "{told}");
     enroll(&remote, &second, "carol").json();
+}
+
+#[test]
+fn a_token_that_was_cut_is_sent_nowhere_and_is_good_still() {
+    let remote = Remote::start();
+    let token = invite(&remote, "bob");
+    for cut in [5, 6, 20, token.len() - 10, token.len() - 1] {
+        let told = enroll(&remote, &token[..token.len() - cut], "cut").error(2);
+        assert_eq!(told["message"], "the end of the token is missing", "{cut}: {told}");
+        assert_eq!(told["hint"], "copy it again, the whole line", "{cut}: {told}");
+    }
+    assert!(!remote.daemon.log().contains("tls 127.0.0.1:"), "{}", remote.daemon.log());
+    enroll(&remote, &token, "cut").json();
 }
 
 #[test]

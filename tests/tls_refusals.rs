@@ -162,7 +162,7 @@ fn a_daemon_that_is_not_the_one_that_is_meant_is_not_spoken_to() {
 }
 
 #[test]
-fn a_client_without_its_files_says_which_one_is_missing() {
+fn a_client_says_which_of_its_files_is_missing_broken_or_open_to_others() {
     let daemon = Way::Tls.setup().start();
     let files = daemon.place().join("pki/issued/alice");
     let run = || daemon.vmwire_as("alice", &["ping"]);
@@ -192,7 +192,9 @@ fn a_client_without_its_files_says_which_one_is_missing() {
 
     std::fs::set_permissions(files.join("client.key"), Permissions::from_mode(0o644)).unwrap();
     let error = run().error(3);
-    assert!(error["message"].as_str().unwrap().contains("client.key"), "{error}");
+    let words = "can be read or written by others (mode 0644): \"chmod 600\" it, and make a new key if it was";
+    assert_eq!(error["message"], format!("{} {words}", files.join("client.key").display()), "{error}");
+    assert_eq!(error["hint"], "a key that others have read is no proof of anything any more", "{error}");
     std::fs::set_permissions(files.join("client.key"), Permissions::from_mode(0o600)).unwrap();
     run().ok();
     std::fs::remove_file(files.join("client.crt")).unwrap();
@@ -234,7 +236,12 @@ fn a_daemon_with_files_that_are_of_no_use_does_not_start() {
     for mode in [0o644, 0o640, 0o604] {
         std::fs::set_permissions(file("server.key"), Permissions::from_mode(mode)).unwrap();
         let told = fails(&setup);
-        assert!(told.contains("server.key") && told.contains(&format!("{mode:04o}")), "{told}");
+        let words = "can be read or written by others";
+        let words = format!(
+            "{}: {words} (mode {mode:04o}): \"chmod 600\" it, and make a new key if it was",
+            file("server.key").display()
+        );
+        assert!(told.contains(&words), "{words:?} is not in {told}");
     }
     std::fs::set_permissions(file("server.key"), Permissions::from_mode(0o600)).unwrap();
     setup.start().vmwire_by(Way::Tls, &["ping"]).ok();
