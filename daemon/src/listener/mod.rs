@@ -139,11 +139,10 @@ impl Listener {
     /// Takes the next peer.
     pub fn accept(&mut self) -> Accepted {
         loop {
+            // Before anybody is let in: whoever took the place of the reserve would leave nobody after them to be told.
+            self.reserve = self.reserve.take().or_else(reserve);
             match self.door.accept(false) {
-                Ok(peer) => {
-                    self.reserve = self.reserve.take().or_else(reserve);
-                    return Accepted::Peer(peer);
-                }
+                Ok(peer) => return Accepted::Peer(peer),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Accepted::Nobody,
                     // Whoever gave up before their turn is of no interest.
@@ -156,15 +155,18 @@ impl Listener {
 
     /// Accepts one more with the descriptor in reserve.
     fn accept_last(&mut self, error: &io::Error) -> Accepted {
-        let Some(reserve) = self.reserve.take().or_else(reserve) else { return Accepted::NoDescriptor };
-        drop(reserve);
+        let Some(held) = self.reserve.take() else { return Accepted::NoDescriptor };
+        drop(held);
         match self.door.accept(true) {
             Ok(peer) => {
                 log::warn!("{}: no descriptor is left for another connection: {error}", self.door);
                 Accepted::Peer(peer)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
-            Err(_) => Accepted::NoDescriptor,
+            Err(error) => {
+                // The system says that there is no descriptor even when nobody is there to have one.
+                self.reserve = reserve();
+                if error.kind() == io::ErrorKind::WouldBlock { Accepted::Nobody } else { Accepted::NoDescriptor }
+            }
         }
     }
 }
