@@ -20,6 +20,7 @@ pub mod event_loop;
 pub mod files;
 pub mod filesystem_helper;
 pub mod freezer;
+pub mod fuzzing;
 pub mod helper;
 pub mod json;
 pub mod kernel;

@@ -44,6 +44,11 @@ impl State {
         Ok(state)
     }
 
+    /// A state that is kept nowhere: no handle can be given.
+    pub fn nowhere() -> State {
+        State { file: PathBuf::new(), frozen: PathBuf::new(), next_handle: FIRST_HANDLE }
+    }
+
     /// A handle that was never given.
     ///
     /// # Errors

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
-use crate::harness::{eventually, program};
+use crate::harness::{Client, eventually, program};
 
 struct Terminal {
     host: File,
@@ -74,4 +75,25 @@ fn a_serial_line_carries_every_byte() {
         terminal.ask(b"{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":3}}"),
         b"\xff{\"return\": 3}\n"
     );
+}
+
+#[test]
+fn a_socket_that_was_made_for_it_is_listened_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("activated");
+    let listener = UnixListener::bind(&path).unwrap();
+    // As systemd does: the socket is descriptor 3, and the number of the process is told.
+    let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" -t \"$1\" -f \"$1/pid\"";
+    let mut agent = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_vmwire-ga")])
+        .arg(directory.path())
+        .env("QGA_CONF", directory.path().join("no-configuration"))
+        .stdin(OwnedFd::from(listener))
+        .spawn()
+        .unwrap();
+    let mut client = Client::new(UnixStream::connect(&path).unwrap());
+    client.ping();
+    let _ = agent.kill();
+    agent.wait().unwrap();
+    assert!(path.exists(), "who made the socket keeps its file");
 }

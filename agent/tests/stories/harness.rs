@@ -94,6 +94,15 @@ impl Agent {
         let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
+
+    /// Waits until it does nothing any more; returns how often it woke until then.
+    pub(crate) fn wait_until_asleep(&self) -> u64 {
+        eventually("the agent sleeps", || {
+            let before = self.wakeups();
+            std::thread::sleep(Duration::from_millis(20));
+            (self.wakeups() == before).then_some(before)
+        })
+    }
 }
 
 impl Drop for Agent {

@@ -109,11 +109,7 @@ fn an_idle_agent_sleeps() {
     let agent = Agent::start();
     let mut client = agent.connect();
     client.ping();
-    let wakeups = eventually("the agent sleeps", || {
-        let before = agent.wakeups();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        (agent.wakeups() == before).then_some(before)
-    });
+    let wakeups = agent.wait_until_asleep();
     std::thread::sleep(std::time::Duration::from_millis(700));
     assert_eq!(agent.wakeups(), wakeups);
     client.ping();
