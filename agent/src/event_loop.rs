@@ -52,6 +52,8 @@ pub struct EventLoop {
     waiting: Option<Waiting>,
     /// A signal said no more; what is frozen is thawed first.
     leaving: bool,
+    /// That was tried since the signal.
+    thaw_tried: bool,
     leave: UnixStream,
     children: UnixStream,
 }
@@ -95,6 +97,7 @@ impl EventLoop {
             ended: false,
             waiting: None,
             leaving: false,
+            thaw_tried: false,
             leave: signals(&[SIGTERM, SIGINT])?,
             children: signals(&[SIGCHLD])?,
         })
@@ -122,11 +125,13 @@ impl EventLoop {
                 if !self.agent.freezer.is_frozen() {
                     return Ok(());
                 }
-                // Who cannot thaw stays: somebody else may be able to, through us.
-                self.leaving = false;
-                let thaw = self.agent.thaw();
-                self.unasked(thaw, now);
-                self.leaving = self.waiting.is_some();
+                if std::mem::replace(&mut self.thaw_tried, true) {
+                    // Who cannot thaw stays: somebody else may be able to, through us.
+                    (self.leaving, self.thaw_tried) = (false, false);
+                } else {
+                    let thaw = self.agent.thaw();
+                    self.unasked(thaw, now);
+                }
             }
             if self.waiting.is_none()
                 && let Some(outcome) = self.agent.look_after(now)

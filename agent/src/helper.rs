@@ -134,8 +134,9 @@ impl Helper {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
         }
-        // Who inherited its output does not keep us, once it ended itself.
+        // Who inherited its output does not keep us, once it ended itself; but what it said last may have come since we looked.
         if let Some(status) = self.status {
+            self.drain();
             return Some(End::Exited(status, std::mem::take(&mut self.output)));
         }
         if now >= self.deadline {
@@ -181,5 +182,63 @@ impl Helper {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.child.try_wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str, span: Duration) -> End {
+        let arguments = vec!["-c".to_owned(), script.to_owned()];
+        let program = Program { path: "sh".to_owned(), arguments, input: b"word".to_vec(), span };
+        let mut helper = Helper::start(program, Instant::now()).unwrap();
+        loop {
+            if let Some(end) = helper.progress(Instant::now()) {
+                return end;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_of_what_a_helper_said_last() {
+        for _ in 0..30 {
+            match run("cat; head -c 50000 /dev/zero; echo end", Duration::from_secs(60)) {
+                End::Exited(status, said) => {
+                    assert!(status.success());
+                    assert!(said.starts_with(b"word\0") && said.ends_with(b"end\n"), "{} bytes", said.len());
+                }
+                end => panic!("{end:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_helper_that_hangs_is_killed_with_all_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let started = directory.path().join("started");
+        let script = format!("sleep 1000 & echo $! >{0}.new; mv {0}.new {0}; wait", started.display());
+        let begin = Instant::now();
+        assert!(matches!(run(&script, Duration::from_secs(1)), End::TooLong));
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        let pid: i32 = std::fs::read_to_string(started).unwrap().trim().parse().unwrap();
+        // It is gone, or waits for somebody to take note.
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        while !(state().is_empty() || state().contains(") Z ")) {
+            assert!(begin.elapsed() < Duration::from_secs(30), "{}", state());
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_told() {
+        let program = |path: &str| Program {
+            path: path.to_owned(),
+            arguments: Vec::new(),
+            input: Vec::new(),
+            span: Duration::ZERO,
+        };
+        assert!(Helper::start(program("/nonexistent/x"), Instant::now()).unwrap_err().is_not_found());
     }
 }
