@@ -153,6 +153,7 @@ fn a_host_that_is_not_to_be_trusted_and_one_that_does_not_trust_us_are_told() {
     // A marker makes the program the one that is taken.
     let error = story.error(&story.sshd.uri(&story.daemon.socket(), ""), 3);
     assert_eq!(error["message"], "vm1 shows a key that was revoked", "{error}");
+    assert!(is_caused_by(&error, "by the ssh program, because line 1 of"), "{error}");
     knows(&format!("\u{0}\u{7f}garbage\n|1|x\n{known}\n@\n"));
     story.lists(&story.uri());
 

@@ -78,7 +78,7 @@ pub struct Ended {
     pub place: SshTarget,
     /// What it ended for.
     pub verdict: Verdict,
-    /// Its last lines.
+    /// Its last lines, and why it was chosen.
     pub said: Vec<String>,
 }
 

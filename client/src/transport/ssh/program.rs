@@ -78,6 +78,7 @@ pub(super) fn connect(
         place: place.target.clone(),
         child,
         said,
+        chosen: (*reason != Reason::Asked).then(|| format!("by the ssh program, because {reason}")),
         first: 0,
         asks,
         begun: Instant::now(),
@@ -152,6 +153,8 @@ pub(crate) struct ProgramSocket {
     place: SshTarget,
     child: Child,
     said: Said,
+    /// Why it is the program that goes there, where nobody asked for it.
+    chosen: Option<String>,
     /// How much has come of what every packet begins with.
     first: usize,
     /// Whether a person may be asked.
@@ -168,7 +171,11 @@ impl ProgramSocket {
 
     /// Why it takes so long, where nothing has come yet.
     pub(crate) fn late(&self) -> Option<SshError> {
-        let late = || SshError::Late { place: self.place.clone(), time: self.begun.elapsed(), said: self.said.lines() };
+        let late = || SshError::Late {
+            place: self.place.clone(),
+            time: self.begun.elapsed(),
+            said: self.with_choice(self.said.lines()),
+        };
         (!self.is_open()).then(late)
     }
 
@@ -202,6 +209,11 @@ impl ProgramSocket {
         Ok(Came { bytes: bytes.len(), alive: true, end: None })
     }
 
+    /// What ssh said, and why it was asked at all: whoever looks for the cause would look at ssh2 else.
+    fn with_choice(&self, said: Vec<String>) -> Vec<String> {
+        said.into_iter().chain(self.chosen.clone()).collect()
+    }
+
     fn noise(&self, bytes: &[u8]) -> SshError {
         let text = String::from_utf8_lossy(bytes.get(..NOISE_BYTES_MAX).unwrap_or(bytes)).trim_end().to_owned();
         SshError::Noise { place: self.place.clone(), text }
@@ -221,7 +233,7 @@ impl ProgramSocket {
             _ if self.is_open() => Verdict::Lost,
             _ => verdict,
         };
-        refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said }))
+        refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said: self.with_choice(said) }))
     }
 
     fn end_within(&mut self, time: Duration) -> Option<ExitStatus> {
@@ -355,7 +367,16 @@ mod tests {
             let said = Said::new(&place, None);
             let place = place.clone();
             let began = Instant::now();
-            drop(ProgramSocket { socket: ours.into(), place, child, said, first: 0, asks: false, begun: began });
+            drop(ProgramSocket {
+                socket: ours.into(),
+                place,
+                child,
+                said,
+                chosen: None,
+                first: 0,
+                asks: false,
+                begun: began,
+            });
             assert!(rustix::process::test_kill_process(pid).is_err(), "{script}");
             assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         }
