@@ -156,7 +156,7 @@ impl Socket for TlsSocket {
     }
 
     fn below(&self) -> Below {
-        Below { unsent: self.tls.unsent_bytes(), half: self.tls.half_record_bytes() }
+        Below { unsent: self.tls.unsent_bytes(), half: self.tls.half_bytes() }
     }
 
     fn shut_down_sending(&mut self) -> io::Result<()> {

@@ -58,9 +58,14 @@ impl ServerTls {
         }
     }
 
-    /// Bytes that came of a record which is not there whole: nothing of it can be read yet.
-    pub fn half_record_bytes(&self) -> usize {
-        self.records.half()
+    /// Bytes that came of something that is not there whole, so that nothing of it can be shown yet: a record, or a message of a
+    /// handshake in several of them, of which rustls keeps up to 64 KiB.
+    pub fn half_bytes(&self) -> usize {
+        let unshown = match &self.state {
+            State::Session(session) => session.unshown_bytes(),
+            State::Hello { .. } | State::Refused { .. } => 0,
+        };
+        self.records.half().max(unshown)
     }
 
     /// Judges the client again, by another context: after a change of the authorities or the revocation lists, or when a

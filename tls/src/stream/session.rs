@@ -17,6 +17,10 @@ const FRAGMENT_BYTES_MAX: usize = 16_384;
 /// What a record has besides: its header, and the nonce and tag of TLS 1.2, which has more of these than 1.3.
 const RECORD_OVERHEAD_MAX: usize = 5 + 8 + 16;
 
+/// What may come after the handshake and show nothing, without anything being amiss: an update of keys, and in TLS 1.2 the
+/// beginning of another handshake, which is refused.
+const UNSHOWN_BYTES_FREE: usize = 1024;
+
 /// What both ends have in common.
 pub(super) struct Session {
     connection: Connection,
@@ -30,6 +34,8 @@ pub(super) struct Session {
     closing: bool,
     /// Bytes of records that were taken over as plaintext and that the socket has not taken.
     unsent: usize,
+    /// Bytes that came since there was something to be shown last.
+    unshown: usize,
     /// The first bytes that came, until the handshake is over.
     first: First,
 }
@@ -96,6 +102,7 @@ impl Session {
             opened: false,
             closing: false,
             unsent: 0,
+            unshown: 0,
             first,
         }
     }
@@ -131,38 +138,46 @@ impl Session {
         judge: impl FnOnce(&Connection) -> Option<Verdict>,
     ) -> usize {
         let mut judge = Some(judge);
-        let mut filled = 0;
+        let (mut filled, mut came) = (0, 0);
         if self.opened {
-            self.take(&mut bytes);
+            came = self.take(&mut bytes);
         } else {
             // What came along with the client's first message is in there already, so that it is processed first.
             self.first.add(bytes);
         }
         loop {
+            // rustls has said its last when it took no more: it is not to be asked what it makes of the rest.
+            if self.end == Some(End::Failed) {
+                return if self.peer_is_refused() { 0 } else { filled };
+            }
             let processed = self.connection.process_new_packets();
             if !self.opened || processed.is_err() {
                 self.note_verdict(processed.as_ref().err());
             }
-            filled += self.drain(&mut plaintext[filled..]);
+            let shown = self.drain(&mut plaintext[filled..]);
+            filled += shown;
+            self.unshown = if shown > 0 || !self.opened { 0 } else { self.unshown + came };
             if !self.opened {
                 self.handshake_went_on(&mut judge);
             }
             if self.end.is_some() || bytes.is_empty() {
                 return if self.peer_is_refused() { 0 } else { filled };
             }
-            self.take(&mut bytes);
+            came = self.take(&mut bytes);
         }
     }
 
-    fn take(&mut self, bytes: &mut &[u8]) {
+    /// Says how many bytes rustls has taken.
+    fn take(&mut self, bytes: &mut &[u8]) -> usize {
         match self.connection.read_tls(bytes) {
             // Behind the other end's close_notify nothing counts.
             Ok(0) => {
                 self.end.get_or_insert(End::Closed);
             }
-            Ok(_) => {}
+            Ok(count) => return count,
             Err(error) => self.fail(Refusal::Broken { reason: error.to_string() }),
         }
+        0
     }
 
     fn handshake_went_on(&mut self, judge: &mut Option<impl FnOnce(&Connection) -> Option<Verdict>>) {
@@ -276,6 +291,11 @@ impl Session {
     /// Bytes that were taken over and wait for the socket, as records.
     pub(super) fn unsent_bytes(&self) -> usize {
         self.unsent
+    }
+
+    /// Bytes that came since there was something to be shown last, unless they are too few to matter.
+    pub(super) fn unshown_bytes(&self) -> usize {
+        if self.unshown > UNSHOWN_BYTES_FREE { self.unshown } else { 0 }
     }
 
     pub(super) fn wants_write(&self) -> bool {

@@ -288,15 +288,15 @@ fn it_says_how_much_it_keeps_of_what_it_was_given() {
 fn it_says_how_much_has_come_of_a_record_that_is_not_whole() {
     let authority = Authority::new("CA");
     let mut pair = talk(&client(&authority.client(), &authority.pem), &server(&authority.server(), &authority.pem));
-    assert_eq!(pair.server.stream.half_record_bytes(), 0, "the handshake left something");
+    assert_eq!(pair.server.stream.half_bytes(), 0, "the handshake left something");
     pair.client.stream.write(&mut pair.up, &[7; 100]).unwrap();
     let rest = pair.up.bytes.split_off(60);
     pair.server.plaintext.clear();
     pair.server.turn(&mut pair.up, &mut pair.down);
-    assert_eq!((pair.server.stream.half_record_bytes(), pair.server.plaintext.len()), (60, 0));
+    assert_eq!((pair.server.stream.half_bytes(), pair.server.plaintext.len()), (60, 0));
     pair.up.bytes = rest;
     pair.server.turn(&mut pair.up, &mut pair.down);
-    assert_eq!((pair.server.stream.half_record_bytes(), pair.server.plaintext.len()), (0, 100));
+    assert_eq!((pair.server.stream.half_bytes(), pair.server.plaintext.len()), (0, 100));
 }
 
 #[test]
