@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::logging::civil_date;
+use crate::logging::{acts, civil_date};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -60,9 +60,7 @@ impl<'a> Line<'a> {
 fn escape(out: &mut Vec<u8>, text: &str) {
     let mut plain_from = 0;
     for (at, c) in text.char_indices() {
-        let plain = !matches!(c, '"' | '\\' | '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-            && !c.is_control();
-        if plain {
+        if !matches!(c, '"' | '\\') && !acts(c) {
             continue;
         }
         out.extend_from_slice(&text.as_bytes()[plain_from..at]);

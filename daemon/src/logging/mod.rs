@@ -118,11 +118,17 @@ impl Write for Log {
     }
 }
 
+/// Whether a character acts on whatever shows it: C0, DEL, C1, the ends of lines, and what turns the direction of writing.
+pub fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Text with every character escaped that could make a terminal or a log reader do something.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if acts(c) {
             escaped.extend(c.escape_default());
         } else {
             escaped.push(c);
@@ -235,8 +241,9 @@ mod tests {
 
     #[test]
     fn nothing_in_a_line_can_start_a_new_line_or_drive_a_terminal() {
-        let hostile = "a\nb\r\u{1b}[2J\u{7f}\u{9b}2J\u{202e}ä";
-        assert_eq!(a_line(Style::Journal, Level::Info, hostile), "<6>a\\nb\\r\\u{1b}[2J\\u{7f}\\u{9b}2J\\u{202e}ä\n");
+        let hostile = "a\nb\r\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\u{2066}\u{61c}\u{200e}\u{200f}ä";
+        let told = "<6>a\\nb\\r\\u{1b}[2J\\u{7f}\\u{9b}2J\\u{202e}\\u{2066}\\u{61c}\\u{200e}\\u{200f}ä\n";
+        assert_eq!(a_line(Style::Journal, Level::Info, hostile), told);
     }
 
     #[test]
