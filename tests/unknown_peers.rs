@@ -147,6 +147,19 @@ fn of_65_silent_peers_the_oldest_makes_room() {
 }
 
 #[test]
+fn who_was_refused_and_is_still_heard_out_makes_room_without_another_word() {
+    let daemon = Way::Tls.setup().start();
+    let mut refused = knock(&daemon, Way::Tls);
+    refused.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    daemon.logs("refused: the client does not speak TLS");
+    let silent: Vec<TcpStream> = (0..63).map(|_| knock(&daemon, Way::Tls)).collect();
+    // The one too many.
+    daemon.raw_by(Way::Tls).ping();
+    assert!(!daemon.log().contains("sent away"), "{}", daemon.log());
+    drop((silent, refused));
+}
+
+#[test]
 fn an_honest_client_gets_in_during_a_flood_of_silent_ones() {
     let daemon = Way::Tls.setup().start();
     let before = daemon.memory_kib("VmRSS");

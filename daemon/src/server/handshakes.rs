@@ -140,7 +140,9 @@ impl Handshakes {
             // Whose token is being spent would lose it with the connection.
             let oldest = self.pending.iter().find(|(_, pending)| pending.enrolling.is_none());
             let oldest = oldest.or_else(|| self.pending.first_key_value()).map(|(number, _)| *number);
-            if let Some(oldest) = oldest.and_then(|number| self.remove(number, readiness)) {
+            // Of whom all is said that there is to say, nothing more is told.
+            if let Some(oldest) = oldest.and_then(|number| self.remove(number, readiness)).filter(|oldest| !oldest.over)
+            {
                 self.send_away(oldest.address, CROWDED, format!("{PEERS_MAX} others are not known yet either"));
             }
         }
