@@ -1,13 +1,17 @@
-//! A host that has forgotten what day it is: the programs with a clock that says 1970, against others whose clock is right.
+//! Hosts that have forgotten what day it is: the programs with a clock that says 1970, against others whose clock is right. And
+//! what happens when the time comes, on a host whose clock is ahead.
 //!
 //! The clock is that of libfaketime, preloaded; what measures waiting (the monotonic clock) is left alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
+use vmwire_protocol::token::Token;
+use vmwire_protocol::xdr::{Fixed, Secret, Text};
 use vmwire_tls::date::Date;
 
-use crate::harness::{Place, Ran, Running, Way, pki, pki_command, skip, vmwire};
+use crate::harness::{Daemon, Place, Ran, Running, Setup, Way, pki, pki_command, skip, vmwire};
 
 /// Where libfaketime is; says that the story is skipped if it is nowhere.
 fn library(test: &str) -> Option<PathBuf> {
@@ -20,8 +24,13 @@ fn library(test: &str) -> Option<PathBuf> {
 }
 
 /// The same program at the beginning of 1970.
-fn in_1970(mut command: Command, library: &Path) -> Command {
-    command.env("LD_PRELOAD", library).env("TZ", "UTC0").env("FAKETIME", "@1970-01-01 00:01:40");
+fn in_1970(command: Command, library: &Path) -> Command {
+    at(command, library, "@1970-01-01 00:01:40")
+}
+
+/// The same program at another time.
+fn at(mut command: Command, library: &Path, time: &str) -> Command {
+    command.env("LD_PRELOAD", library).env("TZ", "UTC0").env("FAKETIME", time);
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     command
 }
@@ -159,4 +168,71 @@ fn an_authority_is_not_made_in_1970() {
     let problem = shown[0]["problems"][0].as_str().unwrap();
     let from = valid_from(&place, "pki/server.crt");
     assert_eq!(behind_1970(problem, &format!("not valid before {from}; this machine's clock says ")), "", "{shown}");
+}
+
+#[test]
+fn a_token_is_good_for_an_hour_and_no_longer() {
+    let Some(library) = library("a_token_is_good_for_an_hour_and_no_longer") else { return };
+    // The stand-in for QEMU keeps nobody in mind.
+    let daemon = Setup::qemu().networked().start();
+    let [bob, carol] = ["bob", "carol"].map(|name| {
+        let invited = daemon.json(&["client", "invite", name, "--role", "operator"]);
+        Token::parse(invited["token"].as_str().unwrap()).unwrap()
+    });
+    let spend = |daemon: &Daemon, token: &Token, dir: &str, time: &str| {
+        // The daemon has another port each time.
+        let (secret, address) = (Secret::new(Fixed(token.secret.reveal().0)), daemon.address(Way::Tls).to_string());
+        let token = Token { address: Text::new(address).unwrap(), ca: token.ca, secret };
+        let mut command = vmwire();
+        command.args(["-o", "json", "enroll", "--dir"]).arg(daemon.place().join(dir));
+        let mut enroll = Running::start(at(command, &library, time));
+        enroll.write(token.to_text().reveal());
+        enroll.end()
+    };
+    let setup = daemon.stopped();
+    let daemon = setup.start_as(|command| at(command, &library, "+58m"));
+    assert_eq!(spend(&daemon, &bob, "bob", "+58m").json()["name"], "bob");
+    daemon.stopped();
+    let daemon = setup.start_as(|command| at(command, &library, "+61m"));
+    let error = spend(&daemon, &carol, "carol", "+61m").error(4);
+    assert_eq!((&error["code"], &error["message"]), (&"DENIED".into(), &"this token has expired".into()), "{error}");
+    assert!(!daemon.place().join("carol/127.0.0.1").exists());
+}
+
+#[test]
+fn what_ends_soon_is_told_by_an_event_in_the_log_and_where_the_host_is_shown() {
+    let Some(library) = library("what_ends_soon_is_told_by_an_event_in_the_log_and_where_the_host_is_shown") else {
+        return;
+    };
+    let setup = Way::Tls.setup();
+    // The daemon's certificate is good for 397 days, or 9528 hours, its authority and the list for ten years.
+    for (ahead, left, words) in [
+        ("+8780h", None, ""),
+        ("+8844h", Some(28), "expires in 28 days, on "),
+        ("+9396h", Some(5), "expires in 5 days, on "),
+        ("+9516h", Some(0), "expires within a day, on "),
+        ("+9552h", Some(0), "expired on "),
+    ] {
+        let daemon = setup.start_as(|command| at(command, &library, ahead));
+        let until = daemon.json(&["host", "info"])["certificates_until_ns"].clone();
+        assert_eq!(until, daemon.json(&["host", "certificates"])[0]["not_after_ns"]);
+        let Some(left) = left else {
+            daemon.signal(Signal::HUP);
+            daemon.logs("is in force");
+            assert!(!daemon.log().contains("the certificate (CN=127.0.0.1) expire"), "{}", daemon.log());
+            daemon.stopped();
+            continue;
+        };
+        let line = daemon.logs(&format!("the certificate (CN=127.0.0.1) {words}"));
+        assert!(line.contains(" WARN "), "{line}");
+        let follow = ["-o", "json", "event", "follow", "--since", "0", "--kind", "certificate", "--count", "1"];
+        let event = daemon.vmwire(&follow).json();
+        let detail = &event["detail"];
+        assert_eq!(
+            (&detail["purpose"], &detail["change"], &detail["days"]),
+            (&"server".into(), &"expires".into(), &left.into())
+        );
+        assert!(detail["message"].as_str().unwrap().contains(words), "{event}");
+        daemon.stopped();
+    }
 }

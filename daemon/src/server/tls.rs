@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
-use vmwire_tls::config::{KeyPair, MaterialError, Part, ServerContext, ServerMaterial, ServerOptions, notice};
+use vmwire_tls::config::{Expiry, KeyPair, MaterialError, Part, ServerContext, ServerMaterial, ServerOptions, notice};
 use vmwire_tls::date::{Clock, Date};
 use vmwire_tls::identity::AlternativeName;
 use vmwire_tls::pki::{INDEX_FILE, certificates, describe};
@@ -14,6 +14,7 @@ use vmwire_tls::pki::{INDEX_FILE, certificates, describe};
 use super::Who;
 use super::enrolment::PkiSigner;
 use super::handshakes::Handshakes;
+use super::judging::date;
 use super::watch::Watch;
 use crate::config::{TLS_PORT, TlsFiles};
 use crate::dispatch::CertificateFacts;
@@ -41,8 +42,8 @@ pub(super) struct Tls {
     pub(super) port: u16,
     /// Who makes certificates for the invited, until the core has it.
     authority: Option<Box<PkiSigner>>,
-    /// Of each certificate that expires, how few days were told of last.
-    told: Vec<Option<i64>>,
+    /// Which notice was given last of what ends soon, by whatever context it was part of.
+    told: Vec<(Expiry, i64)>,
     check_at: Instant,
 }
 
@@ -113,7 +114,6 @@ impl Tls {
     fn set_facts(&mut self, read: &[Option<Vec<u8>>], now: Now) {
         self.facts = facts(&self.context, read);
         self.has_list = list(read).is_some();
-        self.told = vec![None; self.context.expiries().len()];
         self.check_at = now.monotonic;
     }
 
@@ -132,15 +132,19 @@ impl Tls {
             return Vec::new();
         }
         self.check_at = now.monotonic + CHECK_TIME;
-        let today = Date(i64::try_from(now.utc_ns / 1_000_000_000).unwrap_or(i64::MAX));
+        let today = date(now);
+        let expiries = self.context.expiries();
+        self.told.retain(|(known, _)| expiries.contains(known));
         let mut expiring = Vec::new();
-        for (expiry, told) in self.context.expiries().iter().zip(&mut self.told) {
-            let due = notice(expiry.days_left(today));
-            if due.is_some() && (told.is_none() || due < *told) {
-                *told = due;
-                let days = u32::try_from(expiry.days_left(today)).unwrap_or(0);
-                expiring.push((purpose(expiry.part), days, expiry.words(today)));
+        for expiry in expiries {
+            let Some(due) = notice(expiry.days_left(today)) else { continue };
+            match self.told.iter_mut().find(|(known, _)| known == expiry) {
+                Some((_, told)) if *told <= due => continue,
+                Some((_, told)) => *told = due,
+                None => self.told.push((expiry.clone(), due)),
             }
+            let days = u32::try_from(expiry.days_left(today)).unwrap_or(0);
+            expiring.push((purpose(expiry.part), days, expiry.words(today)));
         }
         expiring
     }
@@ -311,42 +315,66 @@ mod tests {
         assert_eq!(reached_by(&[dns("*.example.org")]), "");
     }
 
+    /// An authority, and a host's files that it has signed.
+    struct Signed {
+        authority: pki::Authority,
+        files: TlsFiles,
+        texts: [String; 3],
+        dir: tempfile::TempDir,
+    }
+
+    impl Signed {
+        fn make(now: Now) -> Self {
+            let date = date(now);
+            let authority = pki::Authority::create("Example Ltd", date).unwrap().authority;
+            let dir = tempfile::tempdir().unwrap();
+            let file = |name: &str| dir.path().join(name);
+            let optional = |name| OptionalFile { path: file(name), required: false };
+            let files = TlsFiles {
+                certificate: file("server.crt"),
+                key: file("server.key"),
+                client_ca: file("ca.crt"),
+                crl: optional("crl.pem"),
+                ca_key: optional("ca.key"),
+                key_log: false,
+            };
+            let mut signed = Self { authority, files, texts: Default::default(), dir };
+            signed.renew(now);
+            signed
+        }
+
+        /// Another certificate for another key.
+        fn renew(&mut self, now: Now) {
+            let names = HostNames::new(["vm1.example.org".parse().unwrap()]).unwrap();
+            let (key, issued) = self.authority.issue_server(&names, date(now)).unwrap();
+            self.texts = [issued.pem, key, self.authority.pem()];
+            for ((name, text), mode) in
+                ["server.crt", "server.key", "ca.crt"].iter().zip(&self.texts).zip([0o644, 0o600, 0o644])
+            {
+                let path = self.dir.path().join(name);
+                std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            }
+        }
+
+        /// Reads them again, and a list.
+        fn take_up(&self, tls: &mut Tls, list: Option<&str>, now: Now) -> Result<(), String> {
+            let [certificate, key, authority] = &self.texts;
+            let texts = [Some(certificate.as_str()), Some(key), Some(authority), list, None];
+            let read = texts.map(|text| text.map(|text| text.as_bytes().to_vec()));
+            let made = tls.made_anew(&self.files, &read).map_err(|error| error.to_string())?;
+            tls.take_up(made, &read, now);
+            Ok(())
+        }
+    }
+
     #[test]
     fn a_list_that_need_not_be_there_may_not_go_away_once_it_is() {
         let now = Now::read();
-        let date = Date(i64::try_from(now.utc_ns / 1_000_000_000).unwrap());
-        let authority = pki::Authority::create("Example Ltd", date).unwrap().authority;
-        let names = HostNames::new(["vm1.example.org".parse().unwrap()]).unwrap();
-        let (key, issued) = authority.issue_server(&names, date).unwrap();
-        let list = authority.sign_revocations(&RevocationList::default(), &[], date).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str| dir.path().join(name);
-        let optional = |name| OptionalFile { path: file(name), required: false };
-        let files = TlsFiles {
-            certificate: file("server.crt"),
-            key: file("server.key"),
-            client_ca: file("ca.crt"),
-            crl: optional("crl.pem"),
-            ca_key: optional("ca.key"),
-            key_log: false,
-        };
-        let with = |list: Option<&str>| {
-            let texts = [Some(issued.pem.as_str()), Some(key.as_str()), Some(&authority.pem()), list, None];
-            texts.map(|text| text.map(|text| text.as_bytes().to_vec()))
-        };
-        for ((name, text), mode) in
-            ["server.crt", "server.key", "ca.crt"].iter().zip(with(None)).zip([0o644, 0o600, 0o644])
-        {
-            std::fs::write(file(name), text.unwrap()).unwrap();
-            std::fs::set_permissions(file(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-        }
-        let mut tls = Tls::start(&files, now).unwrap();
-        let mut take = |list| {
-            let read = with(list);
-            let made = tls.made_anew(&files, &read).map_err(|error| error.to_string())?;
-            tls.take_up(made, &read, now);
-            Ok::<(), String>(())
-        };
+        let signed = Signed::make(now);
+        let list = signed.authority.sign_revocations(&RevocationList::default(), &[], date(now)).unwrap();
+        let mut tls = Tls::start(&signed.files, now).unwrap();
+        let mut take = |list| signed.take_up(&mut tls, list, now);
         take(None).unwrap();
         take(Some(&list)).unwrap();
         for _ in 0..2 {
@@ -354,5 +382,37 @@ mod tests {
             assert!(told.contains("crl.pem is gone, and whoever was revoked would be let in: put it back"), "{told}");
         }
         take(Some(&list)).unwrap();
+    }
+
+    #[test]
+    fn what_ends_is_told_30_and_7_days_and_a_day_before_and_at_its_end_and_once_each_however_often_files_are_read() {
+        let begin = Now::read();
+        let mut signed = Signed::make(begin);
+        let mut tls = Tls::start(&signed.files, begin).unwrap();
+        let day = |days: u32, hours: u32| begin.later(CHECK_TIME * (24 * days + hours));
+        let mut told = Vec::new();
+        // It is valid for 397 days.
+        for hours in (360 * 24..=400 * 24).step_by(6) {
+            let now = day(0, hours);
+            told.extend(tls.take_expiring(now).into_iter().map(|(purpose, days, _)| (purpose, days, hours)));
+            signed.take_up(&mut tls, None, now).unwrap();
+            assert_eq!(tls.poll_timeout(), Some(now.monotonic), "what was read anew is looked at");
+        }
+        let hours = |days: u32| (397 - days) * 24 + 6;
+        assert_eq!(
+            told,
+            [29, 6, 0]
+                .map(|days| ("server", days, hours(days + 1)))
+                .into_iter()
+                .chain([("server", 0, hours(0))])
+                .collect::<Vec<_>>()
+        );
+
+        // Another one has notices of its own.
+        signed.renew(day(400, 0));
+        signed.take_up(&mut tls, None, day(400, 0)).unwrap();
+        assert_eq!(tls.take_expiring(day(400, 0)), []);
+        let [(_, days, words)] = &tls.take_expiring(day(400 + 391, 0))[..] else { panic!("it is told") };
+        assert!(*days == 6 && words.contains("(CN=vm1.example.org) expires in 6 days"), "{words}");
     }
 }
