@@ -1,7 +1,7 @@
 //! Clients that are known by their keys: listing, inviting, adding, removing them, and making one of an invitation. One change
 //! is made at a time and is durable before anybody is answered; the others wait for their turn.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use log::{error, info};
@@ -20,7 +20,7 @@ use super::refusal::invalid;
 use super::{Dispatch, Outcome, Reply, Turn};
 use crate::driver::{FileAnswer, FileRequest, FileTicket};
 use crate::enrolment::{
-    Authority, CLIENTS_MAX, Change, Done, INVITATIONS_MAX, Origin, Refused, Registry, Secret, Tries, address,
+    Authority, CLIENTS_MAX, Change, Client, Done, INVITATIONS_MAX, Origin, Refused, Registry, Secret, Tries, address,
 };
 use crate::model::VmName;
 
@@ -73,6 +73,8 @@ struct Making {
 #[derive(Debug)]
 pub(super) struct Enrolments {
     registry: Registry,
+    /// Of each key of the registry, whose it is: every connection is asked for again whenever somebody is invited.
+    names: HashMap<[u8; 32], VmName>,
     unreadable: Option<String>,
     authority: Option<Authority>,
     tries: Tries,
@@ -90,6 +92,7 @@ impl Enrolments {
             Err(why) => (Registry::default(), Some(why)),
         };
         Self {
+            names: names(&registry),
             registry,
             unreadable,
             authority: None,
@@ -109,9 +112,15 @@ impl Enrolments {
 }
 
 impl Dispatch {
-    /// Who is known by a key.
+    /// Everybody who is known by a key or was invited.
     pub fn registry(&self) -> &Registry {
         &self.enrolments.registry
+    }
+
+    /// Who is known by this key.
+    pub(super) fn client_of(&self, key: &[u8; 32]) -> Option<(&VmName, &Client)> {
+        let name = self.enrolments.names.get(key)?;
+        Some((name, self.enrolments.registry.client(name.as_str())?))
     }
 
     /// Whether the registry has changed since this was last asked: then live connections are to be judged again.
@@ -330,6 +339,7 @@ impl Dispatch {
     /// A change is durable: from here on it is in force.
     fn change_made(&mut self, turn: &mut Turn<'_>, making: Making) {
         let Making { asked, registry, done, .. } = making;
+        self.enrolments.names = names(&registry);
         self.enrolments.registry = registry;
         self.enrolments.changed = true;
         let change = match &asked.change {
@@ -379,6 +389,10 @@ impl Dispatch {
             Change::Enroll { .. } => ServerData::Enroll(enrolled(done)?),
         })
     }
+}
+
+fn names(registry: &Registry) -> HashMap<[u8; 32], VmName> {
+    registry.clients().map(|(name, client)| (client.key, name.clone())).collect()
 }
 
 /// What a token bought, as it goes on the wire.

@@ -120,7 +120,7 @@ impl Dispatch {
     /// Whom the registry knows by this key.
     fn known(&self, identity: &Identity) -> Option<Known<'_>> {
         let Identity::Tls { certificate, .. } = identity else { return None };
-        let (name, client) = self.registry().client_of(certificate.key.bytes())?;
+        let (name, client) = self.client_of(certificate.key.bytes())?;
         Some(Known { name: name.as_str(), role: convert::role_of(client.role)? })
     }
 

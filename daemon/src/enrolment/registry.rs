@@ -228,6 +228,11 @@ impl Registry {
         self.clients.iter().find(|(_, client)| client.key == *key)
     }
 
+    /// All clients, by name.
+    pub fn clients(&self) -> impl Iterator<Item = (&VmName, &Client)> {
+        self.clients.iter()
+    }
+
     /// The client of this name.
     pub fn client(&self, name: &str) -> Option<&Client> {
         self.clients.get(name)
