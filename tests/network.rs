@@ -4,7 +4,7 @@ use serde_json::json;
 use vmwire_protocol::message::{ClientData, ServerData, VmCall, VmDefineCall, VmStartCall, code};
 use vmwire_protocol::xdr::Text;
 
-use crate::harness::{Daemon, Running, Way, eventually};
+use crate::harness::{Daemon, Running, Setup, Way, eventually, pki};
 
 fn begin(daemon: &Daemon, way: Way, arguments: &[&str]) -> Running {
     daemon.begin_at(&daemon.uri_by(way), arguments)
@@ -135,4 +135,26 @@ fn a_peer_of_plain_tcp_that_says_it_is_somebody_is_nobody_all_the_same() {
     assert_eq!(raw.failure(define).code, code::DENIED);
     let ping = raw.call(&ClientData::Ping);
     assert_eq!(raw.answer(ping), ServerData::Ping);
+}
+
+#[test]
+fn session_keys_are_written_only_where_the_configuration_allows_it_and_then_the_log_says_so_loudly() {
+    for allowed in [false, true] {
+        let setup = Setup::test();
+        pki(&setup.place, &["init", "--server", "127.0.0.1"]).ok();
+        pki(&setup.place, &["issue", "client", "alice"]).ok();
+        let rule = "[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"admin\"\n";
+        let config = format!("{}key_log = {allowed}\n{rule}", setup.listeners());
+        let keys = setup.place.join("keys");
+        let daemon = setup.config(&config).start_as(|mut command| {
+            command.env("SSLKEYLOGFILE", &keys);
+            command
+        });
+        daemon.vmwire_by(Way::Tls, &["ping"]).ok();
+        let written = std::fs::read_to_string(&keys).unwrap_or_default();
+        assert_eq!(written.contains("CLIENT_TRAFFIC_SECRET_0 "), allowed, "{written}");
+        let log = daemon.log();
+        let line = log.lines().find(|line| line.contains("session keys are written where SSLKEYLOGFILE says"));
+        assert_eq!(line.is_some_and(|line| line.contains(" WARN ")), allowed, "{log}");
+    }
 }

@@ -136,6 +136,13 @@ fn sessions_are_resumed_and_their_owner_is_known_as_before() {
         assert!(served(&daemon, &format!("{version} -sess_out session")).contains("New, TLSv1"));
         let text = served(&daemon, &format!("{version} -sess_in session"));
         assert!(text.contains("Reused, TLSv1"), "{version}: {text}");
+        if version == "-tls1_3" {
+            // Whoever overhears data that come before the end of the handshake can say them once more: none are taken.
+            std::fs::write(dir.join("early"), packet(1, 0, number::PING, b"")).unwrap();
+            assert!(text.contains("Max Early Data: 0"), "{text}");
+            let text = served(&daemon, &format!("{version} -sess_in session -early_data early"));
+            assert!(text.contains("Early data was not sent"), "{text}");
+        }
         std::fs::remove_file(dir.join("session")).unwrap();
     }
     let visits = daemon.log().lines().filter(|line| line.contains("CN=alice")).count();
