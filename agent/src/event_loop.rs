@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Requests are done one after the other, in the order in which they came. What is kept is bounded: one read's worth of input, one
-//! answer beyond [`OUTBOX_BYTES`]. A peer that leaves takes its unfinished request and its unread answers with it, and what was
+//! answer beyond `OUTBOX_BYTES`. A peer that leaves takes its unfinished request and its unread answers with it, and what was
 //! agreed with it.
 
 use std::io::{self, Read};

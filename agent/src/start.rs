@@ -1,6 +1,6 @@
 //! From the command line to the loop, and what the program's exit code says of it.
 //!
-//! A daemon is a child of our own program, started anew with [`DAEMON`] before its words: it says over a pipe that all is open and
+//! A daemon is a child of our own program, started anew with `DAEMON` before its words: it says over a pipe that all is open and
 //! locked, and only then does its launcher leave, with 0 if so and 1 if not.
 
 use std::cell::RefCell;

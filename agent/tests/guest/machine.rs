@@ -81,7 +81,7 @@ impl Machine {
             .args(["-device", "virtserialport,chardev=observer,name=observer"])
             .args(["-drive", &format!("file={},format=raw,if=none,id=disk,discard=unmap", at("disk").display())])
             .args(["-device", "virtio-blk-pci,drive=disk"])
-            .args(["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net"])
+            .args(["-netdev", "user,id=net,restrict=on,ipv6=off", "-device", "virtio-net-pci,netdev=net"])
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", at("monitor").display()))
             .stdin(Stdio::null())
@@ -177,7 +177,7 @@ fn archive() -> Vec<u8> {
     archive.file(
         "/etc/os-release",
         0o644,
-        b"NAME=\"A Guest\"\nID=guest\nVERSION='1 (one)'\nVERSION_ID=1\nPRETTY_NAME=\"A \\\"Guest\\\"\"\n",
+        b"NAME=\"A Guest\"\nID=guest\nVERSION=\"1 (one)\"\nVERSION_ID=1\nPRETTY_NAME=\"A \\\"Guest\\\"\"\n",
     );
     // Linked to what busybox has, and to what a system would have.
     archive.link("/sbin/hwclock", "/bin/busybox");
