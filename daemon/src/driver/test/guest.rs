@@ -15,8 +15,8 @@ use crate::model::{Definition, OperationId, StateReason, TestScript, VmId, VmSta
 
 /// What a guest holds of what was typed and not read yet.
 const TYPED_BYTES_MAX: usize = 4096;
-/// The flow of [`TestScript::console_bytes`]: so much at a time.
-const FLOW_BYTES: usize = 4096;
+/// The flow of [`TestScript::console_bytes`]: at most so much at a time.
+const FLOW_BYTES: usize = 65_536;
 /// And so long between two times.
 const FLOW_TIME: Duration = Duration::from_millis(1);
 /// How long a guest is waited for that was asked to reboot and does not hear.
@@ -26,15 +26,16 @@ const RESET_TIME: Duration = Duration::from_secs(1);
 /// No command of the console is longer.
 const LINE_BYTES_MAX: usize = 16;
 
-/// What the flow consists of, again and again: lines of 64 bytes, so that each byte tells its position in the line.
-static FLOW: [u8; FLOW_BYTES] = flow();
+/// What the flow consists of, again and again: each byte tells its position in the line.
+const LINE: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_\n";
+/// So many of these lines that a piece may begin at any byte of the first.
+static FLOW: [u8; FLOW_BYTES + LINE.len()] = flow();
 
-const fn flow() -> [u8; FLOW_BYTES] {
-    let line = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_\n";
-    let mut bytes = [0; FLOW_BYTES];
+const fn flow() -> [u8; FLOW_BYTES + LINE.len()] {
+    let mut bytes = [0; FLOW_BYTES + LINE.len()];
     let mut at = 0;
-    while at < FLOW_BYTES {
-        bytes[at] = line[at % line.len()];
+    while at < bytes.len() {
+        bytes[at] = LINE[at % LINE.len()];
         at += 1;
     }
     bytes
@@ -54,6 +55,10 @@ pub(super) struct Guest {
     /// What it would do, and how long after its processors run again. Empty while they do.
     frozen: Vec<(Duration, Alarm)>,
     flow_bytes_left: u64,
+    /// How many of them are said at a time.
+    flow_burst: usize,
+    /// Where in a line the next one stands.
+    flow_at: usize,
     typed: VecDeque<u8>,
     /// The beginning of the line being typed, as far as it could be a command.
     line: Vec<u8>,
@@ -109,6 +114,8 @@ impl Guest {
         let due = now + Duration::from_millis(script.start_ms);
         let mut guest = Self {
             vm,
+            flow_burst: usize::try_from(script.console_burst).unwrap_or(FLOW_BYTES).clamp(1, FLOW_BYTES),
+            flow_at: 0,
             script,
             console: definition.console,
             state: VmState::Stopped,
@@ -269,9 +276,11 @@ impl Guest {
             Alarm::Speaks => self.say(Bytes::copy_from_slice(self.script.console.as_bytes()), reports),
             Alarm::Reads => self.read(now, reports),
             Alarm::Writes => {
-                let bytes = usize::try_from(self.flow_bytes_left).unwrap_or(usize::MAX).min(FLOW_BYTES);
+                let bytes = usize::try_from(self.flow_bytes_left).unwrap_or(usize::MAX).min(self.flow_burst);
+                let begin = self.flow_at;
+                self.flow_at = (begin + bytes) % LINE.len();
                 self.flow_bytes_left = self.flow_bytes_left.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
-                self.say(Bytes::from_static(&FLOW).slice(..bytes), reports);
+                self.say(Bytes::from_static(&FLOW).slice(begin..begin + bytes), reports);
                 if self.flow_bytes_left > 0 {
                     self.expect(now, FLOW_TIME, Alarm::Writes);
                 }
@@ -340,6 +349,7 @@ impl Guest {
         self.frozen.clear();
         self.typed.clear();
         self.line.clear();
+        self.flow_at = 0;
         self.flow_bytes_left = if self.console { self.script.console_bytes } else { 0 };
         if self.console && !self.script.console.is_empty() {
             self.expect(now, Duration::ZERO, Alarm::Speaks);

@@ -391,6 +391,15 @@ fn the_flow_is_steady_bounded_and_tells_its_position() {
 }
 
 #[test]
+fn the_flow_comes_in_pieces_of_the_size_that_was_asked_for() {
+    let mut bench = Bench::running("console_bytes = 100\nconsole_burst = 70");
+    let pieces = [bench.pass(1), bench.pass(1)].concat();
+    let line = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_\n";
+    assert_eq!(pieces, [format!("says {line}012345"), "says 6789abcdefghijklmnopqrstuvwxyz".to_owned()]);
+    assert_eq!(bench.driver.poll_timeout(), None);
+}
+
+#[test]
 fn guests_keep_out_of_each_others_way() {
     let mut bench = Bench::new();
     let ids: Vec<VmId> = (1..=2000).map(|n| VmId(uuid::Uuid::from_u128(n))).collect();

@@ -38,6 +38,7 @@ pub(super) const KEYS: &[&str] = &[
     "test.console",
     "test.panic_ms",
     "test.console_bytes",
+    "test.console_burst",
 ];
 
 /// The tables of a definition.

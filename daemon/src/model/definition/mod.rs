@@ -227,4 +227,6 @@ pub struct TestScript {
     pub panic_ms: u64,
     /// The guest writes so many bytes to its console in a steady flow after it started.
     pub console_bytes: u64,
+    /// So many of them at a time, a millisecond apart.
+    pub console_burst: u64,
 }

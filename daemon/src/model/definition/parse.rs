@@ -22,6 +22,9 @@ const TITLE_BYTES_MAX: usize = 256;
 /// Nobody waits longer for a test.
 const TEST_MS_MAX: u64 = 3_600_000;
 const TEST_CONSOLE_BYTES_MAX: u64 = 1 << 30;
+/// What a guest writes at a time where nothing is said, and at most.
+const TEST_CONSOLE_BURST: u64 = 4096;
+const TEST_CONSOLE_BURST_MAX: u64 = 65_536;
 
 impl Definition {
     /// The longest text of a definition.
@@ -198,6 +201,7 @@ fn test(table: &Table<'_>) -> Result<TestScript, Fault> {
         console: text("test.console")?,
         panic_ms: ms("test.panic_ms")?,
         console_bytes: table.integer("test.console_bytes", 0, TEST_CONSOLE_BYTES_MAX)?.unwrap_or_default(),
+        console_burst: table.integer("test.console_burst", 1, TEST_CONSOLE_BURST_MAX)?.unwrap_or(TEST_CONSOLE_BURST),
     })
 }
 

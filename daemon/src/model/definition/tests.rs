@@ -55,6 +55,7 @@ shutdown_ms = 3
 console = "hello\n"
 panic_ms = 4
 console_bytes = 5
+console_burst = 6
 "#;
 
 const LEAST: &str = "name = 'a'\nmemory = '16 MiB'\n";
@@ -118,6 +119,7 @@ fn reads_every_key_and_keeps_the_text() {
             console: "hello\n".to_owned(),
             panic_ms: 4,
             console_bytes: 5,
+            console_burst: 6,
         })
     );
 }
