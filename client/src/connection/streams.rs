@@ -1,17 +1,22 @@
 //! Streams: a console's bytes in both directions, bounded by credit.
 //!
 //! What the daemon may send is bounded by the credit it has; credit is granted as data are fetched from here, so a
-//! program that does not fetch holds at most one credit's worth of memory and never stops the other traffic.
+//! program that does not fetch holds at most [`WINDOW_BYTES`] of memory and never stops the other traffic.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use vmwire_protocol::limits::STREAM_CREDIT_INITIAL;
 use vmwire_protocol::message::{ConsoleOpenCall, Failure};
 
 use super::{Connection, UNSENT_BYTES_MAX, in_time};
 use crate::error::Error;
 use crate::request;
+
+/// How much of a stream may be under way to here. What every stream begins with would be 1.3 MB/s to a daemon that is 50 ms
+/// away.
+const WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// An open console. It ends with the link it was opened on.
 #[derive(Debug)]
@@ -79,6 +84,10 @@ impl Connection {
             .retain(|(generation, _), stream| *generation == self.generation || stream.alive.strong_count() > 0);
         let alive = Arc::new(());
         self.streams.entry((self.generation, answer.stream)).or_default().alive = Arc::downgrade(&alive);
+        if let Some(link) = self.link.as_mut() {
+            link.session.stream_widen(answer.stream, WINDOW_BYTES.saturating_sub(STREAM_CREDIT_INITIAL));
+            link.write();
+        }
         Ok(Console {
             stream: answer.stream,
             generation: self.generation,

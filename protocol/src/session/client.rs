@@ -173,6 +173,13 @@ impl ClientSession {
         Ok(())
     }
 
+    /// Lets the daemon send so many bytes more ahead of what is taken: as much as this end has room for.
+    pub fn stream_widen(&mut self, stream: u32, bytes: u32) {
+        if let Some(credit) = self.core.streams.widen(stream, bytes) {
+            self.core.send(&ClientData::StreamCredit(credit));
+        }
+    }
+
     /// Received data were taken over: grants new credit when it is time.
     pub fn stream_taken(&mut self, stream: u32, bytes: usize) {
         if let Some(credit) = self.core.streams.taken(stream, bytes) {

@@ -162,6 +162,13 @@ impl Streams {
         Some(StreamCredit { stream: number, bytes })
     }
 
+    /// Grants so much beside what is granted for data that were taken.
+    pub(super) fn widen(&mut self, number: u32, bytes: u32) -> Option<StreamCredit> {
+        let state = self.state(number).filter(|state| !state.they_ended)?;
+        state.receive_credit += u64::from(bytes);
+        Some(StreamCredit { stream: number, bytes })
+    }
+
     pub(super) fn handle_data(&mut self, head: DataHead, bytes: usize) -> Received {
         let Some(state) = self.state(head.stream).filter(|state| !state.they_ended) else { return Received::Nothing };
         match state.receive_credit.checked_sub(u64::try_from(bytes).unwrap_or(u64::MAX)) {
@@ -289,8 +296,11 @@ mod tests {
         assert_eq!(streams.taken(number, 16383), None);
         assert_eq!(streams.taken(number, 1), Some(StreamCredit { stream: number, bytes: 16384 }));
         assert_eq!(streams.handle_data(head(number), 16384), Received::Data);
+        assert_eq!(streams.widen(number, 7), Some(StreamCredit { stream: number, bytes: 7 }));
+        assert_eq!(streams.handle_data(head(number), 7), Received::Data);
         assert!(matches!(streams.handle_data(head(number), 1), Received::Violated(_)));
         assert!(!streams.is_open(number));
+        assert_eq!(streams.widen(number, 7), None);
         assert_eq!(streams.handle_data(head(number), 1), Received::Nothing);
     }
 

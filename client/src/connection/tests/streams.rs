@@ -31,10 +31,13 @@ fn a_console_is_bounded_by_what_was_fetched(over: Over) {
         let stream = daemon.session.stream_open().unwrap();
         let opened = ConsoleOpenAnswer { stream, offset: 100, writer: Text::clipped("") };
         daemon.answer(ticket, &ServerData::ConsoleOpen(opened));
+        let Some(Came::Room) = daemon.next() else { panic!("the window is no wider than at first") };
         daemon.session.stream_send(stream, 0, 100, &[b'a'; 32768]).unwrap();
-        daemon.session.stream_send(stream, 0, 40_000, &[b'b'; 32768]).unwrap();
-        daemon.flush();
-        assert_eq!(daemon.session.stream_room(stream), 0);
+        for piece in 0..31 {
+            daemon.session.stream_send(stream, 0, 40_000 + piece * 32768, &[b'b'; 32768]).unwrap();
+            daemon.flush();
+        }
+        assert_eq!(daemon.session.stream_room(stream), 0, "a mebibyte and no more");
         let (question, _) = daemon.call();
         daemon.answer(question, &host(1));
         let Some(Came::Room) = daemon.next() else { panic!("no credit came") };
@@ -55,6 +58,10 @@ fn a_console_is_bounded_by_what_was_fetched(over: Over) {
     assert_eq!(first, Some(Received::Data { lost: 0, data: vec![b'a'; 32768] }));
     let second = connection.read_console(&mut console, None).unwrap();
     assert_eq!(second, Some(Received::Data { lost: 40_000 - 32_868, data: vec![b'b'; 32768] }));
+    for _ in 0..30 {
+        let more = connection.read_console(&mut console, None).unwrap();
+        assert_eq!(more, Some(Received::Data { lost: 0, data: vec![b'b'; 32768] }));
+    }
     assert_eq!(connection.write_console(&mut console, b"ls\n").unwrap(), 3);
     let Some(Received::End(Some(why))) = connection.read_console(&mut console, None).unwrap() else { panic!() };
     assert_eq!(why.fact("holder"), Some("uid 8"));
