@@ -16,6 +16,8 @@ pub(crate) struct Lab {
     rooms: Cell<u32>,
     /// The program as installed.
     pub(crate) vmwired: PathBuf,
+    /// The command line that was installed beside it.
+    pub(crate) vmwire: PathBuf,
     /// The same with XDR of our own.
     pub(crate) own_xdr: Option<PathBuf>,
     pairs: u32,
@@ -27,11 +29,13 @@ impl Lab {
     pub(crate) fn new(arguments: &Arguments) -> Outcome<Self> {
         raise_descriptor_limit()?;
         keep_to_one_processor()?;
+        let vmwired = arguments.vmwired.canonicalize()?;
         Ok(Self {
             // Paths of sockets are short, so that a long TMPDIR would not do.
             scratch: tempfile::Builder::new().prefix("vmwire-bench-").tempdir_in("/tmp")?,
             rooms: Cell::new(0),
-            vmwired: arguments.vmwired.canonicalize()?,
+            vmwire: vmwired.with_file_name("vmwire"),
+            vmwired,
             own_xdr: arguments.own_xdr.as_ref().map(|path| path.canonicalize()).transpose()?,
             pairs: arguments.pairs.max(1),
             run: Duration::from_millis(arguments.run_ms),

@@ -14,6 +14,7 @@ mod papers;
 mod report;
 mod rows;
 mod socket;
+mod sshd;
 mod statistics;
 mod wire;
 mod yardstick;

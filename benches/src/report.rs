@@ -55,7 +55,8 @@ impl Row {
         Self::compared(what, comparison, |value| format!("{value:.0} /s"))
     }
 
-    fn compared(what: impl Into<String>, comparison: &Comparison, show: impl Fn(f64) -> String) -> Self {
+    /// Ours beside a yardstick, shown like this.
+    pub(crate) fn compared(what: impl Into<String>, comparison: &Comparison, show: impl Fn(f64) -> String) -> Self {
         let (low, high) = comparison.spread;
         Self {
             yardstick: show(comparison.yardstick),

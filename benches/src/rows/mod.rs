@@ -7,6 +7,7 @@ mod list;
 mod ping_pong;
 mod pipelined;
 mod rules;
+mod ssh;
 mod start;
 mod system_calls;
 mod tls;
@@ -28,7 +29,7 @@ pub(crate) struct Group {
 }
 
 /// All of them, in the order of the table.
-pub(crate) const GROUPS: [Group; 12] = [
+pub(crate) const GROUPS: [Group; 13] = [
     Group { name: "ping-pong", measure: ping_pong::measure },
     Group { name: "system-calls", measure: system_calls::measure },
     Group { name: "pipelined", measure: pipelined::measure },
@@ -40,6 +41,7 @@ pub(crate) const GROUPS: [Group; 12] = [
     Group { name: "tls-handshakes", measure: tls::handshakes },
     Group { name: "rules", measure: rules::measure },
     Group { name: "audit", measure: audit::measure },
+    Group { name: "ssh", measure: ssh::measure },
     Group { name: "many-idle", measure: idle::many },
 ];
 
