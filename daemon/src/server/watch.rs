@@ -1,16 +1,17 @@
 //! Whether files have changed, told by the kernel: inotify(7) on the directories they are in, for files are replaced by
 //! renaming, and may be links into another directory that are themselves replaced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use log::warn;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use vmwire_tls::pki::INDEX_FILE;
 
@@ -24,11 +25,15 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
 
+/// What takes the directory away from under its name.
+const GONE: ReadFlags = ReadFlags::DELETE_SELF.union(ReadFlags::MOVE_SELF).union(ReadFlags::UNMOUNT);
+
 /// Directories under watch.
 #[derive(Debug)]
 pub(super) struct Watch {
     inotify: OwnedFd,
-    directories: BTreeSet<PathBuf>,
+    /// Those that are still the ones of their names, by the numbers of their watches.
+    directories: BTreeMap<i32, PathBuf>,
 }
 
 impl Watch {
@@ -39,10 +44,10 @@ impl Watch {
     /// What the kernel says.
     pub(super) fn of_files<'a>(files: impl Iterator<Item = &'a Path>) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let mut directories = BTreeSet::new();
+        let mut directories = BTreeMap::new();
         for directory in files.filter_map(Path::parent).collect::<BTreeSet<&Path>>() {
             match inotify::add_watch(&inotify, directory, CHANGES) {
-                Ok(_) => directories.insert(directory.to_owned()),
+                Ok(watch) => directories.insert(watch, directory.to_owned()),
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -52,18 +57,27 @@ impl Watch {
 
     /// Whether changes of a file would be noticed.
     pub(super) fn covers(&self, file: &Path) -> bool {
-        file.parent().is_some_and(|directory| self.directories.contains(directory))
+        file.parent().is_some_and(|directory| self.directories.values().any(|watched| watched == directory))
     }
 
     /// Whether something has changed since the last time. Which file it was does not matter: all are read. The index of what
-    /// was signed is none of them, and grows there whenever somebody enrols.
+    /// was signed is none of them, and grows there whenever somebody enrols. A directory that was moved or removed is not
+    /// watched any more, nor is what takes its place: to look up a name may wait for a disk. The log says so.
     pub(super) fn take(&mut self) -> bool {
         let mut changed = false;
         let mut bytes = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut bytes);
         loop {
             match reader.next() {
-                Ok(event) => changed |= event.file_name().is_none_or(|name| name.to_bytes() != INDEX_FILE.as_bytes()),
+                Ok(event) => {
+                    changed |= event.file_name().is_none_or(|name| name.to_bytes() != INDEX_FILE.as_bytes());
+                    if event.events().intersects(GONE)
+                        && let Some(directory) = self.directories.remove(&event.wd())
+                    {
+                        let directory = directory.display();
+                        warn!("{directory} was moved or removed: what changes there is noticed when SIGHUP comes");
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(_) => return changed,
             }
@@ -119,5 +133,23 @@ mod tests {
         assert!(watch.covers(&file) && !watch.covers(&missing));
         std::fs::write(dir.path().join("d"), "4").unwrap();
         assert!(watch.take());
+    }
+
+    #[test]
+    fn a_directory_that_another_takes_the_place_of_is_not_taken_for_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let [own, other] = ["own", "other"].map(|name| dir.path().join(name));
+        std::fs::create_dir(&own).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        let files = [own.join("a"), other.join("a")];
+        let mut watch = Watch::of_files(files.iter().map(PathBuf::as_path)).unwrap();
+        std::fs::rename(&own, dir.path().join("old")).unwrap();
+        std::fs::create_dir(&own).unwrap();
+        assert!(watch.take(), "what is there now is to be read");
+        assert!(!watch.covers(&files[0]) && watch.covers(&files[1]));
+        std::fs::write(&files[0], "1").unwrap();
+        assert!(!watch.take(), "which is why it is said");
+        std::fs::remove_dir(&other).unwrap();
+        assert!(watch.take() && !watch.covers(&files[1]));
     }
 }
