@@ -109,8 +109,9 @@ fn an_idle_agent_sleeps() {
     let agent = Agent::start();
     let mut client = agent.connect();
     client.ping();
-    let wakeups = agent.wait_until_asleep();
+    let (wakeups, ticks) = (agent.wait_until_asleep(), agent.ticks());
     std::thread::sleep(std::time::Duration::from_millis(700));
     assert_eq!(agent.wakeups(), wakeups);
+    assert!(agent.ticks() - ticks <= 1, "it spins");
     client.ping();
 }
