@@ -1,13 +1,14 @@
 //! Programs that a command has done for it: the one place where the agent waits for anything but its channel, and it does so in its
 //! loop, with a deadline. A program gets a group of its own, and who overstays is killed with all it started.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::error::CommandError;
+use crate::feed::Feed;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// What is kept of what a helper says.
@@ -77,9 +78,8 @@ impl End {
 #[derive(Debug)]
 pub struct Helper {
     child: Child,
-    stdin: Option<ChildStdin>,
+    stdin: Feed,
     stdout: Option<ChildStdout>,
-    input: Vec<u8>,
     output: Vec<u8>,
     deadline: Instant,
     status: Option<ExitStatus>,
@@ -98,23 +98,21 @@ impl Helper {
             .spawn()
             .map_err(End::NotStarted)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let mut helper = Helper {
-            child,
-            stdin,
-            stdout,
-            input: program.input,
-            output: Vec::new(),
-            deadline: now + program.span,
-            status: None,
-        };
-        let pipes = helper.stdin.iter().map(AsFd::as_fd).chain(helper.stdout.iter().map(AsFd::as_fd));
-        for pipe in pipes {
-            if let Err(error) = rustix::io::ioctl_fionbio(pipe, true) {
-                helper.kill();
-                return Err(End::NotStarted(error.into()));
+        let pipes = Feed::new(stdin, program.input).and_then(|stdin| {
+            if let Some(stdout) = &stdout {
+                rustix::io::ioctl_fionbio(stdout, true)?;
+            }
+            Ok(stdin)
+        });
+        match pipes {
+            Ok(stdin) => {
+                Ok(Helper { child, stdin, stdout, output: Vec::new(), deadline: now + program.span, status: None })
+            }
+            Err(error) => {
+                kill_group(&mut child);
+                Err(End::NotStarted(error))
             }
         }
-        Ok(helper)
     }
 
     /// Until when it has to be done.
@@ -124,12 +122,12 @@ impl Helper {
 
     /// What is waited for: to write, to read.
     pub fn pipes(&self) -> (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
-        (self.stdin.as_ref().map(AsFd::as_fd), self.stdout.as_ref().map(AsFd::as_fd))
+        (self.stdin.waits_for(), self.stdout.as_ref().map(AsFd::as_fd))
     }
 
     /// Moves what can be moved. Returns how it ended, once it did.
     pub fn progress(&mut self, now: Instant) -> Option<End> {
-        self.feed();
+        self.stdin.progress();
         self.drain();
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
@@ -144,21 +142,6 @@ impl Helper {
             return Some(End::TooLong);
         }
         None
-    }
-
-    fn feed(&mut self) {
-        while let Some(pipe) = &mut self.stdin {
-            match pipe.write(&self.input) {
-                Ok(count) if count < self.input.len() => drop(self.input.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // All is written, or nobody reads it any more.
-                _ => {
-                    self.input = Vec::new();
-                    self.stdin = None;
-                }
-            }
-        }
     }
 
     fn drain(&mut self) {
@@ -178,11 +161,15 @@ impl Helper {
 
     /// Ends it and all it started. What hangs in the kernel is left behind.
     pub fn kill(&mut self) {
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.child.try_wait();
+        kill_group(&mut self.child);
     }
+}
+
+fn kill_group(child: &mut Child) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.try_wait();
 }
 
 #[cfg(test)]

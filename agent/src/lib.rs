@@ -17,6 +17,7 @@ pub mod command;
 pub mod dispatch;
 pub mod error;
 pub mod event_loop;
+pub mod feed;
 pub mod files;
 pub mod filesystem_helper;
 pub mod freezer;

@@ -1,12 +1,14 @@
 //! Programs that a host has started: each runs on its own until its status is asked for, whoever is connected. What it says is kept up
 //! to a bound and read on beyond, so that no program hangs for being talkative.
 
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags};
+
+use crate::feed::Feed;
 
 /// What is kept of each stream of a program.
 const STREAM_BYTES_MAX: usize = 16 << 20;
@@ -59,8 +61,7 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    stdin: Option<ChildStdin>,
-    input: Vec<u8>,
+    stdin: Feed,
     status: Option<ExitStatus>,
     /// What it said.
     pub output: Stream,
@@ -110,15 +111,11 @@ impl Programs {
         let mut child = command.spawn()?;
         // The command holds the pipes' other ends until it goes.
         drop(command);
-        let stdin = child.stdin.take();
-        if let Some(stdin) = &stdin {
-            rustix::io::ioctl_fionbio(stdin, true)?;
-        }
+        let stdin = Feed::new(child.stdin.take(), order.input.unwrap_or_default())?;
         let id = child.id();
         // A number comes again only when its former bearer has ended; nobody can ask for that one any more.
         self.all.retain(|program| program.child.id() != id);
-        let input = order.input.unwrap_or_default();
-        self.all.push(Program { child, stdin, input, status: None, output, errors });
+        self.all.push(Program { child, stdin, status: None, output, errors });
         Ok(Some(id))
     }
 
@@ -127,7 +124,7 @@ impl Programs {
         let mut held: usize =
             self.all.iter().map(|program| program.output.kept.len() + program.errors.kept.len()).sum();
         for program in &mut self.all {
-            program.feed();
+            program.stdin.progress();
             program.output.drain(&mut held);
             program.errors.drain(&mut held);
             if program.status.is_none() {
@@ -139,7 +136,7 @@ impl Programs {
     /// What has to be waited for.
     pub fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
         for program in &self.all {
-            fds.extend(program.stdin.iter().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::OUT)));
+            fds.extend(program.stdin.waits_for().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::OUT)));
             let pipes = program.output.pipe.iter().chain(&program.errors.pipe);
             fds.extend(pipes.map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)));
         }
@@ -167,20 +164,6 @@ impl Program {
     /// What ended it.
     pub fn signal(&self) -> Option<i32> {
         self.status.and_then(|status| status.signal())
-    }
-
-    fn feed(&mut self) {
-        while let Some(pipe) = &mut self.stdin {
-            match pipe.write(&self.input) {
-                Ok(count) if count < self.input.len() => drop(self.input.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                _ => {
-                    self.input = Vec::new();
-                    self.stdin = None;
-                }
-            }
-        }
     }
 }
 
