@@ -103,6 +103,24 @@ fn a_hangup_has_them_read_as_well() {
     daemon.vmwire_by(Way::Tls, &["ping"]).ok();
 }
 
+#[test]
+fn what_could_not_be_read_is_taken_up_once_it_can_be_though_nothing_tells() {
+    let daemon = Way::Tls.setup().start();
+    // The list is a link to where no change is noticed.
+    let [list, link] = ["pki/crl.pem", "pki/link"].map(|name| daemon.place().join(name));
+    let [elsewhere, aside] = ["crl.pem", "crl.aside"].map(|name| daemon.place().join(name));
+    std::fs::copy(&list, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    std::fs::rename(&link, &list).unwrap();
+    taken_up(&daemon, 1);
+    std::fs::rename(&elsewhere, &aside).unwrap();
+    let before = daemon.log().matches(" is in force").count();
+    daemon.signal(Signal::HUP);
+    daemon.logs("certificates stay as they were: no TLS: cannot read");
+    std::fs::rename(&aside, &elsewhere).unwrap();
+    taken_up(&daemon, before + 1);
+}
+
 /// Comes with a context, and says whether that was let in; what it remembers of the daemon it may use.
 fn comes(daemon: &Daemon, context: &ClientContext) -> bool {
     let Ok(socket) = Socket::tls(daemon.address(Way::Tls), context) else { return false };

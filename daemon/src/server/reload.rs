@@ -5,7 +5,7 @@
 //!   ┌──────┐ ──────▶ ┌───────────────┐ ──────────▶ ┌───────────────┐ ──────────────────▶ taken up
 //!   │ idle │         │ configuration │             │ files of TLS  │
 //!   └──────┘ ────────┴───────────────┴───────────▶ └───────────────┘ ──▶ as it was, and said so
-//!            one of them changed; 200 ms later
+//!            one of them changed; 200 ms later, or 5 s after they could not be read
 //! ```
 //! Files are read by the file helper, all that belong together with one request. Whoever replaces a pair of them does it
 //! one after the other: in between they do not fit, and the old ones stay in force.
@@ -22,6 +22,10 @@ const SETTLE_TIME: Duration = Duration::from_millis(200);
 /// and no longer than this, however often they change.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// When files are looked at again that could not be read: what was amiss need not be with them, so that no change of theirs
+/// would tell.
+const RETRY_TIME: Duration = Duration::from_secs(5);
+
 /// Reading anew.
 #[derive(Debug)]
 pub(super) struct Reload {
@@ -32,6 +36,10 @@ pub(super) struct Reload {
     again: Option<What>,
     /// Changes are to be looked at then; since when they wait.
     settling: Option<(Instant, Instant)>,
+    /// They could not be read, and are to be looked at again then.
+    retry: Option<Instant>,
+    /// What is read is read for that reason alone.
+    unasked: bool,
 }
 
 /// What is to be read.
@@ -51,7 +59,7 @@ struct Reading {
 
 impl Reload {
     pub(super) fn new(source: Source, watch: Option<Watch>) -> Self {
-        Self { source, watch, reading: None, again: None, settling: None }
+        Self { source, watch, reading: None, again: None, settling: None, retry: None, unasked: false }
     }
 
     pub(super) fn source(&mut self) -> &mut Source {
@@ -64,6 +72,7 @@ impl Reload {
 
     /// Something was asked for. Answers whether it is to be read now.
     pub(super) fn ask(&mut self, what: What) -> bool {
+        self.unasked &= what == What::Tls;
         if self.reading.is_some() {
             self.again = self.again.max(Some(what));
             return false;
@@ -79,14 +88,17 @@ impl Reload {
     /// An answer of the file helper, if it is one for us: what was read, and what came of it.
     pub(super) fn take_answer(&mut self, ticket: FileTicket, answer: FileAnswer) -> Result<Answered, FileAnswer> {
         match self.reading.take_if(|reading| reading.ticket == ticket) {
-            Some(Reading { what, .. }) => Ok((
-                what,
-                match answer {
-                    FileAnswer::Read(files) => Ok(files),
-                    FileAnswer::Failed(why) => Err(why),
-                    FileAnswer::Done => Err("the file helper wrote where it was to read".to_owned()),
-                },
-            )),
+            Some(Reading { what, .. }) => {
+                self.retry = None;
+                Ok((
+                    what,
+                    match answer {
+                        FileAnswer::Read(files) => Ok(files),
+                        FileAnswer::Failed(why) => Err(why),
+                        FileAnswer::Done => Err("the file helper wrote where it was to read".to_owned()),
+                    },
+                ))
+            }
             None => Err(answer),
         }
     }
@@ -102,13 +114,28 @@ impl Reload {
         self.settling = Some(((now + SETTLE_TIME).min(since + SETTLE_TIME_MAX), since));
     }
 
-    /// Whether changes have settled.
+    /// The files of TLS could not be read.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.retry = Some(now + RETRY_TIME);
+    }
+
+    /// Whether changes have settled, or it is time to look again.
     pub(super) fn take_settled(&mut self, now: Instant) -> bool {
-        self.settling.take_if(|(at, _)| *at <= now).is_some()
+        let settled = self.settling.take_if(|(at, _)| *at <= now).is_some();
+        let again = self.retry.take_if(|at| *at <= now).is_some();
+        if settled || again {
+            self.unasked = !settled;
+        }
+        settled || again
+    }
+
+    /// Nobody asked and nothing changed: what comes of it is news only if it is something else than before.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.unasked
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.settling.map(|(at, _)| at)
+        self.settling.map(|(at, _)| at).into_iter().chain(self.retry).min()
     }
 }
 
@@ -174,5 +201,22 @@ mod tests {
             reload.changed(start + step * Duration::from_millis(100));
         }
         assert_eq!(reload.poll_timeout(), Some(start + SETTLE_TIME_MAX));
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_looked_at_again_without_a_change() {
+        let (mut reload, start) = (reload(), Instant::now());
+        reload.failed(start);
+        assert_eq!(reload.poll_timeout(), Some(start + RETRY_TIME));
+        reload.changed(start);
+        assert!(reload.take_settled(start + SETTLE_TIME) && !reload.is_unasked(), "a change comes first");
+        assert!(!reload.take_settled(start + SETTLE_TIME));
+        assert!(reload.take_settled(start + RETRY_TIME) && reload.is_unasked());
+        assert_eq!(reload.poll_timeout(), None);
+        assert!(reload.ask(What::Everything) && !reload.is_unasked());
+        reload.failed(start);
+        reload.begun(What::Tls, FileTicket(1));
+        let (_, read) = reload.take_answer(FileTicket(1), FileAnswer::Read(vec![None])).unwrap();
+        assert_eq!((read, reload.poll_timeout()), (Ok(vec![None]), None), "they could be read");
     }
 }

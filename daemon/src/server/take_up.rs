@@ -87,6 +87,12 @@ impl Server {
             }
             Err(why) => {
                 let message = format!("certificates stay as they were: {why}");
+                if matches!(why, tls::TlsError::File(_)) {
+                    self.reload.failed(now.monotonic);
+                    if self.reload.is_unasked() && tls.facts.first().is_some_and(|own| own.problem == message) {
+                        return;
+                    }
+                }
                 error!("{message}");
                 // Those in force are not those on the disk.
                 if let Some(own) = tls.facts.first_mut() {
