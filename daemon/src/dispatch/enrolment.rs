@@ -148,8 +148,9 @@ impl Dispatch {
             address: Text::default(),
         };
         let refused = self.enrolments.tries.take(from, turn.now.monotonic).err().map(|wait| {
-            let mut failure = Failure::new(code::OVERLOADED, "too many tokens were tried from this address")
-                .hint("wait a minute, and copy the token again, the whole line");
+            let mut failure =
+                Failure::new(code::OVERLOADED, "too many tokens were tried from this address, or from too many others")
+                    .hint("wait a minute, and copy the token again, the whole line");
             failure.retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
             failure
         });
