@@ -83,6 +83,8 @@ pub enum NativeError {
     Closed(Stage),
     /// The host did not go on in time.
     Silent(Stage),
+    /// The host talked, and did not come to the point in time.
+    Endless(Stage),
     /// The host does not speak as it should.
     Broken {
         /// When.
@@ -182,12 +184,12 @@ impl NativeError {
 
     /// Whether another attempt may fare better without anybody's doing.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Closed(_) | Self::Silent(_) | Self::Unreached { .. })
+        matches!(self, Self::Closed(_) | Self::Silent(_) | Self::Endless(_) | Self::Unreached { .. })
     }
 
     /// Whether a limit of time was what ended it.
     pub(crate) fn is_late(&self) -> bool {
-        matches!(self, Self::Silent(_) | Self::AgentHangs(_))
+        matches!(self, Self::Silent(_) | Self::Endless(_) | Self::AgentHangs(_))
     }
 
     /// What happened, with a host.
@@ -195,6 +197,7 @@ impl NativeError {
         match self {
             Self::Closed(stage) => format!("{place} closed the connection {}", stage.words()),
             Self::Silent(stage) => format!("{place} has been silent for too long {}", stage.words()),
+            Self::Endless(stage) => format!("{place} talked on for too long {}", stage.words()),
             Self::Broken { stage: Stage::Banner, .. } => format!("whoever listens at {place} does not speak SSH"),
             Self::Broken { stage, .. } => format!("no SSH with {place}: it failed {}", stage.words()),
             Self::NothingInCommon(missing) => {
@@ -256,7 +259,7 @@ impl NativeError {
             Self::Closed(Stage::Banner) => {
                 "does sshd let this machine in? It also hangs up on who comes too often".to_owned()
             }
-            Self::Closed(_) | Self::Silent(_) => format!("what it says of it: ssh -v {ssh} true"),
+            Self::Closed(_) | Self::Silent(_) | Self::Endless(_) => format!("what it says of it: ssh -v {ssh} true"),
             Self::Broken { stage: Stage::Banner, .. } => {
                 "is it the port of an sshd? Another one: qemu+ssh://HOST:PORT/system".to_owned()
             }

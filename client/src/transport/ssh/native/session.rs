@@ -5,10 +5,12 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::Shutdown;
 use ssh2::{BlockDirections, ErrorCode, MethodType, Session};
 
 use super::error::{NativeError, Stage};
@@ -20,6 +22,9 @@ use crate::ask::Asking;
 pub(super) const AGAIN: i32 = -37;
 const NO_KEX: [i32; 3] = [-5, -8, -17];
 pub(super) const SOCKET_GONE: [i32; 3] = [-7, -13, -43];
+
+/// How long after the end of a handshake's time the socket is taken away from it.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// What is agreed on, best first; what libssh2 was built without drops out. There is nothing with SHA-1, MD5, CBC, DSA or a
 /// group under 2048 bits in it. libssh2 adds by itself that it does the strict key exchange, which defeats Terrapin.
@@ -72,8 +77,7 @@ impl Talk {
         host_keys: &str,
         asking: &Asking,
     ) -> Result<HostKey, NativeError> {
-        let mut session = self.session.clone();
-        let shaken = self.drive(|| asking.until(), || session.handshake());
+        let shaken = self.handshake(asking.until())?;
         shaken.map_err(|failed| self.unshaken(wanted, host_keys, asking, failed))?;
         let method = |kind| self.session.methods(kind).unwrap_or("?").to_owned();
         let banner = String::from_utf8_lossy(self.session.banner_bytes().unwrap_or_default()).into_owned();
@@ -87,6 +91,30 @@ impl Talk {
         );
         let shown = self.session.host_key().map(|(blob, _)| blob.to_vec());
         shown.and_then(HostKey::read).ok_or_else(|| NativeError::Library("the host has shown no key".to_owned()))
+    }
+
+    /// The handshake, which ends in time though the host never stops talking: libssh2 stays at it for as long as there is
+    /// something to read, so somebody else has to take the socket away from it.
+    fn handshake(&self, until: Instant) -> Result<Result<(), Failed>, NativeError> {
+        let mut session = self.session.clone();
+        let (over, is_over) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let watching = move || {
+                let left = until.saturating_duration_since(Instant::now()) + GRACE;
+                if is_over.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                    // Where it has gone there is nothing more to read.
+                    let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
+                }
+            };
+            let watch = std::thread::Builder::new().name("ssh-watch".to_owned()).spawn_scoped(scope, watching);
+            watch.map_err(|error| NativeError::Library(error.to_string()))?;
+            let shaken = self.drive(|| until, || session.handshake());
+            drop(over);
+            Ok(shaken.map_err(|failed| match failed {
+                Failed::Ssh(_) if Instant::now() >= until + GRACE => Failed::Endless,
+                failed => failed,
+            }))
+        })
     }
 
     fn unshaken(&self, wanted: &Wanted, host_keys: &str, asking: &Asking, failed: Failed) -> NativeError {
@@ -111,6 +139,7 @@ impl Talk {
     pub(super) fn failure(&self, stage: Stage, failed: Failed) -> NativeError {
         match failed {
             Failed::Late => NativeError::Silent(stage),
+            Failed::Endless => NativeError::Endless(stage),
             Failed::Gone => NativeError::Closed(stage),
             Failed::Ssh(error) if SOCKET_GONE.contains(&code(&error)) => NativeError::Closed(stage),
             Failed::Ssh(error) => NativeError::Broken { stage, words: error.message().to_owned() },
@@ -142,6 +171,8 @@ impl Talk {
         let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
         match poll(&mut [PollFd::new(&*self.socket, interest)], timeout.as_ref()) {
             Ok(0) if Instant::now() >= until => Err(Failed::Late),
+            // Whoever always has something more to say would be listened to for ever.
+            Ok(_) if Instant::now() >= until => Err(Failed::Endless),
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Failed::System(error)),
         }
@@ -150,8 +181,10 @@ impl Talk {
 
 /// Why a step was not done.
 pub(super) enum Failed {
-    /// There was no time left.
+    /// There was no time left, and nothing to read.
     Late,
+    /// There was no time left, though there was something to read all the time.
+    Endless,
     /// The host has gone.
     Gone,
     /// libssh2 says so.
