@@ -88,13 +88,20 @@ impl Subscribed {
 }
 
 impl Connection {
-    /// Subscribes to events, in place of a former subscription, whose waiting events are dropped.
+    /// Subscribes to events, in place of a former subscription, whose waiting events are dropped. It changes nothing with the
+    /// daemon that would outlive a link, so that on one that was made anew it is asked for again.
     ///
     /// # Errors
     /// As [`Connection::call`].
     pub fn subscribe(&mut self, wanted: Subscription) -> Result<(), Error> {
         self.subscribed = Some(Subscribed { wanted, phase: Phase::Detached, queue: VecDeque::new(), queued_bytes: 0 });
-        self.attach().inspect_err(|_| self.subscribed = None)
+        while let Err(error) = self.attach() {
+            if !self.may_restore(&error) {
+                self.subscribed = None;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Ends the subscription and drops what waits.

@@ -8,6 +8,7 @@ use super::*;
 over_every_transport! {
     after_a_lost_link_only_reads_are_asked_again
     after_a_lost_link_events_go_on_behind_the_last_one
+    a_subscription_that_was_not_answered_is_asked_for_again
     a_link_that_cannot_be_made_anew_in_time_is_lost_for_good
     a_daemon_that_keeps_going_away_is_not_asked_without_pause
     a_daemon_that_wants_to_be_asked_much_later_is_not_waited_for
@@ -63,6 +64,25 @@ fn after_a_lost_link_events_go_on_behind_the_last_one(over: Over) {
     for expected in 10..=13 {
         assert_eq!(sequence(connection.next_notice(None).unwrap()), expected);
     }
+    drop(connection);
+    daemon.join().unwrap();
+}
+
+fn a_subscription_that_was_not_answered_is_asked_for_again(over: Over) {
+    let Place { _directory, listener, uri } = place(over);
+    let daemon = std::thread::spawn(move || {
+        let mut first = Scripted::new(listener.accept(), 1);
+        let (_unanswered, data) = first.call();
+        assert!(matches!(data, ClientData::Subscribe(_)), "{data:?}");
+        drop(first);
+        let mut second = Scripted::new(listener.accept(), 1);
+        assert_eq!(second.subscribed(10), None);
+        second.event(10, 1);
+        second.until_gone();
+    });
+    let mut connection = Connection::open(&uri, &Environment::default(), Options::default()).unwrap();
+    connection.subscribe(Subscription::default()).unwrap();
+    assert_eq!(sequence(connection.next_notice(None).unwrap()), 10);
     drop(connection);
     daemon.join().unwrap();
 }
