@@ -82,6 +82,18 @@ fn where_the_server_forbids_sockets_vmwire_is_the_bridge_over_there() {
 }
 
 #[test]
+fn what_the_far_side_says_beside_a_daemon_that_answers_is_told_at_a_terminal() {
+    let story = Native::start(SshdSetup::default().line("AllowStreamLocalForwarding no"));
+    let built = std::fs::read_to_string(story.path("far/vmwire")).unwrap();
+    let built = built.strip_prefix("#!/bin/sh\n").unwrap();
+    story.sshd.far(Far::Script(&format!("printf 'the disk is full \\033[2J\\n' >&2\n{built}")));
+    story.sshd.settings("BatchMode no");
+    let ran = story.at_terminal(&["-c", &story.uri(""), "vm", "list"]).end();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("vm1: the disk is full \\u{1b}[2J\r") && ran.out.contains("web"), "{ran:?}");
+}
+
+#[test]
 fn a_daemon_that_does_not_run_is_told_by_the_bridge_or_where_there_is_none_by_ourselves() {
     let story = Native::start(SshdSetup::default());
     let nowhere = story.sshd.uri(Path::new("/nonexistent/s"), "&transport=ssh2");

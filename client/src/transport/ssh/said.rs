@@ -55,13 +55,7 @@ impl Said {
         let collecting = std::thread::Builder::new().name("ssh".to_owned()).spawn(move || {
             let (mut line, mut buffer) = (Vec::new(), [0; 1024]);
             while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-                for &byte in &buffer[..count] {
-                    match byte {
-                        b'\n' => said.add(&std::mem::take(&mut line)),
-                        _ if line.len() < LINE_BYTES_MAX => line.push(byte),
-                        _ => {}
-                    }
-                }
+                said.hear(&mut line, &buffer[..count]);
             }
             said.add(&line);
             said.locked().over = true;
@@ -72,12 +66,24 @@ impl Said {
         }
     }
 
-    fn add(&self, line: &[u8]) {
+    /// Takes bytes as they come; `line` has what is no whole line yet.
+    pub(super) fn hear(&self, line: &mut Vec<u8>, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => self.add(&std::mem::take(line)),
+                _ if line.len() < LINE_BYTES_MAX => line.push(byte),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes a line, whole or at the end of everything.
+    pub(super) fn add(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line).trim_end().to_owned();
         if line.is_empty() {
             return;
         }
-        log::debug!("ssh: {}", line.escape_debug());
+        log::debug!("{}: {}", self.0.place, line.escape_debug());
         let mut lines = self.locked();
         let asks = line.starts_with(TOUCH);
         if asks {

@@ -9,6 +9,7 @@ use super::session::{Failed, Talk, code};
 use super::stream::{Bridge, SshSocket};
 use crate::ask::Asking;
 use crate::transport::SshPlace;
+use crate::transport::ssh::said::Said;
 
 /// What libssh2 answers when the server does not open a channel, and when it does not do what is asked on one.
 const NOT_OPENED: i32 = -21;
@@ -39,7 +40,8 @@ pub(super) fn open(talk: Talk, place: &SshPlace, wanted: &Wanted, asking: &Askin
     let command = place.command();
     let run = talk.drive(|| asking.until(), || channel.exec(&command));
     run.map_err(|failed| unopened(&talk, failed))?;
-    let bridge = Bridge::new(closed, wanted.user.clone());
+    let said = Said::new(&wanted.place, asking.teller());
+    let bridge = Bridge::new(closed, wanted.user.clone(), said);
     Ok(SshSocket::new(talk, channel, place, Some(bridge)))
 }
 

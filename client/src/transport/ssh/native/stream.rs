@@ -19,12 +19,12 @@ use crate::error::Error;
 use crate::transport::SshPlace;
 use crate::transport::socket::{Came, Ending, Written};
 use crate::transport::ssh::error::{Ended, SshError, Verdict};
+use crate::transport::ssh::said::Said;
 use crate::transport::ssh::verdict::verdict;
 use crate::uri::SshTarget;
 
-/// Lines of standard error that are kept, and how long each may be.
-const LINES_MAX: usize = 24;
-const LINE_BYTES_MAX: usize = 2048;
+/// How often standard error is read for once that bytes are: whoever fills it does not keep the others waiting.
+const HEARD_MAX: usize = 16;
 
 /// How much is shown of what is no packet.
 const NOISE_BYTES_MAX: usize = 160;
@@ -53,35 +53,14 @@ pub(super) struct Bridge {
     user: String,
     /// How much has come of what every packet begins with.
     first: usize,
-    lines: Vec<String>,
+    said: Said,
+    /// The line that is not whole yet.
     line: Vec<u8>,
 }
 
 impl Bridge {
-    pub(super) fn new(closed: Vec<PathBuf>, user: String) -> Self {
-        Self { closed, user, first: 0, lines: Vec::new(), line: Vec::new() }
-    }
-
-    fn hear(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            match byte {
-                b'\n' => self.end_line(),
-                _ if self.line.len() < LINE_BYTES_MAX => self.line.push(byte),
-                _ => {}
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
-        if line.is_empty() {
-            return;
-        }
-        log::debug!("the far side: {}", line.escape_debug());
-        if self.lines.len() == LINES_MAX {
-            self.lines.remove(0);
-        }
-        self.lines.push(line);
+    pub(super) fn new(closed: Vec<PathBuf>, user: String, said: Said) -> Self {
+        Self { closed, user, first: 0, said, line: Vec::new() }
     }
 
     fn is_open(&self) -> bool {
@@ -94,6 +73,9 @@ impl Bridge {
         let compared = rest.len().min(bytes.len());
         if rest.get(..compared) == bytes.get(..compared) {
             self.first += compared;
+            if compared > 0 && self.is_open() {
+                self.said.opened();
+            }
             return None;
         }
         let said = [MAGIC.get(..self.first).unwrap_or_default(), bytes].concat();
@@ -134,7 +116,7 @@ impl SshSocket {
     /// Why nothing has come yet, where that is not for the daemon to say.
     pub(crate) fn late(&self) -> Option<SshError> {
         let bridge = self.bridge.as_ref().filter(|bridge| !bridge.is_open())?;
-        let said = bridge.lines.clone();
+        let said = bridge.said.lines();
         Some(SshError::Late { place: self.place.clone(), time: self.begun.elapsed(), said })
     }
 
@@ -180,7 +162,7 @@ impl SshSocket {
         // libssh2 first says that it takes more, and reads only when that has been sent.
         let narrow = u64::from(window.remaining) < u64::from(window.window_size_initial) / 4 * 3 + buffer.len() as u64;
         self.starved = bytes == 0 && end.is_none() && self.stuck && narrow;
-        let heard = self.hear()?;
+        let heard = self.hear();
         if let (Some(bridge), Some(came)) = (&mut self.bridge, buffer.get(..bytes).filter(|came| !came.is_empty()))
             && let Some(text) = bridge.noise(came)
         {
@@ -191,21 +173,20 @@ impl SshSocket {
     }
 
     /// Reads what the far side says beside the bytes.
-    fn hear(&mut self) -> io::Result<bool> {
-        let Some(bridge) = &mut self.bridge else { return Ok(false) };
+    fn hear(&mut self) -> bool {
+        let Some(bridge) = &mut self.bridge else { return false };
         let (mut stderr, mut buffer, mut heard) = (self.channel.stderr(), [0; 2048], false);
-        loop {
+        for _ in 0..HEARD_MAX {
             match stderr.read(&mut buffer) {
-                Ok(0) => return Ok(heard),
-                Ok(count) => {
-                    bridge.hear(buffer.get(..count).unwrap_or_default());
+                Ok(count @ 1..) => {
+                    bridge.said.hear(&mut bridge.line, buffer.get(..count).unwrap_or_default());
                     heard = true;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
-                // The bytes have told of it, or will.
-                Err(_) => return Ok(heard),
+                // Where it is broken, the bytes have told of it, or will.
+                Ok(0) | Err(_) => break,
             }
         }
+        heard
     }
 
     /// What the end of the bytes means; nothing yet where a program's own end is still to come.
@@ -220,11 +201,11 @@ impl SshSocket {
             Ok(()) | Err(_) => {}
         }
         // What was said before the end is there by now.
-        let _ = self.hear();
+        while self.hear() {}
         let status = self.channel.exit_status().ok();
         let bridge = self.bridge.as_mut()?;
-        bridge.end_line();
-        let said = bridge.lines.clone();
+        bridge.said.add(&std::mem::take(&mut bridge.line));
+        let said = bridge.said.lines();
         let open = bridge.is_open();
         let words = status.map_or_else(|| "no exit status".to_owned(), |status| format!("exit status: {status}"));
         let verdict = match verdict(status, &words, &said) {
