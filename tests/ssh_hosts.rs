@@ -107,7 +107,7 @@ fn hosts_are_found_by_every_kind_of_name() {
         known(&file, &[format!("{names} {ed25519}")]);
         story.fails("", 3, &message, "ssh-keyscan");
     }
-    story.sshd.settings("HostKeyAlias my-host\n");
+    story.sshd.settings("HostKeyAlias My-Host\n");
     known(&file, &[format!("my-host {ed25519}")]);
     story.lists("");
     story.sshd.settings("");

@@ -118,7 +118,8 @@ impl Settings {
     /// The name by which known_hosts knows the host.
     pub(crate) fn known_as(&self) -> String {
         if let Some(alias) = self.value("hostkeyalias") {
-            return alias.to_owned();
+            // As ssh has it, which compares in small letters.
+            return alias.to_ascii_lowercase();
         }
         match self.port() {
             22 => self.host_name().to_ascii_lowercase(),
@@ -414,7 +415,7 @@ mod tests {
         assert_eq!(usual.known_as(), "[vm1]:7");
         assert_eq!(usual.identity_files().last(), Some(&PathBuf::from("/home/me/.ssh/id_ed25519")));
         assert_eq!(usual.user_known_hosts()[0], PathBuf::from("/home/me/.ssh/known_hosts"));
-        assert_eq!(settings("qemu+ssh://vm1/system", "hostkeyalias Gate\n").known_as(), "Gate");
+        assert_eq!(settings("qemu+ssh://vm1/system", "hostkeyalias Gate\n").known_as(), "gate");
     }
 
     #[test]
