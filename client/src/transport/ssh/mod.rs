@@ -10,6 +10,7 @@
 mod choose;
 mod error;
 mod facts;
+mod host_names;
 #[cfg(feature = "ssh2")]
 mod native;
 mod program;

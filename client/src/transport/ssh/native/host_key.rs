@@ -12,8 +12,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Wanted;
 use super::error::{NativeError, Unmet};
-use super::known_hosts::{Known, Verdict, hashed_name};
+use super::known_hosts::{Known, Verdict};
 use crate::ask::{Asking, UnknownHost};
+use crate::transport::ssh::host_names::hashed_name;
 
 /// The kinds of host keys that are taken, best first, each with the algorithms that sign with it. RSA signs with SHA-2 only.
 const KINDS: [(&str, &str); 5] = [
