@@ -176,7 +176,7 @@ fn what_is_wrong_is_told_in_words_and_with_a_way_out() {
             &["context", "add", "new", "qemu:///elsewhere"],
             2,
             "qemu has no daemon \"/elsewhere\"".into(),
-            "use qemu:///system or qemu:///session",
+            "end it in /system or /session, as in qemu:///system or qemu+ssh://USER@HOST/system",
         ),
     ];
     for (words, code, message, hint) in table {
@@ -186,7 +186,7 @@ fn what_is_wrong_is_told_in_words_and_with_a_way_out() {
     let told = person.with("wbe", &["ping"]).fails(2);
     assert_eq!(told, format!("vmwire: VMWIRE_URI: there is no context \"wbe\"\n  hint: {list}\n"));
     let told = Person::new().vmwire(&["-c", "wbe", "ping"]).fails(2);
-    let none = "there are no contexts yet; make one: vmwire context add NAME URI";
+    let none = "there are no contexts yet; make one: vmwire context add NAME qemu+ssh://USER@HOST/system";
     assert_eq!(told, format!("vmwire: -c: there is no context \"wbe\"\n  hint: {none}\n"));
 }
 

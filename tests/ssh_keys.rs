@@ -94,7 +94,7 @@ fn keys_of_an_agent_let_in_and_only_those_that_may_be_shown_are() {
     let tried = error_with(&story, &agent.socket, "");
     assert_eq!(tried["message"], one["message"], "only the one that a file names is shown, and not twice");
     let hint = tried["hint"].as_str().unwrap();
-    let expected = "let somebody who is in put your public key into authorized_keys of root on vm1; for another key write \
+    let expected = "let somebody who is in put your public key into ~root/.ssh/authorized_keys on vm1; for another key write \
                     ?keyfile=PATH behind the URI, for another user qemu+ssh://USER@vm1/system";
     assert_eq!(hint, expected);
 
@@ -204,7 +204,7 @@ fn a_key_file_that_cannot_be_used_is_told_with_the_way_to_mend_it() {
         std::fs::set_permissions(story.path(name), Permissions::from_mode(mode)).unwrap();
     };
     let key = line_of(&story.sshd.key()) + "\n";
-    told("missing", "is not there", "make a key with ssh-keygen, and then let somebody");
+    told("missing", "is not there", "?keyfile= has to name the file of a private key");
     write("open", &key, 0o640);
     told("open", "has mode 0640, so that others can read it", &format!("chmod 600 {}", story.path("open").display()));
     // What the hint says leads on.

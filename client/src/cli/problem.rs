@@ -190,7 +190,9 @@ impl From<Error> for Problem {
                 if cause.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Self::new(Exit::Denied, "DENIED", error.to_string()).hint(if socket == Path::new(SYSTEM_SOCKET) {
-                    "root may connect, and whoever is in the group vmwire; qemu:///session is a daemon of your own"
+                    "root may connect, and the group vmwire: groupadd -f vmwire, usermod -aG vmwire USER, systemctl restart \
+                     vmwired; a [[listen]] of its configuration, where it has any, has to name operator.sock; qemu:///session \
+                     is a daemon of your own"
                 } else {
                     "only the daemon's own user and root may connect; qemu:///session is a daemon of your own"
                 })
@@ -205,8 +207,9 @@ impl From<Error> for Problem {
                     _ => "",
                 })
             }
-            Error::Connect { place: Place::Ssh(_), .. } => {
-                Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string())
+            Error::Connect { error: cause, place: Place::Ssh(place) } => {
+                let hint = no_sshd(cause.kind(), place.target.host());
+                Self::new(Exit::NoConnection, "NO_CONNECTION", error.to_string()).hint(hint)
             }
             Error::Ssh(ssh) => {
                 let (exit, code) = match ssh.denies_us() {
@@ -259,6 +262,22 @@ fn unreached(kind: io::ErrorKind, host: &HostPort) -> String {
         }
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
             format!("there is no way from here to {}: is the network up?", host.host())
+        }
+        _ => String::new(),
+    }
+}
+
+fn no_sshd(kind: io::ErrorKind, host: &str) -> String {
+    match kind {
+        io::ErrorKind::ConnectionRefused => {
+            "does sshd run there, and on this port? Another one: qemu+ssh://HOST:PORT/system".to_owned()
+        }
+        io::ErrorKind::NotFound => {
+            format!("is the host called {host}? An address will do as well, or a Host of ~/.ssh/config")
+        }
+        io::ErrorKind::TimedOut => format!("is {host} up, and does a firewall on the way let ssh through?"),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+            format!("there is no way from here to {host}: is it up, and the network?")
         }
         _ => String::new(),
     }

@@ -84,7 +84,7 @@ impl From<ContextsError> for Problem {
             | ContextsError::Busy(_)
             | ContextsError::TooMany => (Exit::Failed, "LOCAL"),
             ContextsError::Exists { .. } => (Exit::Failed, "EXISTS"),
-            ContextsError::Unknown { .. } => (Exit::NotFound, "NOT_FOUND"),
+            ContextsError::Unknown { .. } | ContextsError::IsGroup(_) => (Exit::NotFound, "NOT_FOUND"),
             ContextsError::Text { .. }
             | ContextsError::Name(_)
             | ContextsError::Ambiguous(_)

@@ -64,6 +64,8 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
             table.label("connected to", daemon.uri.as_str());
             if let Some(tls) = &daemon.tls {
                 table.label("over", tls.as_str());
+            } else if daemon.transport == Transport::Ssh.word() {
+                table.label("over", daemon.transport);
             } else if daemon.transport != Transport::Unix.word() {
                 table.label("over", format!("{}, not encrypted", daemon.transport));
             }

@@ -52,6 +52,8 @@ pub enum ContextsError {
     },
     /// What was given is no name.
     Name(String),
+    /// There is no context of that name, but a group.
+    IsGroup(String),
     /// There is no context of that name.
     Unknown {
         /// What was given.
@@ -119,10 +121,16 @@ impl ContextsError {
     /// What the person could do about it. May be empty.
     #[must_use]
     pub fn hint(&self) -> String {
-        let list = |nearest: &Option<String>, any: bool| match (nearest, any) {
+        let list = |name: &str, nearest: &Option<String>, any: bool| match (nearest, any) {
+            // As one would name it to ssh.
+            _ if name.contains('@') && name.chars().all(|c| c.is_ascii_alphanumeric() || "@.-_".contains(c)) => {
+                format!("for a host, by ssh: qemu+ssh://{name}/system")
+            }
             (Some(nearest), _) => format!("did you mean {nearest}? All there are: vmwire context list"),
             (None, true) => "all there are: vmwire context list".to_owned(),
-            (None, false) => "there are no contexts yet; make one: vmwire context add NAME URI".to_owned(),
+            (None, false) => {
+                "there are no contexts yet; make one: vmwire context add NAME qemu+ssh://USER@HOST/system".to_owned()
+            }
         };
         match self {
             Self::NoHome => "set HOME".to_owned(),
@@ -141,8 +149,10 @@ impl ContextsError {
             Self::Name(_) => {
                 "a name has 1 to 64 letters, digits and . _ -, and begins with a letter or digit".to_owned()
             }
-            Self::Unknown { nearest, any, .. } => list(nearest, *any),
-            Self::UnknownHost { nearest, any, .. } => list(nearest, *any),
+            Self::IsGroup(name) => format!("-H {name} asks all who are in it"),
+            Self::Unknown { name, nearest, any } | Self::UnknownHost { name, nearest, any } => {
+                list(name, nearest, *any)
+            }
             Self::Exists { name, .. } => {
                 format!("another name, or --replace to put the new one in its place; vmwire context use {name} uses it")
             }
@@ -180,6 +190,7 @@ impl fmt::Display for ContextsError {
                 write!(f, "{}, line {}, column {}: {why}", path.display(), position.line, position.column)
             }
             Self::Name(name) => write!(f, "{} cannot be a name", quoted(name)),
+            Self::IsGroup(name) => write!(f, "there is no context {}, but a group", quoted(name)),
             Self::Unknown { name, .. } => write!(f, "there is no context {}", quoted(name)),
             Self::UnknownHost { name, .. } => write!(f, "there is no context and no group {}", quoted(name)),
             Self::Exists { name, uri } => write!(f, "there is a context {name:?} already, for {uri}"),

@@ -155,10 +155,13 @@ fn check_name(name: &str) -> Result<(), ContextsError> {
 
 /// The context of a name, which has to be there.
 pub(super) fn known<'a>(contexts: &'a Contexts, name: &str) -> Result<&'a Context, ContextsError> {
-    contexts.get(name).ok_or_else(|| ContextsError::Unknown {
-        name: name.to_owned(),
-        nearest: contexts.nearest(name, false).map(str::to_owned),
-        any: contexts.iter().next().is_some(),
+    contexts.get(name).ok_or_else(|| match contexts.groups().contains(name) {
+        true => ContextsError::IsGroup(name.to_owned()),
+        false => ContextsError::Unknown {
+            name: name.to_owned(),
+            nearest: contexts.nearest(name, false).map(str::to_owned),
+            any: contexts.iter().next().is_some(),
+        },
     })
 }
 

@@ -203,7 +203,7 @@ fn what_cannot_be_kept_is_refused_in_words_and_changes_nothing() {
         (error.to_string(), error.hint())
     };
     let name = "a name has 1 to 64 letters, digits and . _ -, and begins with a letter or digit";
-    let none = "there are no contexts yet; make one: vmwire context add NAME URI";
+    let none = "there are no contexts yet; make one: vmwire context add NAME qemu+ssh://USER@HOST/system";
     let expect = |found: (String, String), message: &str, hint: &str| {
         assert_eq!((found.0.as_str(), found.1.as_str()), (message, hint));
     };
@@ -225,6 +225,10 @@ fn what_cannot_be_kept_is_refused_in_words_and_changes_nothing() {
         "there is a context \"web\" already, for qemu:///system",
         "another name, or --replace to put the new one in its place; vmwire context use web uses it",
     );
+    let group = "-H g asks all who are in it";
+    expect(said(file.set_current(Some("g"))), "there is no context \"g\", but a group", group);
+    let by_ssh = "for a host, by ssh: qemu+ssh://root@web/system";
+    expect(said(file.set_current(Some("root@web"))), "there is no context \"root@web\"", by_ssh);
     let nearest = "did you mean web? All there are: vmwire context list";
     expect(said(file.set_current(Some("wbe"))), "there is no context \"wbe\"", nearest);
     let names = ["web".to_owned(), "other".to_owned()];
@@ -380,7 +384,7 @@ fn hosts_that_are_not_there_or_meant_twice_are_refused_in_words() {
     assert_eq!(told, "1025 hosts are named, and at most 1024 are asked");
     assert_eq!(hint, "ask some of them at a time");
     let none = asked(&["a"], "").unwrap_err().1;
-    assert_eq!(none, "there are no contexts yet; make one: vmwire context add NAME URI");
+    assert_eq!(none, "there are no contexts yet; make one: vmwire context add NAME qemu+ssh://USER@HOST/system");
 }
 
 #[test]

@@ -124,7 +124,9 @@ impl UriError {
             Self::Port(_) => "a port is a number from 1 to 65535".to_owned(),
             Self::NoPort(host) => format!("plain tcp has no usual port; write it behind a colon: {host}:PORT"),
             Self::NoPath(driver) | Self::Path { driver, .. } => match driver {
-                Driver::Qemu => "use qemu:///system or qemu:///session".to_owned(),
+                Driver::Qemu => {
+                    "end it in /system or /session, as in qemu:///system or qemu+ssh://USER@HOST/system".to_owned()
+                }
                 Driver::Test => "use test:///default".to_owned(),
             },
             Self::NoValue(name) => format!("write {name}=VALUE"),

@@ -238,6 +238,6 @@ fn not_enrolled(NotEnrolled { error, may_be_spent }: NotEnrolled, timeout: Optio
 /// What is there already, in words.
 fn taken(directory: &Path) -> Problem {
     Problem::new(Exit::Failed, "EXISTS", format!("there is a {CERTIFICATE} in {} already", directory.display())).hint(
-        "the token is good still; --force puts the new files in place of the old ones; --dir DIR puts them elsewhere",
+        "this has not spent the token; --force puts the new files in place of the old ones; --dir DIR puts them elsewhere",
     )
 }

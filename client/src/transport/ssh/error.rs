@@ -235,16 +235,36 @@ impl SshError {
     }
 }
 
+/// What to ask for where only a key opens, so that nobody gets in to put his own there himself.
+pub(super) fn let_somebody(file: &str, user: Option<&str>, host: &str) -> String {
+    let user = user.unwrap_or_default();
+    format!("let somebody who is in put your public key{file} into ~{user}/.ssh/authorized_keys on {host}")
+}
+
 impl Ended {
+    /// Whether the host has said that it takes keys and no password.
+    fn takes_keys_alone(&self) -> bool {
+        self.said.iter().filter_map(|line| line.split_once("Permission denied (")).any(|(_, takes)| {
+            takes.contains("publickey") && !["password", "keyboard-interactive"].iter().any(|word| takes.contains(word))
+        })
+    }
+
     fn hint(&self) -> String {
         let place = &self.place;
         let ssh = arguments(place);
         match &self.verdict {
-            Verdict::Denied => format!(
-                "put your key there: ssh-copy-id {ssh}; for another key write ?keyfile=PATH behind the URI, for another \
-                 user qemu+ssh://USER@{}/system",
-                place.host()
-            ),
+            Verdict::Denied => {
+                let host = place.host();
+                let first = if self.takes_keys_alone() {
+                    let_somebody("", place.user(), host)
+                } else {
+                    format!("put your key there: ssh-copy-id {ssh}")
+                };
+                format!(
+                    "{first}; ssh-keygen makes one; for another key write ?keyfile=PATH behind the URI, for another user \
+                     qemu+ssh://USER@{host}/system"
+                )
+            }
             Verdict::HostKeyChanged => format!(
                 "somebody may be in between: ask the host's admin for the fingerprint of its key; if it is new: \
                  ssh-keygen -R {}",
@@ -273,7 +293,12 @@ impl Ended {
             ),
             Verdict::NotExecutable => format!("make it executable there; see: ssh {ssh} 'ls -l $(command -v vmwire)'"),
             Verdict::TooOld => format!("update vmwire on {}; it has: ssh {ssh} vmwire --version", place.host()),
-            Verdict::Told(told) => told.hint.clone(),
+            // It was said to somebody over there, who would call daemons as they are called there.
+            Verdict::Told(told) if told.hint.is_empty() => String::new(),
+            Verdict::Told(told) => {
+                let hint = told.hint.replace("qemu:///", &format!("qemu+ssh://{place}/"));
+                format!("on {}: {hint}", place.host())
+            }
             Verdict::Nothing => format!(
                 "another command may be run for this user in place of vmwire: see ForceCommand in sshd_config and \
                  command= in authorized_keys on {}",
@@ -367,5 +392,37 @@ fn quoted(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uri::Uri;
+
+    fn hint(verdict: Verdict, said: &str) -> String {
+        let uri: Uri = "qemu+ssh://me@vm1:2222/system".parse().unwrap();
+        Ended { place: uri.ssh().unwrap().clone(), verdict, said: vec![said.to_owned()] }.hint()
+    }
+
+    #[test]
+    fn nobody_is_sent_to_copy_a_key_to_where_only_a_key_opens() {
+        let of = |takes: &str| hint(Verdict::Denied, &format!("me@vm1: Permission denied ({takes})."));
+        assert!(
+            of("publickey,password").starts_with("put your key there: ssh-copy-id -p 2222 me@vm1; ssh-keygen makes")
+        );
+        assert!(of("publickey,keyboard-interactive").starts_with("put your key there"));
+        let only = "let somebody who is in put your public key into ~me/.ssh/authorized_keys on vm1; ssh-keygen makes";
+        assert!(of("publickey").starts_with(only), "{}", of("publickey"));
+    }
+
+    #[test]
+    fn what_was_said_for_somebody_over_there_reads_as_from_here() {
+        let told = |hint: &str| {
+            Verdict::Told(Box::new(Told { message: String::new(), causes: vec![], hint: hint.into(), exit: 3 }))
+        };
+        let expected = "on vm1: start it; or -c qemu+ssh://me@vm1:2222/session";
+        assert_eq!(hint(told("start it; or -c qemu:///session"), ""), expected);
+        assert_eq!(hint(told(""), ""), "");
     }
 }

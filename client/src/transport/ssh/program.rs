@@ -112,6 +112,9 @@ fn arguments(place: &SshPlace, settings: &Settings, asks: bool, time: Duration) 
     if settings.is_on("controlmaster") && !settings.is_on("controlpersist") {
         set("ControlMaster", "no");
     }
+    // The wait for the host's first words is also that for a person whom the ssh of a host on the way asks.
+    let on_the_way = ["proxyjump", "proxycommand"].iter().any(|key| settings.value(key).is_some());
+    let time = if asks && on_the_way { time.saturating_add(PERSON) } else { time };
     let seconds = time.as_secs().max(1);
     if settings.value("connecttimeout").and_then(|set| set.parse().ok()).is_none_or(|set: u64| set > seconds) {
         set("ConnectTimeout", &seconds.to_string());
@@ -349,6 +352,18 @@ mod tests {
         let options = "-o RemoteCommand=none -o SessionType=default -o StdinNull=no -o ForkAfterAuthentication=no \
                        -o ControlMaster=no -o ConnectTimeout=9";
         assert_eq!(of(text), format!("{options} {far}"));
+    }
+
+    #[test]
+    fn who_is_asked_on_the_way_has_the_time_of_a_person() {
+        let timeout = |text: &str, asks: bool| {
+            let words = called("qemu+ssh://vm1/system", text, asks);
+            words.into_iter().find(|word| word.starts_with("ConnectTimeout"))
+        };
+        assert_eq!(timeout("connecttimeout none\nproxyjump me@gate\n", true).as_deref(), Some("ConnectTimeout=129"));
+        assert_eq!(timeout("proxycommand nc vm1 22\n", true).as_deref(), Some("ConnectTimeout=129"));
+        assert_eq!(timeout("proxyjump me@gate\n", false).as_deref(), Some("ConnectTimeout=9"));
+        assert_eq!(timeout("proxyjump me@gate\nconnecttimeout 5\n", true), None);
     }
 
     #[test]

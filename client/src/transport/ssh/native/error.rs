@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::error::let_somebody;
 use crate::uri::SshTarget;
 
 /// Where in a conversation something went wrong.
@@ -304,11 +305,17 @@ impl NativeError {
                  authorized_keys",
                 place.host()
             ),
-            Self::Unreached { user, .. } => format!(
-                "on {}: does the daemon run (systemctl start vmwired), may {user} use it (usermod -aG vmwire {user}), and does \
-                 sshd allow it (AllowStreamLocalForwarding)? With vmwire installed there, it says which",
-                place.host()
-            ),
+            Self::Unreached { user, .. } => {
+                let may = match user.as_str() {
+                    "root" => String::new(),
+                    user => format!(", may {user} use it (usermod -aG vmwire {user})"),
+                };
+                format!(
+                    "on {}: is vmwired installed, does it run (systemctl enable --now vmwired){may}, and does sshd allow it \
+                     (AllowStreamLocalForwarding)? With vmwire installed there, it says which",
+                    place.host()
+                )
+            }
         }
     }
 }
@@ -340,8 +347,8 @@ impl Denied {
         let first = if self.takes.iter().any(|takes| takes == "password" || takes == "keyboard-interactive") {
             format!("{make}put your key there: ssh-copy-id {ssh}")
         } else {
-            // Nobody gets in there to put it there himself.
-            format!("{make}let somebody who is in put your public key into authorized_keys of {} on {host}", self.user)
+            let file = self.tried.iter().find(|tried| tried.starts_with('/')).map(|key| format!(" ({key}.pub)"));
+            format!("{make}{}", let_somebody(&file.unwrap_or_default(), Some(&self.user), host))
         };
         format!(
             "{first}; for another key write ?keyfile=PATH behind the URI, for another user qemu+ssh://USER@{host}/system"

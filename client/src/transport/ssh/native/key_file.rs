@@ -64,7 +64,8 @@ impl KeyFileError {
             Self::PublicKey => Some("name the file without .pub".to_owned()),
             Self::Putty => Some(format!("puttygen {path} -O private-openssh -o NEW")),
             Self::Hardware => Some("add transport=ssh to the URI".to_owned()),
-            Self::Missing | Self::Unreadable(_) | Self::TooLong | Self::NoKey => None,
+            Self::Missing => Some("?keyfile= has to name the file of a private key".to_owned()),
+            Self::Unreadable(_) | Self::TooLong | Self::NoKey => None,
         }
     }
 }
