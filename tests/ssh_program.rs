@@ -365,7 +365,7 @@ fn a_client_that_is_interrupted_while_it_logs_in_leaves_no_ssh_behind() {
     let mut command = story.sshd.command(&["-c", &story.uri(), "vm", "list"]);
     command.env("VMWIRE_LOG", "debug");
     let listing = Running::start(command);
-    eventually("the far side runs", || listing.err().contains("ssh: began").then_some(()));
+    eventually("the far side runs", || listing.err().contains(": began").then_some(()));
     let pid = Pid::from_raw(i32::try_from(listing.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     eventually("its session is over", || (story.sshd.sessions() == 0).then_some(()));
