@@ -14,7 +14,7 @@ use crate::contexts::{Context as Entry, Contexts, ContextsError, Origin, Target}
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Give a daemon a name, which -c and -H take in place of its URI
-    #[command(after_help = "Examples:\n  vmwire context add vm1 qemu+tls://vm1.example.org/system\n  \
+    #[command(after_help = "Examples:\n  vmwire context add vm1 qemu+ssh://root@vm1.example.org/system\n  \
                             vmwire context add vm2 qemu+tls://vm2.example.org/system --group prod --group web\n  \
                             vmwire -H prod vm list\n")]
     Add(Add),
