@@ -74,7 +74,9 @@ pub(super) fn run(
     let threads = Threads { noun: Arc::new(noun), timeout, stdin: Arc::default(), like, sender };
     let names: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
     let limit = timeout.filter(|_| manner == Manner::Answers).map(|time| time.saturating_add(SLACK));
-    let mut round = Round::new(hosts, limit);
+    // Who follows is never done, and would keep the others waiting for ever.
+    let at_once = if manner == Manner::Follows { usize::MAX } else { AT_ONCE };
+    let mut round = Round::new(hosts, limit, at_once);
     round.begin(&threads);
     if manner == Manner::Follows {
         return round.listen(&threads, &receiver, output, |piece, index, output| follow(&names, index, piece, output));
@@ -94,19 +96,21 @@ struct Round {
     /// Those that could not even begin.
     failed: Vec<(usize, Problem)>,
     limit: Option<Duration>,
+    at_once: usize,
     began: Instant,
     /// Something is shown of how far it has come.
     shown: bool,
 }
 
 impl Round {
-    fn new(hosts: Vec<Host>, limit: Option<Duration>) -> Self {
+    fn new(hosts: Vec<Host>, limit: Option<Duration>, at_once: usize) -> Self {
         Self {
             ends: vec![None; hosts.len()],
             waiting: hosts.into_iter().enumerate().collect(),
             asked: Vec::new(),
             failed: Vec::new(),
             limit,
+            at_once,
             began: Instant::now(),
             shown: false,
         }
@@ -114,7 +118,7 @@ impl Round {
 
     /// Asks as many as may be asked.
     fn begin(&mut self, threads: &Threads) {
-        while self.asked.len() < AT_ONCE
+        while self.asked.len() < self.at_once
             && let Some((index, host)) = self.waiting.pop_front()
         {
             self.asked.push((index, host.name.clone(), self.limit.map(|limit| Instant::now() + limit)));

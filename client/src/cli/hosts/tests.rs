@@ -191,7 +191,7 @@ fn whoever_does_not_answer_within_the_time_is_given_up_alone() {
 #[test]
 fn a_host_that_ignores_every_limit_is_left_behind() {
     // A thread that never ends: nothing on the way of a single host would end it.
-    let mut round = Round::new(Vec::new(), Some(Duration::from_millis(1) + SLACK));
+    let mut round = Round::new(Vec::new(), Some(Duration::from_millis(1) + SLACK), AT_ONCE);
     round.ends = vec![None];
     round.asked.push((0, "h".to_owned(), Some(Instant::now() + Duration::from_millis(1))));
     let (sender, receiver) = sync_channel(1);
@@ -242,6 +242,28 @@ fn as_many_as_may_are_asked_at_once_and_the_others_when_it_is_their_turn() {
         assert_eq!(error["host"], format!("host{number}"), "in the order of naming");
     }
     assert_eq!(open.0.lock().unwrap().1, AT_ONCE);
+}
+
+#[test]
+fn all_are_followed_at_once_for_nobody_would_ever_make_room() {
+    let asked = Arc::new((Mutex::new(0), Condvar::new()));
+    let script = |_| -> There {
+        let asked = asked.clone();
+        There::Daemon(Box::new(move |mut daemon: Scripted| {
+            let (ticket, _) = daemon.call();
+            let (count, changed) = &*asked;
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            changed.notify_all();
+            let all = changed.wait_timeout_while(count, Duration::from_secs(5), |count| *count < AT_ONCE + 2).unwrap();
+            assert!(!all.1.timed_out(), "only some are followed");
+            drop(all);
+            daemon.fail(ticket, Failure::new(code::NOT_FOUND, "none"));
+            daemon.until_gone();
+        }))
+    };
+    let run = vmwire(&["event", "follow"], (0..AT_ONCE + 2).map(script).collect());
+    assert_eq!(run.exit, Exit::NotFound);
 }
 
 #[test]
@@ -325,7 +347,7 @@ fn a_person_sees_how_far_it_has_come_and_nothing_of_it_stays() {
     let mut output = Output::new(Box::new(io::sink()), Box::new(err), false).with_progress();
     let names = ["a", "b", "c", "d", "e"];
     let host = |name: &&str| Host { name: (*name).to_owned(), uri: Uri::default_for(0) };
-    let mut round = Round::new(names.iter().map(host).collect(), None);
+    let mut round = Round::new(names.iter().map(host).collect(), None, AT_ONCE);
     for _ in 0..4 {
         let (index, host) = round.waiting.pop_front().unwrap();
         round.asked.push((index, host.name, None));
