@@ -91,8 +91,9 @@ impl Setup {
     fn run(&self, mut command: Command) -> Daemon {
         let log = self.place.join("log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
+        let begun = usize::try_from(file.metadata().unwrap().len()).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        let mut daemon = Daemon { setup: self.clone(), child, log };
+        let mut daemon = Daemon { setup: self.clone(), child, log, begun };
         eventually("the daemon listens", || {
             let ended = daemon.child.try_wait().unwrap();
             assert_eq!(ended, None, "it has ended: {}", daemon.log());
@@ -108,6 +109,8 @@ pub(crate) struct Daemon {
     setup: Setup,
     child: Child,
     log: PathBuf,
+    /// How much others had logged there before.
+    begun: usize,
 }
 
 impl Daemon {
@@ -126,6 +129,12 @@ impl Daemon {
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// What it has logged itself, where others ran in the same place before.
+    pub(super) fn own_log(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.begun..).unwrap_or_default()).into_owned()
     }
 
     /// How a client names it.

@@ -104,7 +104,7 @@ impl Daemon {
     pub(crate) fn address(&self, way: Way) -> SocketAddr {
         let start = format!("listening at {}:", way.word());
         eventually("it says where it listens", || {
-            let log = self.log();
+            let log = self.own_log();
             let (_, rest) = log.rsplit_once(&start)?;
             // The whole line has to be there, or the port may be cut.
             let (line, _) = rest.split_once('\n')?;
