@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
 use vmwire_protocol::message::{
     ClientData, ListCall, ServerData, SubscribeCall, VmCall, VmDefineCall, VmStartCall, vm_state,
 };
@@ -172,6 +174,12 @@ impl Daemon {
     pub(crate) fn tls(&self, resumes: bool) -> Outcome<Address> {
         let (address, papers) = self.tls.as_ref().ok_or("the daemon listens for no TLS")?;
         Ok(Address::Tls(*address, papers.client(resumes)?))
+    }
+
+    /// Where it listens for TLS, for somebody else.
+    pub(crate) fn tls_as(&self, client: Arc<ClientConfig>) -> Outcome<Address> {
+        let (address, _) = self.tls.as_ref().ok_or("the daemon listens for no TLS")?;
+        Ok(Address::Tls(*address, client))
     }
 
     /// The file of its audit.

@@ -14,7 +14,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig};
 use vmwire_tls::config::ALPN;
 use vmwire_tls::date::Date;
-use vmwire_tls::pki::{Authority, HostName, HostNames, RevocationList};
+use vmwire_tls::pki::{Authority, HostName, HostNames, Reason, RevocationList, Revoked};
 
 use crate::Outcome;
 
@@ -35,15 +35,21 @@ impl Papers {
         let host = HostNames::new(["127.0.0.1".parse::<HostName>()?])?;
         let (server_key, server) = authority.issue_server(&host, now)?;
         let (client_key, client) = authority.issue_client(&CLIENT_NAME.parse()?, now)?;
+        let (other_key, other) = authority.issue_client(&CLIENT_NAME.parse()?, now)?;
         let list = authority.sign_revocations(&RevocationList::default(), &[], now)?;
+        let revoked = Revoked { serial: other.serial, since: now, reason: Reason::Unspecified };
+        let next = authority.sign_revocations(&RevocationList::default(), &[revoked], now)?;
         let papers = Self { dir: dir.to_owned() };
         let files = [
             ("server.crt", server.pem),
             ("server.key", server_key),
             ("client.crt", client.pem),
             ("client.key", client_key),
+            ("other.crt", other.pem),
+            ("other.key", other_key),
             ("ca.crt", authority.pem()),
             ("crl.pem", list),
+            ("next.pem", next),
         ];
         for (name, text) in files {
             std::fs::write(papers.file(name), text)?;
@@ -71,7 +77,21 @@ impl Papers {
 
     /// What the generator is; whether it comes back with a session from before.
     pub(crate) fn client(&self, resumes: bool) -> Outcome<Arc<ClientConfig>> {
-        let (chain, key) = self.pair("client")?;
+        self.client_as("client", resumes)
+    }
+
+    /// Somebody of the same name, whom [`Self::revoke`] revokes.
+    pub(crate) fn other(&self) -> Outcome<Arc<ClientConfig>> {
+        self.client_as("other", false)
+    }
+
+    /// Puts a list in place that has the other one.
+    pub(crate) fn revoke(&self) -> Outcome<()> {
+        Ok(std::fs::rename(self.file("next.pem"), self.file("crl.pem"))?)
+    }
+
+    fn client_as(&self, whose: &str, resumes: bool) -> Outcome<Arc<ClientConfig>> {
+        let (chain, key) = self.pair(whose)?;
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(DEFAULT_VERSIONS)?
             .with_root_certificates(self.roots()?)

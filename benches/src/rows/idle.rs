@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vmwire_protocol::message::{ServerData, vm_field};
 
@@ -42,6 +42,7 @@ struct Weighed {
     rss: f64,
     /// A call beside them, and without any.
     beside: Comparison,
+    crowd: Vec<OwnedFd>,
 }
 
 pub(super) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
@@ -70,9 +71,12 @@ pub(super) fn many(lab: &Lab) -> Outcome<Vec<Row>> {
     let setup = Setup { connections_max: most, ..Setup::tls(&papers) };
     let crowded = Daemon::with_guests_as(lab, &lab.vmwired, Some(&setup))?;
     let tls = crowded.tls(false)?;
-    let weighed = weigh(lab, &crowded, &tls, MANY)?;
+    // Whoever came first is judged last.
+    let other = Wire::greet(&crowded.tls_as(papers.other()?)?)?;
+    let mut weighed = weigh(lab, &crowded, &tls, MANY)?;
     let exchange = Exchange::learn(&tls, &list(&[vm_field::TITLE; 32]))?;
-    drop(crowded);
+    let out = shown_out(&papers, other)?;
+    drop((crowded, std::mem::take(&mut weighed.crowd)));
     let bare = weigh_bare(&papers, &exchange)?;
     let what = format!("{MANY} idle TLS connections");
     let ratio = weighed.each / bare;
@@ -81,7 +85,20 @@ pub(super) fn many(lab: &Lab) -> Outcome<Vec<Row>> {
             .at_most(ratio, 1.3, "x"),
     );
     rows.extend(rows_beside(&what, &weighed));
+    let what = format!("{what}: from a list that revokes one of them until it is out");
+    rows.push(Row::of(what, format!("{out:.2} s")).at_most(out, 1.0, " s"));
     Ok(rows)
+}
+
+/// How many seconds somebody stays whose certificate is revoked, when all others are judged again as well.
+fn shown_out(papers: &Papers, other: Wire) -> Outcome<f64> {
+    let mut socket = other.into_parts().0;
+    let begin = Instant::now();
+    papers.revoke()?;
+    let mut told = Vec::new();
+    // A failure says why; how the socket ends after it is all one.
+    let _ = socket.read_to_end(&mut told);
+    if told.is_empty() { Err("nothing was told to who was revoked".into()) } else { Ok(begin.elapsed().as_secs_f64()) }
 }
 
 fn rows_beside(what: &str, weighed: &Weighed) -> [Row; 2] {
@@ -110,8 +127,8 @@ fn weigh(lab: &Lab, crowded: &Daemon, address: &Address, count: u32) -> Outcome<
         |time| busy.ping_pong(time).map(|run| [run.p50]),
         |time| quiet.ping_pong(time).map(|run| [run.p50]),
     )?;
-    drop((first, crowd));
-    Ok(Weighed { each: heap * 1024.0 / f64::from(count), rss, beside })
+    drop(first);
+    Ok(Weighed { each: heap * 1024.0 / f64::from(count), rss, beside, crowd })
 }
 
 /// The same to a bare echo behind rustls: a reply of as many bytes, and silence. Bytes of heap for each.
