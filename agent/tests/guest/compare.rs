@@ -64,7 +64,7 @@ fn is_known_to_one(command: &Value) -> bool {
 }
 
 /// Takes away what is different each time, and the order of what has none.
-fn normalise(label: &str, value: &mut Value) {
+pub(crate) fn normalise(label: &str, value: &mut Value) {
     const COUNTERS: [&str; 5] =
         ["guest-get-time", "guest-get-diskstats", "guest-get-cpustats", "guest-get-load", "guest-get-users"];
     const VOLATILE: [&str; 4] = ["pid", "used-bytes", "total-bytes", "statistics"];

@@ -16,16 +16,16 @@ fn start(test: &str, words: &str) -> Option<(Machine, Port, Port)> {
 }
 
 /// Begins to write to the disk; `/run/written` is there when it is done.
-fn begin_to_write(observer: &mut Port) {
+pub(crate) fn begin_to_write(observer: &mut Port) {
     let command = "rm -f /run/written; echo x >/mnt/file && sync && echo done >/run/written";
     observer.ask_well("guest-exec", &json!({"path": "/bin/sh", "arg": ["-c", command]}));
 }
 
-fn is_written(observer: &mut Port) -> bool {
+pub(crate) fn is_written(observer: &mut Port) -> bool {
     observer.run("cat /run/written 2>/dev/null") == "done\n"
 }
 
-fn wait_until_written(observer: &mut Port) {
+pub(crate) fn wait_until_written(observer: &mut Port) {
     observer.run_until("cat /run/written 2>/dev/null", |said| said == "done\n");
 }
 

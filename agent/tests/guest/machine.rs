@@ -44,18 +44,9 @@ impl Machine {
         }
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let mut initrd = std::fs::read(guest.join("initrd")).unwrap();
-        initrd.resize(initrd.len().next_multiple_of(512), 0);
-        initrd.extend_from_slice(&archive());
-        std::fs::write(at("initrd"), initrd).unwrap();
-        File::create(at("disk")).unwrap().set_len(16 << 20).unwrap();
-        let made = Command::new("/usr/sbin/mke2fs").args(["-q", "-t", "ext4"]).arg(at("disk")).output().unwrap();
-        assert!(made.status.success(), "{made:?}");
+        std::fs::write(at("initrd"), initrd(&guest)).unwrap();
+        disk(&at("disk"));
         let socket = |name: &str| format!("socket,id={name},path={},server=on,wait=off", at(name).display());
-        let append = format!(
-            "console=ttyS0 quiet cryptomgr.notests mitigations=off nokaslr audit=0 panic=-1 no_timer_check \
-             rdinit=/two-agents agent.program={program} agent.words={words}"
-        );
         let qemu = Command::new("/usr/bin/qemu-system-x86_64")
             .args([
                 "-M",
@@ -74,7 +65,7 @@ impl Machine {
             .arg(guest.join("vmlinux"))
             .arg("-initrd")
             .arg(at("initrd"))
-            .args(["-append", &append, "-serial"])
+            .args(["-append", &command_line(program, words), "-serial"])
             .arg(format!("file:{}", at("console").display()))
             .args(["-chardev", &socket("agent"), "-chardev", &socket("observer"), "-device", "virtio-serial-pci"])
             .args(["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"])
@@ -89,24 +80,8 @@ impl Machine {
             .spawn()
             .unwrap();
         let machine = Machine { directory, qemu };
-        machine.wait_for_console("GUEST-READY");
+        wait_for_text(&machine.directory.path().join("console"), "GUEST-READY");
         Some(machine)
-    }
-
-    fn wait_for_console(&self, text: &str) {
-        let end = Instant::now() + BOOT;
-        loop {
-            let mut console = Vec::new();
-            if let Ok(mut file) = File::open(self.directory.path().join("console")) {
-                file.read_to_end(&mut console).unwrap();
-            }
-            let console = String::from_utf8_lossy(&console);
-            if console.contains(text) {
-                return;
-            }
-            assert!(Instant::now() < end, "the guest does not come up:\n{console}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 
     fn connect(&self, name: &str) -> Port {
@@ -158,6 +133,46 @@ impl Drop for Machine {
     }
 }
 
+/// Waits until a guest has said this on its console.
+pub(crate) fn wait_for_text(console: &Path, text: &str) {
+    let end = Instant::now() + BOOT;
+    loop {
+        let mut said = Vec::new();
+        if let Ok(mut file) = File::open(console) {
+            file.read_to_end(&mut said).unwrap();
+        }
+        let said = String::from_utf8_lossy(&said);
+        if said.contains(text) {
+            return;
+        }
+        assert!(Instant::now() < end, "the guest does not come up:\n{said}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What a guest's kernel is told: the agent that the story is about, and its words.
+pub(crate) fn command_line(program: &str, words: &str) -> String {
+    format!(
+        "console=ttyS0 quiet cryptomgr.notests mitigations=off nokaslr audit=0 panic=-1 no_timer_check \
+         rdinit=/two-agents agent.program={program} agent.words={words}"
+    )
+}
+
+/// A disk with a file system that can be frozen.
+pub(crate) fn disk(path: &Path) {
+    File::create(path).unwrap().set_len(16 << 20).unwrap();
+    let made = Command::new("/usr/sbin/mke2fs").args(["-q", "-t", "ext4"]).arg(path).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// What a guest is made of: the project's own with both agents.
+pub(crate) fn initrd(guest: &Path) -> Vec<u8> {
+    let mut initrd = std::fs::read(guest.join("initrd")).unwrap();
+    initrd.resize(initrd.len().next_multiple_of(512), 0);
+    initrd.extend_from_slice(&archive());
+    initrd
+}
+
 fn archive() -> Vec<u8> {
     let mut archive = Archive::new();
     archive.program("/bin/vmwire-ga", Path::new(env!("CARGO_BIN_EXE_vmwire-ga")));
@@ -192,7 +207,7 @@ fn archive() -> Vec<u8> {
     archive.finish()
 }
 
-fn skip(test: &str, why: &str) {
+pub(crate) fn skip(test: &str, why: &str) {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} may not be skipped with CI=true: {why}");
     let line = format!("SKIPPED: {test}: {why}\n");
     match std::env::var_os("VMWIRE_SKIPS") {

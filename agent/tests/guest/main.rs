@@ -10,3 +10,4 @@ mod script;
 
 mod compare;
 mod effects;
+mod libvirt;
