@@ -154,11 +154,9 @@ impl EventLoop {
     /// One piece of work, and whether there may be another.
     fn step(&mut self, now: Instant) -> io::Result<Work> {
         let written = self.flush();
-        if self.waiting.is_some() {
-            return Ok(written);
-        }
-        if self.outbox.len() - self.sent > OUTBOX_BYTES {
-            if written == Work::Done && self.channel.has_left() {
+        if self.waiting.is_some() || self.outbox.len() - self.sent > OUTBOX_BYTES {
+            // Nothing is read, so that only this tells.
+            if written == Work::Done && self.channel.has_left(now) {
                 self.outbox = Vec::new();
                 self.forget_peer();
             }
@@ -310,7 +308,7 @@ impl EventLoop {
             Work::Done => {
                 let deadline = [
                     self.waiting.as_ref().map(|waiting| waiting.helper.deadline()),
-                    self.channel.deadline(),
+                    self.channel.deadline(reading),
                     self.agent.deadline(),
                 ];
                 deadline.into_iter().flatten().min().map(|deadline| deadline.saturating_duration_since(now))

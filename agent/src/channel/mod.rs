@@ -87,27 +87,27 @@ impl Channel {
         }
     }
 
-    /// Whether who is to read the rest of an answer has left; then all it sent is thrown away.
-    pub fn has_left(&mut self) -> bool {
+    /// Whether who is to read an answer has left since this was asked last; then all it sent is thrown away.
+    pub fn has_left(&mut self, now: Instant) -> bool {
         match self {
-            Channel::Port(port) => port.has_left(),
+            Channel::Port(port) => port.has_left(now),
             // Writing tells.
             Channel::Listener(_) => false,
         }
     }
 
-    /// What to wait for, if somebody wants to read or has something to write.
+    /// What to wait for, if somebody wants to read, or has something to write, or only to know who leaves.
     pub fn interest(&self, reading: bool, writing: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match self {
-            Channel::Port(port) => port.interest(reading, writing),
+            Channel::Port(port) => port.interest(),
             Channel::Listener(listener) => listener.interest(reading, writing),
         }
     }
 
-    /// When something is to be tried again.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When something is to be looked at or, by who reads, tried again.
+    pub fn deadline(&self, reading: bool) -> Option<Instant> {
         match self {
-            Channel::Port(port) => port.deadline(),
+            Channel::Port(port) => port.deadline(reading),
             Channel::Listener(_) => None,
         }
     }

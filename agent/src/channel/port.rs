@@ -170,11 +170,16 @@ impl Port {
         }
     }
 
-    /// Whether who is to read the rest of an answer has left. What it sent and nobody looked at is thrown away then.
-    pub(super) fn has_left(&mut self) -> bool {
-        let State::Open(open) = &mut self.state else { return true };
+    /// Whether who was here, or was about to be, has left since this was asked last. What it sent and nobody looked at is thrown away
+    /// then; what comes later is somebody else's.
+    pub(super) fn has_left(&mut self, now: Instant) -> bool {
+        let State::Open(open) = &mut self.state else { return false };
         open.look();
-        let has_left = open.hung_up && !matches!(open.host, Host::Arriving(_));
+        let has_left = match open.host {
+            Host::Present => open.hung_up,
+            Host::Arriving(until) => until <= now,
+            Host::Away => false,
+        };
         if has_left {
             while open.file.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
             open.host = Host::Away;
@@ -182,18 +187,19 @@ impl Port {
         has_left
     }
 
-    pub(super) fn interest(&self, reading: bool, writing: bool) -> Option<(BorrowedFd<'_>, PollFlags)> {
+    /// What changes, which is of interest to who neither reads nor writes, too: a host may leave.
+    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match &self.state {
-            State::Open(open) if reading || writing => Some((open.changes.as_fd(), PollFlags::IN)),
-            _ => None,
+            State::Open(open) => Some((open.changes.as_fd(), PollFlags::IN)),
+            State::Closed(_) => None,
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self, reading: bool) -> Option<Instant> {
         match &self.state {
             State::Open(Open { host: Host::Arriving(until), .. }) => Some(*until),
             State::Open(_) => None,
-            State::Closed(at) => Some(*at),
+            State::Closed(at) => reading.then_some(*at),
         }
     }
 }
