@@ -139,6 +139,17 @@ fn a_host_that_hangs_takes_its_own_time_and_nobody_elses() {
 }
 
 #[test]
+fn a_host_that_hangs_is_marked_though_nobody_has_set_a_time() {
+    let hosts = Hosts::start(&[Way::Unix]);
+    let _silent = hosts.and_a_silent_one();
+    let began = Instant::now();
+    let ran = hosts.vmwire(&["-H", "all", "vm", "list"]);
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert_eq!((ran.code, ran.out.as_str()), (8, "HOST  NAME  STATE  SINCE  CPUS  MEMORY  TITLE\n"), "{ran:?}");
+    assert!(ran.err.starts_with("vmwire: silent: "), "{ran:?}");
+}
+
+#[test]
 fn whoever_breaks_off_is_not_kept() {
     let hosts = Hosts::start(&[Way::Unix]);
     let _silent = hosts.and_a_silent_one();

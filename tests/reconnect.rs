@@ -15,8 +15,8 @@ use vmwire_protocol::xdr::Text;
 
 use crate::harness::{Behind, Cut, Daemon, Proxy, Route, Running, Way, by_ways, eventually, vmwire};
 
-by_ways!(by_unix Unix: what_changes_something_is_never_asked_twice);
-by_ways!(by_tls Tls: what_changes_something_is_never_asked_twice);
+by_ways!(by_unix Unix: what_changes_something_is_never_asked_twice a_follower_that_is_back_at_once_says_why_it_was_away);
+by_ways!(by_tls Tls: what_changes_something_is_never_asked_twice a_follower_that_is_back_at_once_says_why_it_was_away);
 
 /// Tells stories over one route.
 macro_rules! by_route {
@@ -202,6 +202,23 @@ fn a_follower_says_how_it_stands_while_the_daemon_is_away(route: Route) {
     events.expect("daemon-started");
 }
 
+fn a_follower_that_is_back_at_once_says_why_it_was_away(way: Way) {
+    let daemon = daemon(Route::Direct(way), "");
+    let behind = Behind::new(&daemon, Route::Direct(way), &[]);
+    let mut events = Running::start(behind.command(&["event", "follow", "--since", "0"]));
+    events.expect("daemon-started");
+    behind.proxy.cut();
+    let said = eventually("it says so", || {
+        let err = events.err();
+        err.contains("connected again").then_some(err)
+    });
+    let begins = ["vmwire: the connection was lost: ", "vmwire: the connection is lost: "];
+    let told = begins.iter().find_map(|begin| said.strip_prefix(begin)).unwrap_or_else(|| panic!("{said}"));
+    let why = ["the daemon closed the connection", "the connection to the daemon was cut"];
+    assert!(why.iter().any(|why| told.starts_with(why)), "{said}");
+    assert!(said.ends_with("connected again, going on behind the last event\n"), "{said}");
+}
+
 fn a_reader_of_a_console_goes_on_behind_what_it_has_read(route: Route) {
     let daemon = route.setup().start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole_bytes = 100000\n");
@@ -221,7 +238,7 @@ fn a_reader_of_a_console_goes_on_behind_what_it_has_read(route: Route) {
         ran.out.as_bytes().chunks(64).all(|chunk| line.as_bytes().starts_with(chunk)),
         "nothing twice, nothing lost"
     );
-    assert!(ran.err.contains("vmwire: connected again, opening the console again\n"), "{}", ran.err);
+    assert!(ran.err.contains("; connected again, opening the console again\n"), "{}", ran.err);
     assert!(behind.proxy.came() > 2, "{}", behind.proxy.came());
 }
 

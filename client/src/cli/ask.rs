@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 
 use zeroize::Zeroizing;
 
+use super::stood::Standing;
 use super::{hidden, text};
 use crate::ask::{Ask, Question, Secret, UnknownHost};
 
@@ -36,16 +37,13 @@ impl Ask for Terminal {
 
     fn is_meant(&self, host: &UnknownHost<'_>) -> io::Result<bool> {
         let _one = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _standing = Standing::begin();
         let mut terminal = open()?;
         terminal.write_all(words_of_host(host).as_bytes())?;
         let mut lines = BufReader::new(terminal.try_clone()?);
         loop {
-            let mut line = String::new();
-            // Nobody types so much; whoever pastes it has not read the question.
-            if io::Read::take(&mut lines, hidden::BYTES_MAX as u64).read_line(&mut line)? == 0 {
-                return Ok(false);
-            }
-            match verdict(&line, host.fingerprint) {
+            let Some(line) = whole_line(&mut lines)? else { return Ok(false) };
+            match verdict(&String::from_utf8_lossy(&line), host.fingerprint) {
                 Some(verdict) => return Ok(verdict),
                 None => terminal.write_all(b"yes, no, or the fingerprint itself: ")?,
             }
@@ -54,14 +52,12 @@ impl Ask for Terminal {
 
     fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>> {
         let _one = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _standing = Standing::begin();
         let mut terminal = open()?;
         let words = words_of_question(question);
         let typed = if matches!(question, Question::Interactive { echo: true, .. }) {
             terminal.write_all(words.as_bytes())?;
-            let mut line = Zeroizing::new(Vec::new());
-            let lines = BufReader::new(terminal.try_clone()?);
-            io::Read::take(lines, hidden::BYTES_MAX as u64).read_until(b'\n', &mut line)?;
-            (!line.is_empty()).then_some(line)
+            whole_line(&mut BufReader::new(terminal.try_clone()?))?
         } else {
             let line = hidden::line(terminal.as_fd(), || (&terminal).write_all(words.replace('\n', "\r\n").as_bytes()));
             terminal.write_all(b"\n")?;
@@ -80,6 +76,13 @@ impl Ask for Terminal {
         // A terminal that has gone wants to hear nothing.
         let _ = open().and_then(|mut terminal| terminal.write_all(told(place, line).as_bytes()));
     }
+}
+
+/// A line with its end; `None` where the terminal hangs up before that, or somebody pastes what cannot be an answer.
+fn whole_line(lines: &mut impl BufRead) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(hidden::BYTES_MAX));
+    io::Read::take(lines, hidden::BYTES_MAX as u64).read_until(b'\n', &mut line)?;
+    Ok(line.ends_with(b"\n").then_some(line))
 }
 
 fn told(place: &str, line: &str) -> String {
@@ -154,6 +157,15 @@ mod tests {
         assert_eq!(words_of_question(&again), "That was wrong. Password for me@vm1: ");
         let passphrase = Question::Passphrase { file: Path::new("/k\r"), again: false };
         assert_eq!(words_of_question(&passphrase), "Passphrase for /k\\r: ");
+    }
+
+    #[test]
+    fn a_line_that_has_no_end_is_no_answer() {
+        let read = |typed: &str| whole_line(&mut typed.as_bytes()).unwrap().map(|line| line.to_vec());
+        assert_eq!(read("yes\nno"), Some(b"yes\n".to_vec()));
+        for typed in ["", "yes", &"y".repeat(10_000)] {
+            assert_eq!(read(typed), None, "{typed}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) const BYTES_MAX: usize = 4096;
 /// Signals that end the program, which then leaves a terminal behind that shows what is typed.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
-/// Reads a line; `None` when it is broken off. Asks for it when nothing is shown any more: who is quick would see the
+/// Reads a line; `None` when it is broken off, or the terminal hangs up before its end. Asks for it when nothing is shown any more: who is quick would see the
 /// beginning of the answer. What it asks with goes to a terminal on which a line needs its return.
 pub(super) fn line(
     terminal: BorrowedFd<'_>,
@@ -68,7 +68,8 @@ fn read(terminal: BorrowedFd<'_>, signals: &Signals) -> io::Result<Typed> {
         }
         let mut byte = Zeroizing::new([0]);
         match rustix::io::read(terminal, &mut *byte) {
-            Ok(0) => return Ok(Typed::Line(Some(typed))),
+            // Whoever hangs up has not finished: half a secret is none, and the other half may have gone elsewhere.
+            Ok(0) | Err(Errno::IO) => return Ok(Typed::Line(None)),
             Ok(_) => {
                 if let Some(key) = key(&mut typed, byte[0]) {
                     return Ok(Typed::Line((key == Key::Whole).then_some(typed)));
@@ -133,11 +134,28 @@ impl Drop for Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn keys(bytes: &[u8]) -> (Option<Key>, Vec<u8>) {
         let mut typed = Vec::new();
         (bytes.iter().find_map(|&byte| key(&mut typed, byte)), typed)
+    }
+
+    #[test]
+    fn what_was_typed_when_the_terminal_hangs_up_is_no_answer() {
+        for (typed, whole) in [(&b"vmw1-AB"[..], None), (b"", None), (b"vmw1\r", Some(&b"vmw1"[..]))] {
+            let (terminal, mut keyboard) = UnixStream::pair().unwrap();
+            keyboard.write_all(typed).unwrap();
+            drop(keyboard);
+            let Typed::Line(line) = read(terminal.as_fd(), &Signals(Vec::new())).unwrap() else {
+                panic!("no signal came")
+            };
+            assert_eq!(line.as_deref().map(Vec::as_slice), whole, "{typed:?}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod quantity;
 mod raw;
 mod screen;
 mod stdio;
+mod stood;
 mod table;
 mod target;
 #[cfg(test)]
@@ -85,7 +86,8 @@ struct Arguments {
     #[arg(short, long, value_name = "URI|CONTEXT", global = true, help_heading = EVERYWHERE)]
     connect: Option<String>,
 
-    /// Several daemons at once: contexts, groups of contexts, or URIs. With --timeout, each of them has as long in all
+    /// Several daemons at once: contexts, groups of contexts, or URIs. Each has as long in all as --timeout says [default:
+    /// 30s to look, 90s to change something, 11m where a guest has to go down; no end for wait and follow]
     #[arg(id = "many", short = 'H', long = "hosts", value_name = "HOST,...", global = true, help_heading = EVERYWHERE)]
     hosts: Vec<String>,
 

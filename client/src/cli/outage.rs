@@ -4,7 +4,8 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use super::output::Output;
-use crate::connection::{Connection, Outage};
+use crate::connection::Connection;
+use crate::error::Error;
 
 /// How often is told that it is still lost, where nothing is new about it.
 const REMIND: Duration = Duration::from_secs(30);
@@ -26,11 +27,15 @@ impl Teller {
     /// Tells what is new: that the link is lost, why no other can be had, that there is one.
     pub(crate) fn look(&mut self, connection: &Connection, output: &mut Output) {
         if connection.reconnections() > self.links {
-            (self.links, self.told) = (connection.reconnections(), None);
-            output.note(&format!("connected again, {}", self.goes_on));
+            self.links = connection.reconnections();
+            // The first attempt may have been enough, and then nobody has heard of it yet.
+            let loss = connection.last_loss().filter(|_| self.told.is_none()).map(why);
+            let loss = loss.map(|why| format!("the connection was lost: {why}; ")).unwrap_or_default();
+            self.told = None;
+            output.note(&format!("{loss}connected again, {}", self.goes_on));
         }
         let Some(outage) = connection.outage() else { return };
-        let why = why(&outage);
+        let why = why(outage.error);
         let known = self.told.as_ref().is_some_and(|(told, at)| *told == why && at.elapsed() < REMIND);
         if !known {
             output.note(&format!("the connection is lost: {why}; trying again{}", in_words(outage.next)));
@@ -39,10 +44,10 @@ impl Teller {
     }
 }
 
-fn why(outage: &Outage<'_>) -> String {
-    match outage.error.source() {
-        Some(source) => format!("{}: {source}", outage.error),
-        None => outage.error.to_string(),
+fn why(error: &Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

@@ -19,6 +19,13 @@ pub(crate) struct Arguments {
     count: u32,
 }
 
+impl Arguments {
+    /// The time for all of them, where one has this.
+    pub(super) fn several(&self, one: Duration) -> Duration {
+        one.saturating_mul(self.count)
+    }
+}
+
 #[derive(Serialize)]
 struct Summary {
     count: u32,

@@ -16,6 +16,9 @@ const STEADY_AFTER: Duration = Duration::from_secs(5);
 /// accepts us and goes again is not asked without pause and without end.
 #[derive(Debug)]
 pub(super) struct Trouble {
+    /// How the link was lost.
+    loss: Error,
+    /// The same, or how the last attempt to make it anew ended.
     error: Error,
     since: Instant,
     attempts: u32,
@@ -57,6 +60,13 @@ impl Connection {
         })
     }
 
+    /// How the link was lost that was lost last, also when there is another one by now: who waits for something is given a new
+    /// link without a word.
+    #[must_use]
+    pub fn last_loss(&self) -> Option<&Error> {
+        self.trouble.as_ref().map(|trouble| &trouble.loss)
+    }
+
     /// Makes a lost link anew: rests until the next attempt is due, `extra` is readable or the time is over, and tries once
     /// when it is due. Says whether `extra` is readable; whether there is a link now, [`Connection::is_connected`] says.
     ///
@@ -77,10 +87,12 @@ impl Connection {
         log::debug!("connection lost: {error}");
         self.link = None;
         match &mut self.trouble {
-            Some(trouble) if self.linked.elapsed() < STEADY_AFTER => trouble.error = error.clone(),
+            Some(trouble) if self.linked.elapsed() < STEADY_AFTER => {
+                (trouble.loss, trouble.error) = (error.clone(), error.clone());
+            }
             _ => {
-                let (error, since) = (error.clone(), Instant::now());
-                self.trouble = Some(Trouble { error, since, attempts: 0, pause: Pause::new() });
+                let (loss, error, since) = (error.clone(), error.clone(), Instant::now());
+                self.trouble = Some(Trouble { loss, error, since, attempts: 0, pause: Pause::new() });
             }
         }
         let lasting = self.may_restore(error);

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::output::{Format, Output, Piece};
 use super::problem::Problem;
+use super::stood::stood;
 use super::vm::Stdin;
 use super::{Context, Exit, Noun, PROGRAM, ask, perform};
 use crate::connection::CHOSEN_DEADLINE_GRACE;
@@ -61,7 +62,8 @@ struct Threads {
     sender: SyncSender<Said>,
 }
 
-/// Runs the verb on every host. Without a time limit the connecting has that of a single host, and each call its own.
+/// Runs the verb on every host, each with a time limit of its own: the one that is set, or the manner's. Within the latter
+/// the connecting has the limit of a single host, and so has each call.
 pub(super) fn run(
     hosts: Vec<Host>,
     noun: Noun,
@@ -73,10 +75,9 @@ pub(super) fn run(
     let like = output.manner();
     let threads = Threads { noun: Arc::new(noun), timeout, stdin: Arc::default(), like, sender };
     let names: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
-    let limit = timeout.filter(|_| manner == Manner::Answers).map(|time| time.saturating_add(SLACK));
     // Who follows is never done, and would keep the others waiting for ever.
     let at_once = if manner == Manner::Follows { usize::MAX } else { AT_ONCE };
-    let mut round = Round::new(hosts, limit, at_once);
+    let mut round = Round::new(hosts, Limit::of(manner, timeout), at_once);
     round.begin(&threads);
     if manner == Manner::Follows {
         return round.listen(&threads, &receiver, output, |piece, index, output| follow(&names, index, piece, output));
@@ -87,15 +88,58 @@ pub(super) fn run(
     Ok(exit)
 }
 
+/// What ends the patience with a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit {
+    /// As it is told.
+    time: Duration,
+    /// As it counts.
+    whole: Duration,
+    /// What else the person could do.
+    hint: &'static str,
+}
+
+impl Limit {
+    fn of(manner: Manner, timeout: Option<Duration>) -> Option<Self> {
+        match (manner, timeout) {
+            (Manner::Follows, _) | (Manner::Waits, None) => None,
+            (Manner::Answers(_) | Manner::Waits, Some(time)) => {
+                Some(Self { time, whole: time.saturating_add(SLACK), hint: "" })
+            }
+            (Manner::Answers(time), None) => Some(Self { time, whole: time, hint: "; --timeout gives it longer" }),
+        }
+    }
+}
+
+/// A host that is asked.
+#[derive(Debug)]
+struct Asked {
+    index: usize,
+    name: String,
+    since: Instant,
+    /// How long the clock had stood by then.
+    stood: Duration,
+}
+
+impl Asked {
+    fn new(index: usize, name: String) -> Self {
+        Self { index, name, since: Instant::now(), stood: stood() }
+    }
+
+    /// From when on it is waited for no longer.
+    fn until(&self, limit: Limit) -> Instant {
+        self.since + limit.whole + stood().saturating_sub(self.stood)
+    }
+}
+
 /// Who is asked now, who waits, and how it ended for the others.
 struct Round {
     waiting: VecDeque<(usize, Host)>,
-    /// With the moment from which on they are waited for no longer.
-    asked: Vec<(usize, String, Option<Instant>)>,
+    asked: Vec<Asked>,
     ends: Vec<Option<Exit>>,
     /// Those that could not even begin.
     failed: Vec<(usize, Problem)>,
-    limit: Option<Duration>,
+    limit: Option<Limit>,
     at_once: usize,
     began: Instant,
     /// Something is shown of how far it has come.
@@ -103,7 +147,7 @@ struct Round {
 }
 
 impl Round {
-    fn new(hosts: Vec<Host>, limit: Option<Duration>, at_once: usize) -> Self {
+    fn new(hosts: Vec<Host>, limit: Option<Limit>, at_once: usize) -> Self {
         Self {
             ends: vec![None; hosts.len()],
             waiting: hosts.into_iter().enumerate().collect(),
@@ -121,7 +165,7 @@ impl Round {
         while self.asked.len() < self.at_once
             && let Some((index, host)) = self.waiting.pop_front()
         {
-            self.asked.push((index, host.name.clone(), self.limit.map(|limit| Instant::now() + limit)));
+            self.asked.push(Asked::new(index, host.name.clone()));
             if let Err(error) = threads.spawn(index, host) {
                 self.failed.push((index, Problem::local("cannot start a thread for it", &error)));
             }
@@ -156,15 +200,11 @@ impl Round {
                 Ok(_) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
             }
             if ask::is_asking() {
-                // What a person takes to answer is not the hosts' time.
                 self.hide(output);
-                for (.., until) in &mut self.asked {
-                    *until = until.map(|until| until.max(Instant::now() + SLACK));
-                }
             }
-            for (index, time) in self.overdue() {
-                let late = Problem::from(Error::Deadline(time))
-                    .hint("the host, or the way to it, is slow or hangs; what was asked may still be done");
+            for (index, limit) in self.overdue() {
+                let hint = "the host, or the way to it, is slow or hangs; what was asked may still be done";
+                let late = Problem::from(Error::Deadline(limit.time)).hint(format!("{hint}{}", limit.hint));
                 self.end(index, Err(late), output, &mut take)?;
             }
             self.begin(threads);
@@ -175,7 +215,7 @@ impl Round {
     }
 
     fn is_asked(&self, index: usize) -> bool {
-        self.asked.iter().any(|(asked, ..)| *asked == index)
+        self.asked.iter().any(|asked| asked.index == index)
     }
 
     fn end(
@@ -185,7 +225,7 @@ impl Round {
         output: &mut Output,
         take: &mut impl FnMut(Piece, usize, &mut Output) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        self.asked.retain(|(asked, ..)| *asked != index);
+        self.asked.retain(|asked| asked.index != index);
         let exit = match end {
             Ok(exit) => exit,
             Err(problem) => {
@@ -202,15 +242,14 @@ impl Round {
     }
 
     /// Whose time is over, and how much it was.
-    fn overdue(&self) -> Vec<(usize, Duration)> {
+    fn overdue(&self) -> Vec<(usize, Limit)> {
         let Some(limit) = self.limit else { return Vec::new() };
         let now = Instant::now();
-        let late = self.asked.iter().filter(|(.., until)| until.is_some_and(|until| until <= now));
-        late.map(|(index, ..)| (*index, limit.saturating_sub(SLACK))).collect()
+        self.asked.iter().filter(|asked| asked.until(limit) <= now).map(|asked| (asked.index, limit)).collect()
     }
 
     fn wake_at(&self, progress: bool) -> Option<Instant> {
-        let deadline = self.asked.iter().filter_map(|(.., until)| *until).min();
+        let deadline = self.limit.and_then(|limit| self.asked.iter().map(|asked| asked.until(limit)).min());
         let look = progress.then(|| (self.began + PROGRESS_AFTER).max(Instant::now() + PROGRESS_EACH));
         deadline.into_iter().chain(look).min()
     }
@@ -221,7 +260,7 @@ impl Round {
             return;
         }
         let done = self.ends.iter().flatten().count();
-        let names: Vec<&str> = self.asked.iter().take(NAMED_MAX).map(|(_, name, _)| name.as_str()).collect();
+        let names: Vec<&str> = self.asked.iter().take(NAMED_MAX).map(|asked| asked.name.as_str()).collect();
         let more = match self.asked.len() + self.waiting.len() - names.len() {
             0 => String::new(),
             more => format!(" and {more} more"),

@@ -191,9 +191,10 @@ fn whoever_does_not_answer_within_the_time_is_given_up_alone() {
 #[test]
 fn a_host_that_ignores_every_limit_is_left_behind() {
     // A thread that never ends: nothing on the way of a single host would end it.
-    let mut round = Round::new(Vec::new(), Some(Duration::from_millis(1) + SLACK), AT_ONCE);
+    let limit = Limit::of(Manner::Answers(Duration::from_millis(1)), None);
+    let mut round = Round::new(Vec::new(), limit, AT_ONCE);
     round.ends = vec![None];
-    round.asked.push((0, "h".to_owned(), Some(Instant::now() + Duration::from_millis(1))));
+    round.asked.push(Asked::new(0, "h".to_owned()));
     let (sender, receiver) = sync_channel(1);
     let noun = Arc::new(Arguments::try_parse_from(["vmwire", "vm", "list"]).unwrap().noun);
     let threads = Threads { noun, timeout: None, stdin: Arc::default(), like: (Format::Table, true), sender };
@@ -204,7 +205,40 @@ fn a_host_that_ignores_every_limit_is_left_behind() {
         Ok(())
     });
     assert_eq!(exit, Ok(Exit::Deadline));
-    assert!(told[0].contains("no answer within 1 ms"), "{told:?}");
+    assert!(told[0].contains("no answer within 1 ms") && told[0].contains("; --timeout gives it longer"), "{told:?}");
+}
+
+#[test]
+fn each_host_has_a_limit_for_the_whole_verb_unless_it_is_there_to_wait() {
+    let parsed = |words: &str| Arguments::try_parse_from(["vmwire"].into_iter().chain(words.split(' '))).unwrap().noun;
+    let limit = |words: &str, timeout| Limit::of(manner(&parsed(words)).unwrap(), timeout).map(|limit| limit.time);
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (words, time) in [
+        ("vm list", seconds(30)),
+        ("vm show a", seconds(30)),
+        ("vm definition a", seconds(30)),
+        ("host info", seconds(30)),
+        ("daemon info", seconds(30)),
+        ("op list", seconds(30)),
+        ("connection list", seconds(30)),
+        ("client list", seconds(30)),
+        ("version", seconds(30)),
+        ("ping", seconds(30)),
+        ("ping -n 3", seconds(90)),
+        ("vm define f", seconds(90)),
+        ("vm start a b", seconds(90)),
+        ("vm stop a", seconds(90)),
+        ("client remove a", seconds(90)),
+        ("vm shutdown a --grace 9m", seconds(660)),
+        ("vm reboot a", seconds(660)),
+        ("vm wait a --for state=running", None),
+        ("op wait 7", None),
+        ("event follow", None),
+    ] {
+        assert_eq!(limit(words, None), time, "{words}");
+        let set = if words == "event follow" { None } else { seconds(5) };
+        assert_eq!(limit(words, seconds(5)), set, "{words} --timeout 5s");
+    }
 }
 
 #[test]
@@ -350,7 +384,7 @@ fn a_person_sees_how_far_it_has_come_and_nothing_of_it_stays() {
     let mut round = Round::new(names.iter().map(host).collect(), None, AT_ONCE);
     for _ in 0..4 {
         let (index, host) = round.waiting.pop_front().unwrap();
-        round.asked.push((index, host.name, None));
+        round.asked.push(Asked::new(index, host.name));
     }
     round.show(&mut output);
     round.began -= PROGRESS_AFTER;

@@ -11,6 +11,7 @@ use vmwire_protocol::xdr::Text;
 use super::super::named::VmRefJson;
 use super::super::output::{Align, Format, Output, Table};
 use super::super::problem::Problem;
+use super::super::stood::Standing;
 use super::super::{Context, Exit};
 use super::several::tell;
 use super::vm;
@@ -28,6 +29,7 @@ impl Stdin {
             return Ok(bytes.clone());
         }
         let mut bytes = Vec::new();
+        let _standing = Standing::begin();
         io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
         Ok(known.insert(bytes).clone())
     }
