@@ -206,21 +206,25 @@ impl<S: Socket> Connection<S> {
     ) -> io::Result<Next> {
         let mut room = WRITE_BYTES_MAX;
         let mut readable = hints.readable;
+        let mut full = false;
         loop {
             if matches!(self.phase, Phase::Lingering { .. }) {
                 return self.linger(buffers, share);
             }
-            // All that one read brought has been shown to the core before this, and is answered with one write.
-            let full = match self.write(core, turn, buffers, &mut room, share) {
-                Ok(full) => full,
-                Err(error) => {
-                    if self.hear_out(core, turn, buffers, share) {
-                        return Ok(Next::Again);
+            // All that one read brought has been shown to the core before this, and is answered with one write; with none
+            // where the socket was full a moment ago, for an event comes when it is not.
+            if !full {
+                full = match self.write(core, turn, buffers, &mut room, share) {
+                    Ok(full) => full,
+                    Err(error) => {
+                        if self.hear_out(core, turn, buffers, share) {
+                            return Ok(Next::Again);
+                        }
+                        return Err(error);
                     }
-                    return Err(error);
-                }
-            };
-            self.tell_below(core, turn);
+                };
+                self.tell_below(core, turn);
+            }
             if core.is_closing(self.id) {
                 // Where no more may be written it is not known what the socket keeps.
                 let flushed = !full && room > 0;

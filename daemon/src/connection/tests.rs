@@ -415,6 +415,21 @@ fn the_end_that_came_with_the_data_is_not_missed() {
 }
 
 #[test]
+fn a_socket_that_is_full_is_not_tried_again_before_something_happened_to_it() {
+    let mut world = World::new();
+    world.connection.socket.room = 0;
+    for _ in 0..3 {
+        let pings = world.pings(10);
+        world.arrive(Incoming::Bytes(pings));
+    }
+    assert_eq!(world.ready(true), Next::Wait);
+    assert_eq!((world.connection.socket.reads, world.connection.socket.writes), (4, 1));
+    world.connection.socket.room = usize::MAX;
+    assert_eq!(world.ready(false), Next::Wait);
+    assert_eq!(world.answers().len(), 30);
+}
+
+#[test]
 fn what_cannot_be_written_stops_the_reading_and_nothing_is_lost_when_it_goes_on() {
     let mut world = World::new();
     world.connection.socket.room = 0;
