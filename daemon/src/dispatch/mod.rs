@@ -265,9 +265,11 @@ impl Dispatch {
     /// What a call makes us do, as far as it is known before. A page of chosen rows is counted when it was made.
     fn work(&self, call: &ClientData) -> usize {
         let rows = match call {
-            ClientData::VmNames(_) => self.vms.len(),
+            ClientData::VmNames(_) | ClientData::HostInfo => self.vms.len(),
             ClientData::OperationList(_) => self.operations.len(),
-            ClientData::ConnectionList(_) | ClientData::ConnectionKick(_) => self.clients.len(),
+            ClientData::ConnectionList(_) | ClientData::ConnectionKick(_) | ClientData::DaemonInfo => {
+                self.clients.len()
+            }
             ClientData::ClientList(_) => self.registry().len(),
             _ => 1,
         };

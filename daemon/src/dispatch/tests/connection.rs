@@ -97,3 +97,28 @@ fn a_half_close_has_all_that_was_sent_before_carried_out() {
     assert_eq!(visitor.answers.len(), 3000);
     assert!(world.dispatch.is_closing(visitor.id));
 }
+
+/// Thousands of connections were counted for each of the two hundred and fifty such calls that one could make at a time.
+#[test]
+fn what_is_counted_for_an_answer_is_work_however_short_the_answer_is() {
+    for call in [ClientData::DaemonInfo, ClientData::HostInfo] {
+        let mut world = World::new();
+        let mut visitors: Vec<Visitor> = (0..64).map(|_| world.visitor()).collect();
+        for number in 0..64 {
+            world.define(&mut visitors[0], &simple(&format!("vm{number}"), "")).unwrap();
+        }
+        let asker = &mut visitors[1];
+        for _ in 0..100 {
+            asker.session.call(&call, 0).unwrap();
+        }
+        let sent = asker.session.outbox().unsent().to_vec();
+        let mut sent = sent.as_slice();
+        let mut shares = 1;
+        while world.turn(|dispatch, turn| {
+            dispatch.input(turn, asker.id, std::mem::take(&mut sent), &mut Share::whole()) == Flow::PutOff
+        }) {
+            shares += 1;
+        }
+        assert!((20..=30).contains(&shares), "{shares} shares for what looks at 6,400 of them");
+    }
+}
