@@ -28,6 +28,8 @@ struct Content {
     clients: Vec<ClientRow>,
     invitations: Vec<InvitationRow>,
     past: Vec<PastRow>,
+    /// What earlier daemons did not keep.
+    #[serde(default)]
     bought: Vec<BoughtRow>,
 }
 
@@ -304,9 +306,24 @@ mod tests {
             };
             registry.clients.insert(format!("{}{number:05}", "n".repeat(59)).parse().unwrap(), client);
         }
+        let name: VmName = "n".repeat(64).parse().unwrap();
+        let (chain, ca) = (vec![vec![0xff; BOUGHT_BYTES_MAX - 1024]], vec![0xff; 1024]);
+        for _ in 0..BOUGHT_MAX {
+            let (digest, name, chain, ca) = (Digest([0xff; 32]), name.clone(), chain.clone(), ca.clone());
+            registry.bought.push_back(Bought { digest, name, key: [0xff; 32], until_ns: u64::MAX, chain, ca });
+        }
         let text = registry.to_text();
         assert_eq!(registry.clients.len(), CLIENTS_MAX);
         assert_eq!(Registry::from_text(text.as_bytes()), Ok(registry), "{} bytes", text.len());
+    }
+
+    /// A daemon that was replaced by a newer one knew nobody any more.
+    #[test]
+    fn a_file_of_before_certificates_were_kept_is_read() {
+        let text = registry().to_text();
+        let before = text.replace(",\n  \"bought\": []", "");
+        assert!(before.len() < text.len(), "{text}");
+        assert_eq!(Registry::from_text(before.as_bytes()), Ok(registry()));
     }
 
     #[test]
