@@ -10,7 +10,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 datadir = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help setup demo test check bench release install fuzz agent install-agent
+.PHONY: help setup demo test check bench release install fuzz agent install-agent agent-deb
 
 help:
 	@echo 'make demo     see a real guest being defined, started, watched and shut down'
@@ -21,7 +21,8 @@ help:
 	@echo 'make release  build the programs'
 	@echo 'make install  install the programs under PREFIX (default /usr/local), below DESTDIR when given'
 	@echo 'make agent    build the guest agent as one static file'
-	@echo 'make install-agent  install it, with its unit and udev rule'
+	@echo 'make install-agent  install it, with its unit, udev rule, configuration and manual page'
+	@echo 'make agent-deb  build its Debian package, which takes the place of qemu-guest-agent'
 	@echo 'make setup    install what all these need (Debian, Ubuntu)'
 
 setup:
@@ -55,12 +56,21 @@ agent:
 		--target $(agent_target)
 	@echo $(agent_built)
 
-install-agent: $(if $(SUDO_USER),,agent)
-	@test -x $(agent_built) || { echo 'install-agent: run `make agent` first' >&2; exit 1; }
-	install -d $(bindir) $(unitdir) $(DESTDIR)$(PREFIX)/lib/udev/rules.d
-	install -m 0755 $(agent_built) $(bindir)
-	umask 022; sed 's|@PREFIX@|$(PREFIX)|' contrib/vmwire-ga.service >$(unitdir)/vmwire-ga.service
-	install -m 0644 contrib/60-vmwire-ga.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d
+# AGENT=PROGRAM installs a program that is there already.
+AGENT ?=
+agent_installed = $(or $(AGENT),$(agent_built))
+install-agent: $(if $(SUDO_USER)$(AGENT),,agent)
+	@test -x $(agent_installed) || { echo 'install-agent: run `make agent` first' >&2; exit 1; }
+	install -d $(bindir) $(unitdir) $(DESTDIR)$(PREFIX)/lib/udev/rules.d $(datadir)/man/man8 $(DESTDIR)/etc/vmwire
+	install -m 0755 $(agent_installed) $(bindir)/vmwire-ga
+	umask 022; sed 's|@PREFIX@|$(PREFIX)|' contrib/agent/vmwire-ga.service >$(unitdir)/vmwire-ga.service
+	install -m 0644 contrib/agent/60-vmwire-ga.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d
+	install -m 0644 contrib/agent/vmwire-ga.8 $(datadir)/man/man8
+	test -e $(DESTDIR)/etc/vmwire/vmwire-ga.conf || install -m 0644 contrib/agent/vmwire-ga.conf $(DESTDIR)/etc/vmwire
+
+# The package is made where the program is.
+agent-deb: agent
+	@contrib/agent-deb $(agent_built) $(dir $(agent_built))
 
 # Under sudo nothing is built, so that root owns nothing in the build directory: run `make release` first.
 install: $(if $(SUDO_USER),,release)

@@ -1,7 +1,7 @@
 //! A guest that is started by QEMU for one story, with a disk that can be frozen.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::archive::Archive;
 use crate::port::Port;
+use crate::skip::skip;
 
 /// A guest boots within that, on the slowest machine there is.
 const BOOT: Duration = Duration::from_secs(90);
@@ -205,13 +206,4 @@ fn archive() -> Vec<u8> {
     archive.file("/etc/hook", 0o755, hook.as_bytes());
     archive.file("/etc/short.conf", 0o644, b"[general]\nfreeze-lease=2\nrequest-deadline=1\n");
     archive.finish()
-}
-
-pub(crate) fn skip(test: &str, why: &str) {
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} may not be skipped with CI=true: {why}");
-    let line = format!("SKIPPED: {test}: {why}\n");
-    match std::env::var_os("VMWIRE_SKIPS") {
-        Some(path) => File::options().append(true).create(true).open(path).unwrap().write_all(line.as_bytes()).unwrap(),
-        None => print!("{line}"),
-    }
 }

@@ -7,6 +7,8 @@ mod archive;
 mod machine;
 mod port;
 mod script;
+#[path = "../skip/mod.rs"]
+mod skip;
 
 mod compare;
 mod effects;

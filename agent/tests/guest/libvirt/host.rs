@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::machine::{QEMU_GA, command_line, disk, initrd, skip, wait_for_text};
+use crate::machine::{QEMU_GA, command_line, disk, initrd, wait_for_text};
 use crate::port::Port;
+use crate::skip::skip;
 
 const LIBVIRTD: &str = "/usr/sbin/libvirtd";
 const VIRSH: &str = "/usr/bin/virsh";
