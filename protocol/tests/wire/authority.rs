@@ -8,10 +8,10 @@ use vmwire_protocol::token::Token;
 use vmwire_protocol::version;
 use vmwire_protocol::xdr::{Fixed, Opaque, Secret, Text, Wire as _};
 
-const AUTHORITY: &str = include_str!("../../vmwire.x");
+pub(crate) const AUTHORITY: &str = include_str!("../../vmwire.x");
 
 /// Every constant, without its prefix.
-fn constants() -> BTreeMap<&'static str, u32> {
+pub(crate) fn constants() -> BTreeMap<&'static str, u32> {
     let constant = |line: &'static str| {
         let (name, value) = line.strip_prefix("const VMWIRE_")?.split_once(';')?.0.split_once(" = ")?;
         let value = value.strip_prefix("0x").map_or_else(|| value.parse(), |hex| u32::from_str_radix(hex, 16));
@@ -24,12 +24,17 @@ fn constants() -> BTreeMap<&'static str, u32> {
 const OTHERS: [&str; 6] =
     ["STATES_MAX", "EVENT_DETAIL_MAX", "CONSOLE_OPEN", "OPERATION_LIST", "OPERATION_SHOW", "OPERATION_WAIT"];
 
+/// The constants that begin so, ascending by number, without that.
+pub(crate) fn members(prefix: &str) -> Vec<(u32, &'static str)> {
+    let of_set = |name: &&str| name.starts_with(prefix) && !OTHERS.contains(name);
+    let members = constants().into_iter().filter(|(name, _)| of_set(name));
+    let members: BTreeSet<_> = members.map(|(name, number)| (number, &name[prefix.len()..])).collect();
+    members.into_iter().collect()
+}
+
 /// The numbers of the constants that begin so, ascending.
 fn numbers(prefix: &str) -> Vec<u32> {
-    let of_set = |name: &&str| name.starts_with(prefix) && !OTHERS.contains(name);
-    let numbers: BTreeSet<u32> =
-        constants().into_iter().filter(|(name, _)| of_set(name)).map(|(_, number)| number).collect();
-    numbers.into_iter().collect()
+    members(prefix).into_iter().map(|(number, _)| number).collect()
 }
 
 fn known(all: &[(u32, &str)]) -> Vec<u32> {
@@ -112,7 +117,7 @@ fn marked() -> BTreeSet<(String, String)> {
 }
 
 /// A struct's name as `vmwire.x` writes it.
-fn with_underscores(name: &str) -> String {
+pub(crate) fn with_underscores(name: &str) -> String {
     let mut written = String::new();
     for character in name.chars() {
         if character.is_uppercase() && !written.is_empty() {

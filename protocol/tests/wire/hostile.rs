@@ -15,10 +15,10 @@ use rows::To::{self, Agreed, AgreedObserver, AgreedVmAdmin, Fresh, FreshObserver
 use rows::Verdict::{Answer, Call, Last, Refused};
 use rows::{Row, rows};
 
-mod rows;
+pub(crate) mod rows;
 
 /// A session, and the serial that its next packet has to bear.
-fn session(to: To) -> Server {
+pub(crate) fn session(to: To) -> Server {
     match to {
         Fresh => Server::new(),
         FreshOld => Server::speaking(0),

@@ -5,6 +5,7 @@
 
 mod authority;
 mod client_session;
+mod dissector;
 mod fuzz;
 mod golden;
 mod hostile;

@@ -108,6 +108,24 @@ fn hold<T: Union>(packets: Vec<Golden<T>>) -> BTreeSet<u32> {
     numbers
 }
 
+/// Every golden packet of both sides, and every golden detail of events.
+pub(crate) struct Everything {
+    pub(crate) client: Vec<ClientData>,
+    pub(crate) server: Vec<ServerData>,
+    pub(crate) details: Vec<(u32, Vec<u8>)>,
+}
+
+pub(crate) fn everything() -> Everything {
+    let client = [v1_0::client(), v1_1::client(), v1_2::client()].into_iter().flatten();
+    let server = [v1_0::server(), v1_1::server(), v1_2::server()].into_iter().flatten();
+    let details = [v1_0::details(), v1_2::details()].into_iter().flatten();
+    Everything {
+        client: client.map(|golden| golden.packet).collect(),
+        server: server.map(|golden| golden.packet).collect(),
+        details: details.map(|(kind, bytes, _)| (kind, bytes)).collect(),
+    }
+}
+
 fn numbers_of_minor(numbers: &[u32], minor: u32) -> BTreeSet<u32> {
     let of_minor = |number: &u32| Procedure::of(*number).map_or(0, |procedure| procedure.minor) == minor;
     numbers.iter().copied().filter(of_minor).collect()

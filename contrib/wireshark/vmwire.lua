@@ -1,0 +1,1746 @@
+-- vmwire.lua: the vmwire protocol in Wireshark and tshark 4.
+--
+-- Copy this file into the plugins folder that Help / About Wireshark / Folders names ("Personal Lua Plugins", as a rule
+-- ~/.local/lib/wireshark/plugins), or name it: tshark -X lua_script:vmwire.lua -r FILE. README.md beside it has recipes.
+--
+--   1. The wire          what packets there are; generated from protocol/vmwire.x, the authority
+--   2. Fields            a filter for every field of every message
+--   3. Complaints        everything that can be wrong, as expert information
+--   4. Bodies            one walker for all XDR, going by the table
+--   5. Conversations     which answer belongs to which call, who may still send how much
+--   6. Sentences         the info column
+--   7. The tree          what a packet looks like when it is opened
+--   8. Packets           cutting a stream into packets, and finding the way back when bytes were lost
+--   9. Statistics        how often each procedure was called, and how long it took
+--  10. Registration      ports, TLS, heuristics, preferences
+--
+-- A capture is read more than once. On the first pass packets come in order, and what can be known by then is kept with
+-- each of them (5.); later passes may come in any order and only read it. So what needs the future, that a call is never
+-- answered, shows from the second pass on: always in Wireshark, in tshark with -2.
+--
+-- What a capture holds may be hostile. Nothing here trusts a length; problems of a body are raised by error() with a table
+-- and caught in one place, so that what is left as a Lua error is a defect of this file.
+
+-- ==== 1. The wire ====================================================================================================
+
+-- ---- generated from protocol/vmwire.x: `VMWIRE_BLESS=1 cargo test -p vmwire-protocol dissector` ----
+local WIRE = {
+  major = 1,
+  newest_minor = 2,
+  payload_bytes_min = 12,
+  client_bytes_max_before_hello = 65536,
+  client_bytes_max = 262144,
+  server_bytes_max = 4194304,
+  stream_credit_initial = 65536,
+  names = {
+    capability = { [1] = "progress" },
+    role = { [1] = "observer", [2] = "operator", [3] = "admin" },
+    code = { [1] = "MALFORMED", [2] = "VERSION_MISMATCH", [3] = "UNKNOWN_PROCEDURE", [4] = "UNSUPPORTED", [5] = "SERIAL", [6] = "BAD_LENGTH", [7] = "BAD_MAGIC", [8] = "DEADLINE_EXCEEDED", [9] = "CANCELLED", [10] = "DENIED", [11] = "NOT_FOUND", [12] = "EXISTS", [13] = "BUSY", [14] = "INVALID", [15] = "OVERLOADED", [16] = "DRIVER", [17] = "AGENT", [18] = "INTERNAL", [19] = "ANSWER_TOO_LARGE", [20] = "GOING_AWAY" },
+    state = { [1] = "stopped", [2] = "starting", [3] = "running", [4] = "paused", [5] = "crashed", [6] = "lost", [7] = "adopting" },
+    reason = { [0] = "unknown", [1] = "requested", [2] = "guest", [3] = "failed", [4] = "hypervisor", [5] = "adopted" },
+    operation_state = { [1] = "queued", [2] = "running", [3] = "done", [4] = "failed", [5] = "dropped" },
+    shutdown_then = { [1] = "fail", [2] = "stop" },
+    console_mode = { [1] = "read", [2] = "write", [3] = "take-over" },
+    field = { [1] = "name", [2] = "uuid", [3] = "state", [4] = "reason", [5] = "since-ns", [6] = "title", [7] = "memory-bytes", [8] = "cpus", [9] = "machine", [10] = "accelerator", [11] = "pid", [12] = "autostart", [13] = "operation", [14] = "disks", [15] = "forwards", [16] = "channels", [17] = "labels" },
+    comparison = { [1] = "equal", [2] = "not-equal", [3] = "matches", [4] = "at-least", [5] = "at-most" },
+    event = { [1] = "daemon-started", [2] = "vm-defined", [3] = "vm-undefined", [4] = "vm-state", [5] = "vm-reset", [6] = "vm-monitor", [7] = "console-writer", [8] = "operation", [9] = "client-changed", [10] = "certificate" },
+    client_state = { [1] = "invited", [2] = "enrolled", [3] = "added" },
+    client_change = { [1] = "invited", [2] = "enrolled", [3] = "added", [4] = "role", [5] = "removed" },
+    certificate_change = { [1] = "taken-up", [2] = "refused", [3] = "expires" },
+    flag = { [1] = "message-end", [2] = "message-void" },
+  },
+  event_detail = {
+    [1] = "event_daemon_started",
+    [2] = "event_vm_defined",
+    [4] = "event_vm_state",
+    [5] = "event_vm_reset",
+    [6] = "event_vm_monitor",
+    [7] = "event_console_writer",
+    [8] = "event_operation",
+    [9] = "event_client_changed",
+    [10] = "event_certificate",
+  },
+  bodies = {
+    failure_detail = {
+      { "key", "string", max = 64 },
+      { "value", "string", max = 1024 },
+    },
+    failure = {
+      { "code", "uint", names = "code" },
+      { "message", "string", max = 1024 },
+      { "object_kind", "string", max = 32 },
+      { "object_name", "string", max = 256 },
+      { "causes", "string", max = 1024, list = 16 },
+      { "hint", "string", max = 1024 },
+      { "retry_after_ms", "uint" },
+      { "details", "failure_detail", list = 16 },
+    },
+    vm_ref = {
+      { "uuid", "uuid" },
+      { "name", "string", max = 64 },
+    },
+    cursor = {
+      { "epoch", "fixed", size = 16 },
+      { "sequence", "hyper" },
+    },
+    hello_call = {
+      { "major", "uint" },
+      { "minor", "uint" },
+      { "capabilities", "uint", list = 64, names = "capability" },
+      { "name", "string", max = 128 },
+    },
+    hello_answer = {
+      { "major", "uint" },
+      { "minor", "uint" },
+      { "newest_minor", "uint" },
+      { "capabilities", "uint", list = 64, names = "capability" },
+      { "packet_bytes_max", "uint" },
+      { "calls_in_flight_max", "uint" },
+      { "epoch", "fixed", size = 16 },
+      { "server", "string", max = 128 },
+      { "identity", "string", max = 256 },
+      { "role", "uint", names = "role" },
+    },
+    cancel_call = {
+      { "serial", "uint" },
+    },
+    cancel_answer = {
+      { "found", "bool" },
+    },
+    subscribe_call = {
+      { "after", "cursor", optional = true },
+      { "vm", "string", max = 128 },
+      { "kinds", "uint", list = 64, names = "event" },
+    },
+    subscribe_answer = {
+      { "first", "cursor" },
+    },
+    progress = {
+      { "done", "hyper" },
+      { "total", "hyper" },
+      { "what", "string", max = 256 },
+    },
+    event = {
+      { "epoch", "fixed", size = 16 },
+      { "sequence", "hyper" },
+      { "time_ns", "hyper" },
+      { "operation", "hyper" },
+      { "vm", "vm_ref", optional = true },
+      { "kind", "uint", names = "event" },
+      { "detail", "opaque", max = 16384 },
+    },
+    gap = {
+      { "epoch", "fixed", size = 16 },
+      { "first", "hyper" },
+      { "last", "hyper" },
+    },
+    event_daemon_started = {
+      { "release", "string", max = 64 },
+    },
+    event_vm_defined = {
+      { "replaced", "bool" },
+    },
+    event_vm_state = {
+      { "state", "uint", names = "state" },
+      { "previous", "uint", names = "state" },
+      { "reason", "uint", names = "reason" },
+      { "message", "string", max = 1024 },
+    },
+    event_vm_reset = {
+      { "by_guest", "bool" },
+    },
+    event_vm_monitor = {
+      { "connected", "bool" },
+      { "why", "string", max = 1024 },
+    },
+    event_console_writer = {
+      { "identity", "string", max = 256 },
+    },
+    event_operation = {
+      { "procedure", "uint", names = "procedure" },
+      { "state", "uint", names = "operation_state" },
+      { "identity", "string", max = 256 },
+      { "failure", "failure", optional = true },
+    },
+    event_client_changed = {
+      { "name", "string", max = 64 },
+      { "role", "uint", names = "role" },
+      { "change", "uint", names = "client_change" },
+    },
+    event_certificate = {
+      { "purpose", "string", max = 64 },
+      { "change", "uint", names = "certificate_change" },
+      { "days", "uint" },
+      { "message", "string", max = 1024 },
+    },
+    stream_data = {
+      { "stream", "uint" },
+      { "flags", "uint", names = "flag" },
+      { "offset", "hyper" },
+      { "data", "opaque", max = 32768 },
+    },
+    stream_credit = {
+      { "stream", "uint" },
+      { "bytes", "uint" },
+    },
+    stream_end = {
+      { "stream", "uint" },
+      { "why", "failure", optional = true },
+    },
+    host_info_answer = {
+      { "hostname", "string", max = 256 },
+      { "kernel", "string", max = 128 },
+      { "architecture", "string", max = 64 },
+      { "cpus", "uint" },
+      { "memory_bytes", "hyper" },
+      { "driver", "string", max = 64 },
+      { "hypervisor", "string", max = 128 },
+      { "vms_defined", "uint" },
+      { "vms_running", "uint" },
+    },
+    accelerator = {
+      { "name", "string", max = 64 },
+      { "usable", "bool" },
+      { "why_not", "string", max = 1024 },
+    },
+    host_capabilities_answer = {
+      { "hypervisor", "string", max = 128 },
+      { "machines", "string", max = 64, list = 256 },
+      { "cpu_models", "string", max = 64, list = 512 },
+      { "accelerators", "accelerator", list = 8 },
+    },
+    daemon_info_answer = {
+      { "release", "string", max = 64 },
+      { "pid", "uint" },
+      { "started_ns", "hyper" },
+      { "driver", "string", max = 64 },
+      { "state_dir", "string", max = 1024 },
+      { "runtime_dir", "string", max = 1024 },
+      { "sockets", "string", max = 1024, list = 16 },
+      { "connections", "uint" },
+      { "connections_max", "uint" },
+      { "calls", "hyper" },
+      { "events", "cursor" },
+      { "log_lines_lost", "hyper" },
+    },
+    certificate_info = {
+      { "purpose", "string", max = 64 },
+      { "subject", "string", max = 1024 },
+      { "not_before_s", "hyper" },
+      { "not_after_s", "hyper" },
+      { "fingerprint", "fixed", size = 32 },
+      { "problem", "string", max = 1024 },
+    },
+    host_certificates_answer = {
+      { "rows", "certificate_info", list = 64 },
+    },
+    list_call = {
+      { "after", "string", max = 128 },
+      { "rows_max", "uint" },
+    },
+    connection_info = {
+      { "id", "hyper" },
+      { "transport", "string", max = 64 },
+      { "identity", "string", max = 256 },
+      { "role", "uint", names = "role" },
+      { "name", "string", max = 128 },
+      { "minor", "uint" },
+      { "since_ns", "hyper" },
+      { "calls", "hyper" },
+      { "calls_open", "uint" },
+      { "streams", "uint" },
+      { "subscribed", "bool" },
+      { "unsent_bytes", "uint" },
+      { "own", "bool" },
+    },
+    connection_list_answer = {
+      { "rows", "connection_info", list = 4096 },
+      { "next", "string", max = 128 },
+    },
+    connection_kick_call = {
+      { "id", "hyper" },
+    },
+    operation_info = {
+      { "id", "hyper" },
+      { "procedure", "uint", names = "procedure" },
+      { "vm", "vm_ref", optional = true },
+      { "identity", "string", max = 256 },
+      { "state", "uint", names = "operation_state" },
+      { "queued_ns", "hyper" },
+      { "begun_ns", "hyper" },
+      { "ended_ns", "hyper" },
+      { "failure", "failure", optional = true },
+    },
+    operation_list_call = {
+      { "vm", "string", max = 128 },
+      { "after", "string", max = 128 },
+      { "rows_max", "uint" },
+    },
+    operation_list_answer = {
+      { "rows", "operation_info", list = 4096 },
+      { "next", "string", max = 128 },
+    },
+    operation_call = {
+      { "id", "hyper" },
+    },
+    client_info = {
+      { "name", "string", max = 64 },
+      { "role", "uint", names = "role" },
+      { "state", "uint", names = "client_state" },
+      { "key", "fixed", size = 32 },
+      { "serial", "string", max = 64 },
+      { "not_after_s", "hyper" },
+      { "since_ns", "hyper" },
+      { "expires_ns", "hyper" },
+    },
+    client_list_answer = {
+      { "rows", "client_info", list = 4096 },
+      { "next", "string", max = 128 },
+    },
+    client_invite_call = {
+      { "name", "string", max = 64 },
+      { "role", "uint", names = "role" },
+      { "address", "string", max = 256 },
+    },
+    client_invite_answer = {
+      { "token", "string", max = 512, secret = true },
+      { "expires_ns", "hyper" },
+      { "address", "string", max = 256 },
+    },
+    client_add_call = {
+      { "name", "string", max = 64 },
+      { "role", "uint", names = "role" },
+      { "key", "fixed", size = 32 },
+    },
+    client_set_role_call = {
+      { "name", "string", max = 64 },
+      { "role", "uint", names = "role" },
+    },
+    client_call = {
+      { "name", "string", max = 64 },
+    },
+    enroll_call = {
+      { "secret", "fixed", size = 16, secret = true },
+      { "name", "string", max = 64 },
+      { "request", "opaque", max = 4096 },
+    },
+    enroll_answer = {
+      { "name", "string", max = 64 },
+      { "role", "uint", names = "role" },
+      { "chain", "opaque", max = 16384, list = 8 },
+      { "ca", "opaque", max = 16384 },
+    },
+    vm_names_answer = {
+      { "cursor", "cursor" },
+      { "names", "string", max = 64, list = 4096 },
+      { "next", "string", max = 128 },
+    },
+    vm_call = {
+      { "vm", "string", max = 128 },
+    },
+    vm_disk = {
+      { "path", "string", max = 1024 },
+      { "format", "string", max = 64 },
+      { "bus", "string", max = 64 },
+      { "readonly", "bool" },
+    },
+    vm_nic = {
+      { "outbound", "bool" },
+      { "forwards", "string", max = 64, list = 32 },
+    },
+    vm_info = {
+      { "uuid", "uuid" },
+      { "name", "string", max = 64 },
+      { "title", "string", max = 256 },
+      { "state", "uint", names = "state" },
+      { "reason", "uint", names = "reason" },
+      { "since_ns", "hyper" },
+      { "message", "string", max = 1024 },
+      { "autostart", "bool" },
+      { "memory_bytes", "hyper" },
+      { "cpus", "uint" },
+      { "machine", "string", max = 64 },
+      { "accelerator", "string", max = 64 },
+      { "pid", "uint" },
+      { "monitor", "bool" },
+      { "operation", "hyper" },
+      { "operations_waiting", "uint" },
+      { "console_writer", "string", max = 256 },
+      { "console_readers", "uint" },
+      { "console_offset", "hyper" },
+      { "disks", "vm_disk", list = 16 },
+      { "nics", "vm_nic", list = 8 },
+      { "channels", "string", max = 64, list = 16 },
+    },
+    vm_show_answer = {
+      { "cursor", "cursor" },
+      { "vm", "vm_info" },
+    },
+    vm_definition_answer = {
+      { "definition", "string", max = 49152 },
+    },
+    vm_define_call = {
+      { "definition", "string", max = 49152 },
+      { "replace", "bool" },
+    },
+    vm_define_answer = {
+      { "operation", "hyper" },
+      { "vm", "vm_ref" },
+    },
+    vm_start_call = {
+      { "vm", "string", max = 128 },
+      { "paused", "bool" },
+    },
+    vm_shutdown_call = {
+      { "vm", "string", max = 128 },
+      { "grace_ms", "uint" },
+      { "then", "uint", names = "shutdown_then" },
+    },
+    vm_done_answer = {
+      { "operation", "hyper" },
+      { "state", "uint", names = "state" },
+    },
+    vm_wait_call = {
+      { "vm", "string", max = 128 },
+      { "states", "uint", list = 16, names = "state" },
+    },
+    vm_wait_answer = {
+      { "cursor", "cursor" },
+      { "vm", "vm_ref" },
+      { "state", "uint", names = "state" },
+    },
+    vm_cell = { union = {
+      [0] = false,
+      [1] = { "number", "hyper" },
+      [2] = { "text", "string", max = 1024 },
+      [3] = { "items", "string", max = 1024, list = 64 },
+    }     },
+    vm_filter = {
+      { "field", "uint", names = "field" },
+      { "comparison", "uint", names = "comparison" },
+      { "value", "vm_cell" },
+    },
+    vm_list_call = {
+      { "fields", "uint", list = 32, names = "field" },
+      { "filters", "vm_filter", list = 8 },
+      { "after", "string", max = 128 },
+      { "rows_max", "uint" },
+    },
+    vm_row = {
+      { "cells", "vm_cell", list = 32 },
+    },
+    vm_list_answer = {
+      { "cursor", "cursor" },
+      { "rows", "vm_row", list = 4096 },
+      { "next", "string", max = 128 },
+    },
+    console_open_call = {
+      { "vm", "string", max = 128 },
+      { "mode", "uint", names = "console_mode" },
+      { "history_bytes", "uint" },
+    },
+    console_open_answer = {
+      { "stream", "uint" },
+      { "offset", "hyper" },
+      { "writer", "string", max = 256 },
+    },
+  },
+  client = {
+    [0x0001] = { name = "HELLO", body = "hello_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0002] = { name = "PING", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0003] = { name = "CANCEL", body = "cancel_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0004] = { name = "SUBSCRIBE", body = "subscribe_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0005] = { name = "UNSUBSCRIBE", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0010] = { name = "HOST_INFO", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0011] = { name = "HOST_CAPABILITIES", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0012] = { name = "DAEMON_INFO", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0013] = { name = "HOST_CERTIFICATES", minor = 2, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0020] = { name = "CONNECTION_LIST", body = "list_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0021] = { name = "CONNECTION_KICK", body = "connection_kick_call", minor = 0, role = "admin", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0030] = { name = "OPERATION_LIST", body = "operation_list_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0031] = { name = "OPERATION_SHOW", body = "operation_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0032] = { name = "OPERATION_WAIT", body = "operation_call", minor = 0, role = "observer", deadline_ms = 86400000, deadline_ms_max = 86400000 },
+    [0x0040] = { name = "CLIENT_LIST", body = "list_call", minor = 2, role = "admin", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0041] = { name = "CLIENT_INVITE", body = "client_invite_call", minor = 2, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0042] = { name = "CLIENT_ADD", body = "client_add_call", minor = 2, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0043] = { name = "CLIENT_SET_ROLE", body = "client_set_role_call", minor = 2, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0044] = { name = "CLIENT_REMOVE", body = "client_call", minor = 2, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0045] = { name = "ENROLL", body = "enroll_call", minor = 2, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0100] = { name = "VM_NAMES", body = "list_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0101] = { name = "VM_SHOW", body = "vm_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0102] = { name = "VM_DEFINITION", body = "vm_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0103] = { name = "VM_DEFINE", body = "vm_define_call", minor = 0, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0104] = { name = "VM_UNDEFINE", body = "vm_call", minor = 0, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0105] = { name = "VM_LIST", body = "vm_list_call", minor = 1, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0110] = { name = "VM_START", body = "vm_start_call", minor = 0, role = "operator", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0111] = { name = "VM_SHUTDOWN", body = "vm_shutdown_call", minor = 0, role = "operator", deadline_ms = 600000, deadline_ms_max = 600000 },
+    [0x0112] = { name = "VM_STOP", body = "vm_call", minor = 0, role = "operator", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0113] = { name = "VM_REBOOT", body = "vm_call", minor = 0, role = "operator", deadline_ms = 600000, deadline_ms_max = 600000 },
+    [0x0114] = { name = "VM_RESET", body = "vm_call", minor = 0, role = "operator", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0115] = { name = "VM_PAUSE", body = "vm_call", minor = 0, role = "operator", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0116] = { name = "VM_RESUME", body = "vm_call", minor = 0, role = "operator", deadline_ms = 60000, deadline_ms_max = 600000 },
+    [0x0117] = { name = "VM_WAIT", body = "vm_wait_call", minor = 0, role = "observer", deadline_ms = 86400000, deadline_ms_max = 86400000 },
+    [0x0120] = { name = "CONSOLE_OPEN", body = "console_open_call", minor = 0, role = "operator", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x1010] = { name = "STREAM_DATA", body = "stream_data", minor = 0 },
+    [0x1011] = { name = "STREAM_CREDIT", body = "stream_credit", minor = 0 },
+    [0x1012] = { name = "STREAM_END", body = "stream_end", minor = 0 },
+  },
+  server = {
+    [0x0000] = { name = "FAILURE", body = "failure", minor = 0 },
+    [0x0001] = { name = "HELLO", body = "hello_answer", minor = 0 },
+    [0x0002] = { name = "PING", minor = 0 },
+    [0x0003] = { name = "CANCEL", body = "cancel_answer", minor = 0 },
+    [0x0004] = { name = "SUBSCRIBE", body = "subscribe_answer", minor = 0 },
+    [0x0005] = { name = "UNSUBSCRIBE", minor = 0 },
+    [0x0010] = { name = "HOST_INFO", body = "host_info_answer", minor = 0 },
+    [0x0011] = { name = "HOST_CAPABILITIES", body = "host_capabilities_answer", minor = 0 },
+    [0x0012] = { name = "DAEMON_INFO", body = "daemon_info_answer", minor = 0 },
+    [0x0013] = { name = "HOST_CERTIFICATES", body = "host_certificates_answer", minor = 2 },
+    [0x0020] = { name = "CONNECTION_LIST", body = "connection_list_answer", minor = 0 },
+    [0x0021] = { name = "CONNECTION_KICK", minor = 0 },
+    [0x0030] = { name = "OPERATION_LIST", body = "operation_list_answer", minor = 0 },
+    [0x0031] = { name = "OPERATION_SHOW", body = "operation_info", minor = 0 },
+    [0x0032] = { name = "OPERATION_WAIT", body = "operation_info", minor = 0 },
+    [0x0040] = { name = "CLIENT_LIST", body = "client_list_answer", minor = 2 },
+    [0x0041] = { name = "CLIENT_INVITE", body = "client_invite_answer", minor = 2 },
+    [0x0042] = { name = "CLIENT_ADD", body = "client_info", minor = 2 },
+    [0x0043] = { name = "CLIENT_SET_ROLE", body = "client_info", minor = 2 },
+    [0x0044] = { name = "CLIENT_REMOVE", minor = 2 },
+    [0x0045] = { name = "ENROLL", body = "enroll_answer", minor = 2 },
+    [0x0100] = { name = "VM_NAMES", body = "vm_names_answer", minor = 0 },
+    [0x0101] = { name = "VM_SHOW", body = "vm_show_answer", minor = 0 },
+    [0x0102] = { name = "VM_DEFINITION", body = "vm_definition_answer", minor = 0 },
+    [0x0103] = { name = "VM_DEFINE", body = "vm_define_answer", minor = 0 },
+    [0x0104] = { name = "VM_UNDEFINE", body = "vm_done_answer", minor = 0 },
+    [0x0105] = { name = "VM_LIST", body = "vm_list_answer", minor = 1 },
+    [0x0110] = { name = "VM_START", body = "vm_done_answer", minor = 0 },
+    [0x0111] = { name = "VM_SHUTDOWN", body = "vm_done_answer", minor = 0 },
+    [0x0112] = { name = "VM_STOP", body = "vm_done_answer", minor = 0 },
+    [0x0113] = { name = "VM_REBOOT", body = "vm_done_answer", minor = 0 },
+    [0x0114] = { name = "VM_RESET", body = "vm_done_answer", minor = 0 },
+    [0x0115] = { name = "VM_PAUSE", body = "vm_done_answer", minor = 0 },
+    [0x0116] = { name = "VM_RESUME", body = "vm_done_answer", minor = 0 },
+    [0x0117] = { name = "VM_WAIT", body = "vm_wait_answer", minor = 0 },
+    [0x0120] = { name = "CONSOLE_OPEN", body = "console_open_answer", minor = 0 },
+    [0x1000] = { name = "PROGRESS", body = "progress", minor = 0 },
+    [0x1001] = { name = "EVENT", body = "event", minor = 0 },
+    [0x1002] = { name = "GAP", body = "gap", minor = 0 },
+    [0x1010] = { name = "STREAM_DATA", body = "stream_data", minor = 0 },
+    [0x1011] = { name = "STREAM_CREDIT", body = "stream_credit", minor = 0 },
+    [0x1012] = { name = "STREAM_END", body = "stream_end", minor = 0 },
+  },
+}
+-- ---- end of what is generated ----
+
+-- A value of more than 32 bits is kept as a double: exact up to 2^53, in Lua 5.2 as in 5.4. The tree shows the true one.
+local WORD = 4294967296.0
+local MAGIC = "\137VMW"
+local HEADER_BYTES = 8
+-- From here on, types are never answered.
+local UNANSWERED = 0x1000
+-- Wireshark gives up on a frame with a million items; a list that is longer is shown in part.
+local ITEMS_MAX = 100000
+
+local byte, find, format, sub = string.byte, string.find, string.format, string.sub
+
+local function count(number, what)
+  return format(number == 1 and "%.0f %s" or "%.0f %ss", number, what)
+end
+
+-- ==== 2. Fields ======================================================================================================
+
+local vmwire = Proto("vmwire", "vmwire, managing virtual machines")
+local fields, registered = {}, {}
+
+-- Makes `vmwire.NAME`. `kind` is one of ProtoField's constructors, what follows are its arguments.
+local function field(name, kind, label, ...)
+  local made = ProtoField[kind]("vmwire." .. name, label, ...)
+  fields[name] = made
+  registered[#registered + 1] = made
+  return made
+end
+
+local TYPES = {}
+for _, side in ipairs({ "client", "server" }) do
+  for number, packet in pairs(WIRE[side]) do TYPES[number] = packet.name end
+end
+WIRE.names.procedure = TYPES
+
+field("magic", "bytes", "Magic")
+field("length", "uint32", "Length of the payload")
+field("serial", "uint32", "Serial")
+field("deadline_ms", "uint32", "Deadline in ms")
+field("reply_to", "uint32", "Reply to")
+field("type", "uint32", "Type", base.HEX, TYPES)
+field("from", "string", "From")
+field("client.type", "uint32", "Type of a client's packet", base.HEX, TYPES)
+field("server.type", "uint32", "Type of a server's packet", base.HEX, TYPES)
+field("body", "bytes", "Body")
+field("lost", "bytes", "Bytes that are no packet")
+
+field("request_in", "framenum", "The call is in frame", base.NONE, frametype.REQUEST)
+field("response_in", "framenum", "The answer is in frame", base.NONE, frametype.RESPONSE)
+field("cancelled_in", "framenum", "Cancelled in frame")
+field("cancels", "framenum", "Cancels the call in frame")
+field("time", "relative_time", "Time since the call")
+field("version", "string", "Version in force")
+field("unanswered", "bool", "Not answered in this capture")
+field("duplicate", "bool", "Second answer to a call")
+field("late", "bool", "After the deadline")
+field("cancelled", "bool", "Cancelled")
+field("stream.opened_in", "framenum", "The stream was opened in frame")
+field("stream.credit", "uint32", "Credit left to the sender, bytes")
+field("operation.call_in", "framenum", "The operation was asked for in frame")
+
+-- One name for what many messages have under their own.
+field("vm.name", "string", "VM")
+field("vm.uuid", "guid", "VM's uuid")
+field("operation", "uint64", "Operation")
+field("stream.number", "uint32", "Stream")
+field("stream.offset", "uint64", "Offset")
+local ALIASES = {
+  ["vm_ref.name"] = "vm.name", ["vm_ref.uuid"] = "vm.uuid", ["vm_info.name"] = "vm.name", ["vm_info.uuid"] = "vm.uuid",
+  ["event.operation"] = "operation", ["vm_done_answer.operation"] = "operation",
+  ["vm_define_answer.operation"] = "operation", ["operation_call.id"] = "operation", ["operation_info.id"] = "operation",
+  ["vm_info.operation"] = "operation",
+  ["stream_data.stream"] = "stream.number", ["stream_credit.stream"] = "stream.number",
+  ["stream_end.stream"] = "stream.number", ["console_open_answer.stream"] = "stream.number",
+  ["stream_data.offset"] = "stream.offset", ["console_open_answer.offset"] = "stream.offset",
+}
+
+-- ==== 3. Complaints ==================================================================================================
+
+local complaints = {}
+local experts = {}
+
+local function complaint(name, text, group, severity)
+  complaints[name] = ProtoExpert.new("vmwire.expert." .. name, text, expert.group[group], expert.severity[severity])
+  experts[#experts + 1] = complaints[name]
+end
+
+complaint("bad_magic", "These bytes are no packet", "MALFORMED", "ERROR")
+complaint("bad_length", "A payload may not be this long", "MALFORMED", "ERROR")
+complaint("cut", "The packet is not whole in this capture", "REASSEMBLE", "WARN")
+complaint("malformed", "The body cannot be decoded", "MALFORMED", "ERROR")
+complaint("trailing", "Bytes behind the body", "MALFORMED", "ERROR")
+complaint("serial", "Another serial was due", "SEQUENCE", "ERROR")
+complaint("unknown_type", "Unknown type", "UNDECODED", "WARN")
+complaint("unasked", "An answer to what was not asked", "SEQUENCE", "WARN")
+complaint("duplicate", "A second answer", "SEQUENCE", "ERROR")
+complaint("mismatch", "The answer is that of another procedure", "SEQUENCE", "ERROR")
+complaint("unanswered", "No answer in this capture", "SEQUENCE", "WARN")
+complaint("deadline", "The deadline passed", "RESPONSE_CODE", "WARN")
+complaint("cancelled", "The call was cancelled", "RESPONSE_CODE", "NOTE")
+complaint("denied", "Refused by role", "RESPONSE_CODE", "WARN")
+complaint("unsupported", "Not in the version in force", "RESPONSE_CODE", "WARN")
+complaint("version", "No common version", "RESPONSE_CODE", "WARN")
+complaint("failure", "The call failed", "RESPONSE_CODE", "NOTE")
+complaint("closed", "The daemon's last packet", "RESPONSE_CODE", "WARN")
+complaint("gap", "Events are lost", "SEQUENCE", "WARN")
+complaint("credit", "A stream beyond its credit", "PROTOCOL", "ERROR")
+complaint("jump", "A part of a stream is lost", "SEQUENCE", "WARN")
+complaint("stream_failed", "A stream ended by a failure", "RESPONSE_CODE", "NOTE")
+complaint("shortened", "Too much to show", "UNDECODED", "NOTE")
+
+-- ==== 4. Bodies ======================================================================================================
+
+-- What is being read. The bytes are a Lua string, for a TvbRange for each word would take most of the time; ranges are
+-- made for the tree alone. There is one reader at a time, so these stand here and not in a table.
+local raw = ""    -- the packet, header included
+local at = 1      -- the next byte in it
+local stop = 0    -- its last byte
+local packet_tvb  -- where it lies
+local origin = 0  -- what to add to a position in `raw` for an offset in `packet_tvb`
+local items = 0   -- shown in this frame
+
+local function refuse(what)
+  error({ refused = what }, 0)
+end
+
+local function claim(count)
+  if count > stop - at + 1 then refuse("it ends " .. count - (stop - at + 1) .. " bytes early") end
+  local from = at
+  at = at + count
+  return from
+end
+
+local function take_uint()
+  local from = claim(4)
+  local a, b, c, d = byte(raw, from, from + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+-- Bytes of a length that was compared with its bound, and the zeros behind them.
+local function take_bytes(count)
+  local from = claim(count)
+  local padding = -count % 4
+  if padding > 0 then
+    local zeros = claim(padding)
+    if find(raw, "[^\0]", zeros) then
+      local wrong = find(raw, "[^\0]", zeros)
+      if wrong < zeros + padding then refuse("its padding is not zero") end
+    end
+  end
+  return sub(raw, from, from + count - 1), from
+end
+
+local function take_length(bound, what)
+  local length = take_uint()
+  if length > bound then refuse(what .. " has " .. length .. " where " .. bound .. " is the bound") end
+  return length
+end
+
+-- Whether bytes are UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+local function is_utf8(text)
+  local i, length = 1, #text
+  while i <= length do
+    local first, second = byte(text, i, i + 1)
+    local more
+    if first < 0x80 then more = 0
+    elseif first >= 0xc2 and first <= 0xdf then more = 1
+    elseif first >= 0xe0 and first <= 0xef then more = 2
+    elseif first >= 0xf0 and first <= 0xf4 then more = 3
+    else return false end
+    if more > 0 and second == nil then return false end
+    if first == 0xe0 and second < 0xa0 or first == 0xed and second > 0x9f then return false end
+    if first == 0xf0 and second < 0x90 or first == 0xf4 and second > 0x8f then return false end
+    for j = i + 1, i + more do
+      local next_byte = byte(text, j)
+      if next_byte == nil or next_byte < 0x80 or next_byte > 0xbf then return false end
+    end
+    i = i + more + 1
+  end
+  return true
+end
+
+-- The bytes of `raw` from `from`, as the tree wants them.
+local function range(from, count)
+  return packet_tvb(origin + from, count)
+end
+
+-- Adds an item, unless this frame has too many.
+local function show(tree, row, from, count)
+  items = items + 1
+  if items > ITEMS_MAX then return nil end
+  local item
+  if row.text then
+    item = tree:add_packet_field(row.field, range(from, count), ENC_UTF_8 + ENC_STRING)
+  else
+    item = tree:add(row.field, range(from, count))
+  end
+  if row.alias then
+    local alias = row.text and tree:add_packet_field(row.alias, range(from, count), ENC_UTF_8 + ENC_STRING)
+      or tree:add(row.alias, range(from, count))
+    alias:set_hidden()
+  end
+  return item
+end
+
+local function utc(hyper)
+  local seconds = math.floor(hyper / 1e9)
+  return os.date("!%Y-%m-%d %H:%M:%S", seconds) .. format(".%06d UTC", math.floor((hyper - seconds * 1e9) / 1e3))
+end
+
+-- A reader for each kind: takes the value off the bytes, answers it, and shows it where there is a tree.
+local readers = {}
+
+function readers.uint(row, tree)
+  local value = take_uint()
+  if tree then show(tree, row, at - 4, 4) end
+  return value
+end
+
+function readers.hyper(row, tree)
+  local high = take_uint()
+  local value = high * WORD + take_uint()
+  local item = tree and show(tree, row, at - 8, 8)
+  if item and row.moment and value > 0 then item:append_text(" (" .. utc(value) .. ")") end
+  return value
+end
+
+function readers.bool(row, tree)
+  local value = take_uint()
+  if value > 1 then refuse(row.name .. " is " .. value .. ", which is no boolean") end
+  if tree then show(tree, row, at - 4, 4) end
+  return value == 1
+end
+
+-- What is marked as secret is not told; where it lies can be seen, for who has the capture has it.
+local function withhold(tree, row, from, count)
+  items = items + 1
+  if items <= ITEMS_MAX then tree:add(row.field, range(from, count), "[secret]") end
+end
+
+function readers.string(row, tree)
+  local length = take_length(row.max, row.name)
+  local text, from = take_bytes(length)
+  -- Nearly all text is ASCII, and then one search is enough.
+  if find(text, "[\0\128-\255]") then
+    if find(text, "\0", 1, true) then refuse(row.name .. " holds U+0000") end
+    if not is_utf8(text) then refuse(row.name .. " is no UTF-8") end
+  end
+  if tree then (row.secret and withhold or show)(tree, row, from, length) end
+  return row.secret and "[secret]" or text
+end
+
+function readers.opaque(row, tree)
+  local length = take_length(row.max, row.name)
+  local _, from = take_bytes(length)
+  if tree then (row.secret and withhold or show)(tree, row, from, length) end
+  return length
+end
+
+function readers.fixed(row, tree)
+  local value, from = take_bytes(row.size)
+  if tree then (row.secret and withhold or show)(tree, row, from, row.size) end
+  return row.secret and "[secret]" or value
+end
+
+function readers.uuid(row, tree)
+  local value, from = take_bytes(16)
+  if tree then show(tree, row, from, 16) end
+  return value
+end
+
+local function read_body(rows, tree)
+  if rows.union then
+    local number = take_uint()
+    local arm = rows.union[number]
+    if arm == nil then refuse(number .. " is no arm of " .. rows.name) end
+    if tree then show(tree, rows.discriminant, at - 4, 4) end
+    return arm and arm.read(arm, tree) or nil
+  end
+  local values = {}
+  for i = 1, #rows do
+    local row = rows[i]
+    values[row.name] = row.read(row, tree)
+  end
+  return values
+end
+
+-- A body within a body stands in a subtree of its own, with its number where it is one of many.
+local function read_nested(row, tree, number)
+  if not tree then return read_body(row.body) end
+  local from = at
+  local branch = show(tree, row, from, 0)
+  local values = read_body(row.body, branch)
+  if branch then
+    branch:set_len(at - from)
+    if number then branch:append_text(" " .. number) end
+    local title = type(values) == "table" and (values.name or values.key) or values
+    if type(title) == "string" or type(title) == "number" then branch:append_text(": " .. title) end
+  end
+  return values
+end
+
+local function read_optional(row, tree)
+  local flag = take_uint()
+  if flag > 1 then refuse("the flag of " .. row.name .. " is " .. flag) end
+  if flag == 1 then return row.read_one(row, tree) end
+end
+
+local function read_list(row, tree)
+  local count = take_length(row.list, row.name)
+  local values = {}
+  for number = 1, count do values[number] = row.read_one(row, tree, number) or false end
+  return values
+end
+
+local function label(name)
+  return (name:gsub("_", " "))
+end
+
+-- A row of the table becomes what the walker wants: its field, and functions in place of words.
+local function prepare(body, row)
+  local name, kind = row[1], row[2]
+  local full = body .. "." .. name
+  local names = row.names and WIRE.names[row.names]
+  row.name, row.moment = name, name:find("_ns$") ~= nil
+  row.alias = fields[ALIASES[full] or (name == "vm" and kind == "string" and "vm.name")]
+  if row.secret then row.field = field(full, "string", label(name))
+  elseif kind == "uint" then
+    local shown_as = row.names == "procedure" and base.HEX or base.DEC
+    row.field = names and field(full, "uint32", label(name), shown_as, names) or field(full, "uint32", label(name))
+  elseif kind == "hyper" then row.field = field(full, "uint64", label(name))
+  elseif kind == "bool" then row.field = field(full, "bool", label(name))
+  elseif kind == "string" then row.field, row.text = field(full, "string", label(name)), true
+  elseif kind == "opaque" or kind == "fixed" then row.field = field(full, "bytes", label(name))
+  elseif kind == "uuid" then row.field = field(full, "guid", label(name))
+  else row.field, row.body = field(full, "none", label(name)), WIRE.bodies[kind] end
+  row.read_one = readers[kind] or read_nested
+  row.read = row.list and read_list or row.optional and read_optional or row.read_one
+  return row
+end
+
+for name, rows in pairs(WIRE.bodies) do
+  rows.name = name
+  for _, row in ipairs(rows) do prepare(name, row) end
+  if rows.union then
+    rows.discriminant = { field = field(name .. ".kind", "uint32", "kind") }
+    for _, row in pairs(rows.union) do
+      if row then prepare(name, row) end
+    end
+  end
+end
+for _, side in ipairs({ "client", "server" }) do
+  for _, packet in pairs(WIRE[side]) do packet.rows = packet.body and WIRE.bodies[packet.body] or {} end
+end
+
+-- Reads what stands at `at` up to `stop` as a body. Answers its values, or nil and what is wrong and by which complaint.
+local function decode(rows, tree)
+  local ok, values = pcall(read_body, rows, tree)
+  if ok then
+    if at > stop then return values end
+    return values, (stop - at + 1) .. " bytes behind the body", "trailing"
+  end
+  if type(values) == "table" and values.refused then return nil, values.refused, "malformed" end
+  error(values, 0)
+end
+
+-- The detail of an event is a body of its own within an opaque field; it has no complaints, for its event is well.
+local function decode_detail(kind, from, count, tree)
+  local rows = WIRE.bodies[WIRE.event_detail[kind]]
+  if not rows then return nil end
+  local outer_at, outer_stop = at, stop
+  at, stop = from, from + count - 1
+  local values, problem, which = decode(rows, tree)
+  at, stop = outer_at, outer_stop
+  return values, problem, which
+end
+
+-- ==== 5. Conversations ===============================================================================================
+
+-- By both ends' addresses and ports. A conversation has
+--   client, server   of each side: next, the serial that is due; packets, what is known of each by its serial; twins, of
+--                    those whose serial was there before
+--   calls            those of the client, by serial
+--   streams          by number: the call that opened it, the credit of both sides, the offset that is due
+--   minor, hello     the version in force, and why it is
+--   daemon           what is known of the daemon across conversations: operations, the calls that asked for them
+local conversations, daemons, ports = {}, {}, {}
+local NOTHING = {}
+
+local function new_side()
+  return { packets = {}, twins = {} }
+end
+
+-- Whether the sender of a first packet is the client. The daemon's ports are known; else whoever begins to count speaks
+-- first, and that is the client unless it is told why it may not; else the lower port is the daemon's.
+local function sender_is_client(pinfo, serial, number)
+  if ports[pinfo.dst_port] ~= ports[pinfo.src_port] then return ports[pinfo.dst_port] == true end
+  if serial == 1 then return WIRE.client[number] ~= nil end
+  return pinfo.src_port > pinfo.dst_port
+end
+
+local function begin(pinfo, source, destination, serial, number)
+  local by_client = sender_is_client(pinfo, serial, number)
+  local daemon = by_client and destination or source
+  daemons[daemon] = daemons[daemon] or { operations = {}, asked = {} }
+  return {
+    client_end = by_client and source or destination,
+    client = new_side(), server = new_side(),
+    calls = {}, streams = {}, minor = 0, hello = "no HELLO was said", daemon = daemons[daemon], from = pinfo.number,
+  }
+end
+
+-- What was called and answered in this frame, for the statistics; and its ends, which cost more than a packet's words.
+local this_frame = { calls = 0 }
+
+local function ends_of(pinfo)
+  local ends = this_frame.ends
+  if not ends then
+    local source = tostring(pinfo.src) .. ":" .. pinfo.src_port
+    local destination = tostring(pinfo.dst) .. ":" .. pinfo.dst_port
+    local key = source < destination and source .. destination or destination .. source
+    ends = { source = source, destination = destination, key = key }
+    this_frame.ends = ends
+  end
+  return ends
+end
+
+-- The conversation that a frame belongs to as far as is known. A port may be used again, so there is a list for each pair
+-- of ends, and later passes look for the one of their frame.
+local function conversation_so_far(pinfo)
+  local list = conversations[ends_of(pinfo).key]
+  if not list then return nil end
+  if pinfo.visited then
+    for i = #list, 1, -1 do
+      if list[i].from <= pinfo.number then return list[i], list end
+    end
+    return nil, list
+  end
+  return list[#list], list
+end
+
+local function side_of(conversation, pinfo)
+  return conversation.client_end == ends_of(pinfo).source and "client" or "server"
+end
+
+-- The conversation of a packet, and which side sent it. A client that begins to count anew is another one.
+local function conversation_of(pinfo, serial, number)
+  local ends = ends_of(pinfo)
+  local conversation, list = conversation_so_far(pinfo)
+  if not conversation then
+    conversation = begin(pinfo, ends.source, ends.destination, serial, number)
+    conversations[ends.key] = list or { conversation }
+  elseif not pinfo.visited and serial == 1 and number == 1 and ends.source == conversation.client_end
+    and (conversation.client.next or 1) ~= 1 then
+    conversation = begin(pinfo, ends.source, ends.destination, serial, number)
+    list[#list + 1] = conversation
+  end
+  return conversation, side_of(conversation, pinfo)
+end
+
+-- The longest payload that may come in this frame. A client's bound grows with its HELLO; which of the packets of a frame
+-- that is, is not looked at.
+local function bytes_max(pinfo)
+  local conversation = conversation_so_far(pinfo)
+  if not conversation then
+    local to_daemon = ports[pinfo.dst_port] and not ports[pinfo.src_port]
+    return to_daemon and WIRE.client_bytes_max_before_hello or WIRE.server_bytes_max
+  end
+  if side_of(conversation, pinfo) == "server" then return WIRE.server_bytes_max end
+  local hello = conversation.hello_in
+  if conversation.client.began and not (hello and hello <= pinfo.number) then return WIRE.client_bytes_max_before_hello end
+  return WIRE.client_bytes_max
+end
+
+local function next_serial(serial)
+  return serial == 0xffffffff and 1 or serial + 1
+end
+
+local function complain(record, which, text)
+  record.complaints = record.complaints or {}
+  table.insert(record.complaints, { which, text })
+end
+
+local function judge_serial(record, side, serial)
+  local due = side.next
+  if serial == 0 then
+    complain(record, "serial", "0 is no serial")
+    return
+  end
+  if due == nil and serial == 1 then side.began, side.whole = true, true end
+  if due == nil or serial == due then
+    side.next = next_serial(serial)
+    return
+  end
+  side.whole = false
+  local told = "serial " .. serial .. " came where " .. due .. " was due"
+  if serial > due then
+    complain(record, "serial", told .. ": " .. count(serial - due, "packet") .. " missing")
+    side.next = next_serial(serial)
+  else
+    complain(record, "serial", told .. ": it was used before")
+  end
+end
+
+local function version_of(conversation)
+  return WIRE.major .. "." .. conversation.minor
+end
+
+-- What a failure says, in one line.
+local function failure_text(failure)
+  local name = WIRE.names.code[failure.code] or "code " .. failure.code
+  return failure.message == "" and name or name .. ", " .. failure.message
+end
+
+local function detail_of(failure, key)
+  for _, detail in ipairs(failure.details) do
+    if detail.key == key then return detail.value end
+  end
+end
+
+-- The call's name and what it is about.
+local function title(call)
+  return call.about and call.name .. " " .. call.about or call.name
+end
+
+-- Which complaint a failure is.
+local BY_CODE = {
+  [2] = "version", [4] = "unsupported", [8] = "deadline", [9] = "cancelled", [10] = "denied",
+}
+
+local function explain(conversation, call, failure)
+  local text = failure_text(failure)
+  if failure.code == 4 then
+    local needed = detail_of(failure, "minor") or "a later one"
+    return text .. ": it came with minor " .. needed .. ", and " .. version_of(conversation) .. " is in force, for "
+      .. conversation.hello
+  elseif failure.code == 10 then
+    local role, needed = detail_of(failure, "role"), detail_of(failure, "needed")
+    if role and needed then text = text .. ": the role is " .. role .. ", and needed is " .. needed end
+    if conversation.identity then text = text .. " (" .. conversation.identity .. ")" end
+  elseif failure.code == 8 and call then
+    text = text .. format(": allowed were %d ms", call.allowed_ms)
+    if detail_of(failure, "begun") == "yes" then text = text .. ", and what was begun goes on" end
+  elseif failure.code == 2 and detail_of(failure, "majors") then
+    text = text .. ": spoken are the majors " .. detail_of(failure, "majors")
+  end
+  return text
+end
+
+local function judge_failure(record, conversation, call, failure, reply_to)
+  if reply_to == 0 then
+    complain(record, "closed", "it closes the connection: " .. failure_text(failure))
+    return
+  end
+  if call and detail_of(failure, "operation") then
+    conversation.daemon.operations[tonumber(detail_of(failure, "operation"))] = call
+  end
+  if failure.code == 9 and call then call.cancelled = true end
+  if failure.code == 8 and call then record.late = true end
+  complain(record, BY_CODE[failure.code] or "failure", explain(conversation, call, failure))
+end
+
+local function judge_hello(conversation, frame, values)
+  conversation.minor = values.minor
+  conversation.identity = values.identity
+  conversation.role = values.role
+  conversation.hello = format("HELLO in frame %d agreed on it", frame)
+end
+
+-- What an answer tells of an operation and of a stream.
+local function judge_values(conversation, call, values)
+  if values.operation and values.operation ~= 0 then conversation.daemon.operations[values.operation] = call end
+  if values.stream then
+    local credit = WIRE.stream_credit_initial
+    local stream = { call = call, client = credit, server = credit, offset = values.offset }
+    conversation.streams[values.stream] = stream
+  end
+end
+
+local function judge_answer(record, conversation, pinfo, number, reply_to, values)
+  local call = conversation.calls[reply_to]
+  if not call then
+    -- FAILURE may also answer a packet of a stream, which is no call.
+    local asked = number == 0 and conversation.client.packets[reply_to]
+    if reply_to == 0 and number ~= 0 then
+      complain(record, "unasked", "it answers nothing, which only the last packet may do")
+    elseif reply_to ~= 0 and conversation.client.whole and not asked then
+      complain(record, "unasked", "no call in this capture has serial " .. reply_to)
+    end
+  else
+    record.call = call
+    record.time = pinfo.rel_ts - call.sent
+    if call.answer_in then
+      record.duplicate = true
+      complain(record, "duplicate", "the call was answered in frame " .. call.answer_in)
+    else
+      call.answer_in, call.answered = pinfo.number, pinfo.rel_ts
+      call.failed = number == 0
+    end
+    if number ~= 0 and number ~= call.type then
+      complain(record, "mismatch", "it answers " .. call.name)
+    elseif call.allowed_ms > 0 and record.time * 1000 > call.allowed_ms + 100 and not (values and values.code == 8) then
+      -- The daemon's clock is not ours; a tenth of a second says nothing.
+      record.late = true
+      complain(record, "deadline", format("it came after %.0f ms, allowed were %d ms", record.time * 1000, call.allowed_ms))
+    end
+  end
+  if not values then return end
+  if number == 0 then judge_failure(record, conversation, call, values, reply_to)
+  elseif number == 1 then judge_hello(conversation, pinfo.number, values)
+  elseif call then judge_values(conversation, call, values) end
+end
+
+local function judge_progress(record, conversation, reply_to)
+  local call = conversation.calls[reply_to]
+  record.call = call
+  if call and call.answer_in then
+    complain(record, "duplicate", "progress of what was answered in frame " .. call.answer_in)
+  elseif not call and conversation.client.whole then
+    complain(record, "unasked", "no call in this capture has serial " .. reply_to)
+  end
+end
+
+-- The number of an operation is told in the answer, which comes last. Before, the first event of an operation is that of
+-- the call that has its procedure and virtual machine; the answer has the last word.
+local function judge_event(record, conversation, values)
+  local operations = conversation.daemon.operations
+  record.operation = values.operation
+  local detail = values.kind == 8 and values.decoded
+  if detail and values.vm and values.operation ~= 0 and not operations[values.operation] then
+    operations[values.operation] = conversation.daemon.asked[detail.procedure .. " " .. values.vm.name]
+  end
+end
+
+local function judge_stream(record, conversation, side, number, values)
+  local stream = conversation.streams[values.stream]
+  if not stream then return end
+  record.stream = stream
+  if number == 0x1011 then
+    local other = side == "client" and "server" or "client"
+    stream[other] = stream[other] + values.bytes
+  elseif number == 0x1010 then
+    local left = stream[side] - values.data
+    stream[side] = math.max(left, 0)
+    if left < 0 then complain(record, "credit", -left .. " bytes more than stream " .. values.stream .. " had credit for") end
+    if side == "server" then
+      if values.offset ~= stream.offset then
+        complain(record, "jump", format("%.0f bytes of stream %d are lost", values.offset - stream.offset, values.stream))
+      end
+      stream.offset = values.offset + values.data
+    end
+    record.credit = stream[side]
+  end
+end
+
+local function judge_call(record, conversation, pinfo, serial, deadline_ms, number, values)
+  local procedure = WIRE.client[number] or { name = format("type 0x%x", number), deadline_ms = 0, deadline_ms_max = 600000 }
+  local allowed = procedure.deadline_ms
+  if deadline_ms ~= 0 then allowed = math.min(deadline_ms, procedure.deadline_ms_max) end
+  record.type, record.name, record.frame, record.sent, record.allowed_ms = number, procedure.name, pinfo.number, pinfo.rel_ts, allowed
+  conversation.calls[serial] = record
+  if number == 1 then conversation.hello_in = conversation.hello_in or pinfo.number end
+  if not values then return end
+  local vm = values.vm
+  record.about = vm and vm ~= "" and vm or values.name ~= "" and number ~= 1 and values.name or nil
+  if vm then conversation.daemon.asked[number .. " " .. vm] = record end
+  if number == 3 then
+    local call = conversation.calls[values.serial]
+    record.cancels = call
+    if call and not call.answer_in then call.cancelled_in = pinfo.number end
+  end
+end
+
+-- Judges a packet on the first pass; answers what is to be known of it ever after.
+local function judge(conversation, side, pinfo, packet)
+  local record = {}
+  local number, values = packet.number, packet.values
+  judge_serial(record, conversation[side], packet.serial)
+  record.minor = conversation.minor
+  if packet.problem then complain(record, packet.complaint, packet.problem) end
+  if not packet.known then
+    complain(record, "unknown_type", format("a %s of %s has no type 0x%x", side, version_of({ minor = WIRE.newest_minor }), number))
+    if side == "client" then judge_call(record, conversation, pinfo, packet.serial, packet.second, number) end
+  elseif side == "client" and number < UNANSWERED then
+    judge_call(record, conversation, pinfo, packet.serial, packet.second, number, values)
+  elseif number < UNANSWERED then
+    judge_answer(record, conversation, pinfo, number, packet.second, values)
+  elseif number == 0x1000 then
+    judge_progress(record, conversation, packet.second)
+  elseif values and number == 0x1001 then
+    judge_event(record, conversation, values)
+  elseif values and number == 0x1002 then
+    complain(record, "gap", values.last == 0 and "the sequence asked for is not known: all that is kept follows"
+      or format("events %.0f to %.0f are lost to this subscriber", values.first, values.last))
+  elseif values then
+    judge_stream(record, conversation, side, number, values)
+    if values.why then complain(record, "stream_failed", failure_text(values.why)) end
+  end
+  return record
+end
+
+-- What is known of a packet: judged when it comes for the first time, looked up afterwards.
+local function record_of(conversation, side, pinfo, packet)
+  local known = conversation[side]
+  local twin = pinfo.number .. ":" .. packet.offset .. ":" .. packet.serial
+  if pinfo.visited then return known.twins[twin] or known.packets[packet.serial] or NOTHING end
+  local record = judge(conversation, side, pinfo, packet)
+  if known.packets[packet.serial] then known.twins[twin] = record else known.packets[packet.serial] = record end
+  return record
+end
+
+-- ==== 6. Sentences ===================================================================================================
+
+local function quoted(text)
+  return '"' .. text .. '"'
+end
+
+local function duration(seconds)
+  if seconds < 1 then return format("%.3g ms", seconds * 1000) end
+  return format("%.3g s", seconds)
+end
+
+local function name_in(set, number)
+  return WIRE.names[set][number] or "number " .. number
+end
+
+local function words(set, numbers)
+  local all = {}
+  for i, number in ipairs(numbers) do all[i] = name_in(set, number) end
+  return table.concat(all, ", ")
+end
+
+-- What a call says besides its name.
+local calls = {
+  [1] = function(v)
+    if v.foreign then return format("speaks major %d", v.major) end
+    local can = #v.capabilities > 0 and ", can " .. words("capability", v.capabilities) or ""
+    return format("speaks %d.%d%s, is %s", v.major, v.minor, can, quoted(v.name))
+  end,
+  [3] = function(v, record) return record.cancels and "give up " .. title(record.cancels) or "give up call " .. v.serial end,
+  [4] = function(v)
+    local from = v.after and format("after event %.0f", v.after.sequence) or "from now on"
+    return (v.vm == "" and "events" or "events of " .. v.vm) .. " " .. from
+  end,
+  [0x21] = function(v) return format("connection %.0f", v.id) end,
+  [0x31] = function(v) return format("operation %.0f", v.id) end,
+  [0x32] = function(v) return format("operation %.0f", v.id) end,
+  [0x105] = function(v) return words("field", v.fields) end,
+  [0x117] = function(v) return v.vm .. " until " .. words("state", v.states) end,
+  [0x120] = function(v) return v.vm .. " to " .. name_in("console_mode", v.mode) end,
+}
+
+-- What an answer says.
+local answers = {
+  [1] = function(v)
+    return format("%d.%d agreed, of %d.%d; %s is %s", v.major, v.minor, v.major, v.newest_minor, quoted(v.identity),
+      name_in("role", v.role))
+  end,
+  [3] = function(v) return v.found and "found, given up" or "no such call is open" end,
+  [4] = function(v) return format("event %.0f is the first to come", v.first.sequence) end,
+  [0x120] = function(v) return format("stream %d, from byte %.0f", v.stream, v.offset) end,
+}
+
+local function answer_text(number, v)
+  if answers[number] then return answers[number](v) end
+  if v.operation and v.state then return format("%s, operation %.0f", name_in("state", v.state), v.operation) end
+  if v.operation then return format("operation %.0f", v.operation) end
+  local rows = v.rows or v.names
+  if rows then return count(#rows, v.names and "name" or "row") .. (v.next and v.next ~= "" and ", more to come" or "") end
+  return "answered"
+end
+
+local event_texts = {
+  [1] = function(d) return "daemon " .. d.release .. " started" end,
+  [2] = function(d) return d.replaced and "defined anew" or "defined" end,
+  [4] = function(d)
+    local why = d.message == "" and name_in("reason", d.reason) or d.message
+    return format("%s, was %s (%s)", name_in("state", d.state), name_in("state", d.previous), why)
+  end,
+  [5] = function(d) return d.by_guest and "reset by its guest" or "reset" end,
+  [6] = function(d) return d.connected and "monitor is back" or "monitor is gone: " .. d.why end,
+  [7] = function(d) return d.identity == "" and "nobody writes to its console" or d.identity .. " writes to its console" end,
+  [8] = function(d)
+    local text = format("%s %s", TYPES[d.procedure] or d.procedure, name_in("operation_state", d.state))
+    return d.failure and text .. ": " .. failure_text(d.failure) or text
+  end,
+  [9] = function(d) return format("client %s: %s", d.name, name_in("client_change", d.change)) end,
+  [10] = function(d) return format("certificate of %s: %s", d.purpose, name_in("certificate_change", d.change)) end,
+}
+
+local function event_text(v)
+  local what = v.decoded and event_texts[v.kind] and event_texts[v.kind](v.decoded) or name_in("event", v.kind)
+  local text = format("EVENT %.0f: %s%s", v.sequence, v.vm and v.vm.name .. " " or "", what)
+  return v.operation == 0 and text or format("%s, by operation %.0f", text, v.operation)
+end
+
+local unanswered = {
+  [0x1000] = function(v, record)
+    local of = v.total == 0 and "" or format(" of %.0f", v.total)
+    return format("PROGRESS of %s: %.0f%s, %s", record.call and title(record.call) or "a call", v.done, of, v.what)
+  end,
+  [0x1001] = event_text,
+  [0x1002] = function(v) return format("GAP: events %.0f to %.0f are lost", v.first, v.last) end,
+  [0x1010] = function(v) return format("STREAM_DATA %d: %s at %.0f", v.stream, count(v.data, "byte"), v.offset) end,
+  [0x1011] = function(v) return format("STREAM_CREDIT %d: %s more", v.stream, count(v.bytes, "byte")) end,
+  [0x1012] = function(v)
+    return format("STREAM_END %d%s", v.stream, v.why and ": " .. failure_text(v.why) or ": no more from here")
+  end,
+}
+
+local function sentence(side, packet, record)
+  local number, values = packet.number, packet.values
+  local name = packet.known and packet.known.name or format("type 0x%x", number)
+  if not values then
+    return format("%s that cannot be read (%s)", name, packet.problem or "unknown")
+  end
+  if number >= UNANSWERED then return unanswered[number](values, record) end
+  if side == "client" then
+    local said = calls[number] and calls[number](values, record) or record.about
+    local told = said and name .. (number == 1 and ": " or " ") .. said or name
+    return packet.second == 0 and told or told .. ", within " .. duration(packet.second / 1000)
+  end
+  local call = record.call
+  local took = call and format(" (%s)", duration(record.time)) or ""
+  if number ~= 0 then return (call and title(call) or name) .. ": " .. answer_text(number, values) .. took end
+  if packet.second == 0 then return "FAILURE, and the end: " .. failure_text(values) end
+  return (call and title(call) or "call " .. packet.second) .. " FAILED: " .. failure_text(values) .. took
+end
+
+-- ==== 7. The tree ====================================================================================================
+
+local function add(tree, name, ...)
+  return tree:add(fields[name], ...):set_generated()
+end
+
+local function nstime(seconds)
+  local whole = math.floor(seconds)
+  return NSTime.new(whole, math.floor((seconds - whole) * 1e9 + 0.5))
+end
+
+local function show_header(tree, side, packet)
+  tree:add(fields.magic, range(1, 4))
+  tree:add(fields.length, range(5, 4))
+  tree:add(fields.serial, range(9, 4))
+  tree:add(fields[side == "client" and "deadline_ms" or "reply_to"], range(13, 4))
+  tree:add(fields.type, range(17, 4))
+  tree:add(fields[side .. ".type"], range(17, 4)):set_hidden()
+  add(tree, "from", side)
+end
+
+local function show_call(tree, record, visited)
+  if record.cancels then add(tree, "cancels", record.cancels.frame) end
+  if record.cancelled_in then add(tree, "cancelled_in", record.cancelled_in) end
+  if record.cancelled then add(tree, "cancelled", true) end
+  if record.answer_in then
+    add(tree, "response_in", record.answer_in)
+  elseif visited then
+    add(tree, "unanswered", true)
+    tree:add_proto_expert_info(complaints.unanswered, record.name .. " is not answered in this capture")
+  end
+end
+
+-- What is not in the bytes: what belongs to this packet, and what is wrong with it.
+local function show_context(tree, conversation, side, packet, record, visited)
+  local call = record.call or record.stream and record.stream.call
+  if record.frame then
+    show_call(tree, record, visited)
+  elseif call then
+    add(tree, "request_in", call.frame)
+    if record.time then add(tree, "time", nstime(record.time)) end
+    if call.about then add(tree, "vm.name", call.about) end
+    if call.cancelled_in then add(tree, "cancelled_in", call.cancelled_in) end
+    if call.cancelled then add(tree, "cancelled", true) end
+  end
+  if record.duplicate then add(tree, "duplicate", true) end
+  if record.late then add(tree, "late", true) end
+  if record.stream then add(tree, "stream.opened_in", record.stream.call.answer_in) end
+  if record.credit then add(tree, "stream.credit", record.credit) end
+  local asked = record.operation and conversation.daemon.operations[record.operation]
+  if asked then add(tree, "operation.call_in", asked.frame) end
+  if record.minor then add(tree, "version", version_of(record)) end
+  for _, complaint_of in ipairs(record.complaints or NOTHING) do
+    tree:add_proto_expert_info(complaints[complaint_of[1]], complaint_of[2])
+  end
+end
+
+local function show_body(tree, packet)
+  if packet.known and (packet.values or packet.problem) then
+    at = HEADER_BYTES + 13
+    local first = at
+    decode(packet.known.rows, tree)
+    if packet.detail then decode_detail(packet.values.kind, packet.detail, packet.values.detail, tree) end
+    if at <= stop and at > first then tree:add(fields.body, range(at, stop - at + 1)) end
+  elseif stop > HEADER_BYTES + 12 then
+    tree:add(fields.body, range(HEADER_BYTES + 13, stop - HEADER_BYTES - 12))
+  end
+  if items > ITEMS_MAX then tree:add_proto_expert_info(complaints.shortened) end
+end
+
+-- ==== 8. Packets =====================================================================================================
+
+-- HELLO of another major: its first word.
+local FOREIGN_HELLO = { name = "HELLO", deadline_ms = 10000, deadline_ms_max = 600000, rows = { WIRE.bodies.hello_call[1] } }
+
+-- The words of a whole packet, and its body without a tree.
+local function read_packet()
+  local packet = { offset = origin }
+  at = HEADER_BYTES + 1
+  packet.serial, packet.second, packet.number = take_uint(), take_uint(), take_uint()
+  return packet
+end
+
+local function read_values(packet, side)
+  packet.known = WIRE[side][packet.number]
+  if not packet.known then return end
+  packet.values, packet.problem, packet.complaint = decode(packet.known.rows)
+  if packet.number == 1 and side == "client" and stop >= HEADER_BYTES + 16 then
+    -- Of another major's HELLO only the first word is ours to read.
+    at = HEADER_BYTES + 13
+    local major = take_uint()
+    if major ~= WIRE.major then
+      packet.values, packet.problem, packet.known = { major = major, foreign = true }, nil, FOREIGN_HELLO
+    end
+  end
+  if packet.number == 0x1001 and packet.values and packet.values.detail > 0 then
+    -- The detail is the last field: it and its padding end where the packet does.
+    local values = packet.values
+    packet.detail = stop + 1 - values.detail - (-values.detail % 4)
+    if packet.problem then packet.detail = packet.detail - (stop - at + 1) end
+    values.decoded, packet.detail_problem = decode_detail(values.kind, packet.detail, values.detail)
+    if packet.detail_problem and not packet.problem then
+      packet.problem, packet.complaint = "its detail: " .. packet.detail_problem, "malformed"
+    end
+  end
+end
+
+local function note_for_statistics(side, packet, record)
+  local call = side == "server" and record.call
+  if side == "client" and record.frame then this_frame.calls = this_frame.calls + 1 end
+  if call and packet.number < UNANSWERED and not record.duplicate then this_frame[#this_frame + 1] = record end
+end
+
+-- One whole packet. Answers its sentence.
+local function dissect_packet(tvb, offset, length, pinfo, root, wanted)
+  packet_tvb, origin = tvb, offset - 1
+  raw = tvb:raw(offset, HEADER_BYTES + length)
+  stop = #raw
+  local packet = read_packet()
+  local conversation, side = conversation_of(pinfo, packet.serial, packet.number)
+  read_values(packet, side)
+  local record = record_of(conversation, side, pinfo, packet)
+  note_for_statistics(side, packet, record)
+  local text = sentence(side, packet, record)
+  if wanted then
+    local tree = root:add(vmwire, tvb(offset, HEADER_BYTES + length), "vmwire, " .. text)
+    show_header(tree, side, packet)
+    show_context(tree, conversation, side, packet, record, pinfo.visited)
+    show_body(tree, packet)
+  end
+  return text
+end
+
+-- What the first bytes of a stranger look like; the daemon says the same in its details.
+local function stranger(bytes)
+  if #bytes < 8 then return nil end
+  local first, second = bytes:sub(1, 4), bytes:sub(5, 8)
+  for _, method in ipairs({ "GET ", "HEAD", "POST", "PUT ", "DELE", "OPTI", "CONN", "PATC", "TRAC", "PRI " }) do
+    if first == method then return "an HTTP request" end
+  end
+  if first == "SSH-" then return "an SSH banner" end
+  if find(bytes, "^\22\3[\0-\4]..\1") then return "a TLS ClientHello" end
+  local a, b, c, d = byte(bytes, 1, 4)
+  local word = ((a * 256 + b) * 256 + c) * 256 + d
+  local libvirt = { [" \0\128\134"] = true, [" \0\128\135"] = true, ["\6\144\6\144"] = true, ["keep"] = true }
+  if libvirt[second] and word >= 28 and word <= 32 * 1024 * 1024 then return "a libvirt packet" end
+  if word >= 0x80000028 and word < 0x80100000 then return "a SunRPC record" end
+end
+
+-- Whether the bytes at the end of a segment may be the beginning of the magic.
+local function begins_magic(bytes)
+  return #bytes < 4 and bytes == sub(MAGIC, 1, #bytes)
+end
+
+-- Where the next packet may begin: the next magic, or the beginning of one at the very end, or the end.
+local function resynchronise(tvb, offset)
+  local bytes = tvb:raw(offset)
+  local found = find(bytes, MAGIC, 1, true)
+  if found then return offset + found - 1 end
+  for tail = 3, 1, -1 do
+    if #bytes >= tail and begins_magic(sub(bytes, -tail)) then return offset + #bytes - tail end
+  end
+  return offset + #bytes
+end
+
+local function skip(tvb, from, to, root, wanted, which, text)
+  if to < tvb:len() then text = text .. "; the next packet begins " .. to - from .. " bytes further on" end
+  if wanted then
+    local tree = root:add(vmwire, tvb(from, to - from), "vmwire, " .. text)
+    tree:add(fields.lost, tvb(from, to - from))
+    tree:add_proto_expert_info(complaints[which], text)
+  end
+  return text
+end
+
+local function length_problem(length, limit)
+  if length < WIRE.payload_bytes_min then return format("a payload of %d bytes is too short", length) end
+  if length % 4 ~= 0 then return format("a payload of %.0f bytes, which is no multiple of 4", length) end
+  if length > limit then return format("a payload of %.0f bytes, where %d is the limit", length, limit) end
+end
+
+-- Asks for the rest of what begins at `offset`. Where nothing more can come, what there is is shown as it is.
+local function want_more(tvb, offset, missing, pinfo, root, wanted)
+  if pinfo.can_desegment > 0 and tvb:reported_len() == tvb:len() then
+    pinfo.desegment_offset = offset
+    pinfo.desegment_len = missing or DESEGMENT_ONE_MORE_SEGMENT
+    return nil
+  end
+  local text = "a packet that is not whole in this capture"
+  if wanted then
+    local tree = root:add(vmwire, tvb(offset), "vmwire, " .. text)
+    tree:add(fields.body, tvb(offset))
+    tree:add_proto_expert_info(complaints.cut, missing and missing .. " bytes are missing" or text)
+  end
+  return text
+end
+
+-- Takes one packet, or what is none, off `offset`. Answers where the next one begins and a sentence; nil for the first
+-- when more is needed.
+local function step(tvb, offset, pinfo, root, wanted)
+  local left = tvb:len() - offset
+  local header = tvb:raw(offset, math.min(left, HEADER_BYTES))
+  if begins_magic(header) then return nil, want_more(tvb, offset, nil, pinfo, root, wanted) end
+  if sub(header, 1, 4) ~= MAGIC then
+    local to = resynchronise(tvb, offset)
+    local looks_like = stranger(header)
+    local text = looks_like and "this looks like " .. looks_like or count(to - offset, "byte") .. " outside of any packet"
+    return to, skip(tvb, offset, to, root, wanted, "bad_magic", text)
+  end
+  if left < HEADER_BYTES then return nil, want_more(tvb, offset, nil, pinfo, root, wanted) end
+  local a, b, c, d = byte(header, 5, 8)
+  local length = ((a * 256 + b) * 256 + c) * 256 + d
+  local problem = length_problem(length, bytes_max(pinfo))
+  if problem then
+    local to = resynchronise(tvb, offset + 4)
+    return to, skip(tvb, offset, to, root, wanted, "bad_length", problem)
+  end
+  if left < HEADER_BYTES + length then
+    return nil, want_more(tvb, offset, HEADER_BYTES + length - left, pinfo, root, wanted)
+  end
+  return offset + HEADER_BYTES + length, dissect_packet(tvb, offset, length, pinfo, root, wanted)
+end
+
+local SENTENCES_MAX = 6
+-- Known to Wireshark when the whole file has been read.
+local registered_vmwire
+
+local function dissect(tvb, pinfo, root)
+  registered_vmwire = registered_vmwire or Dissector.get("vmwire")
+  if this_frame.number ~= pinfo.number or this_frame.visited ~= pinfo.visited then
+    this_frame, items = { number = pinfo.number, visited = pinfo.visited, calls = 0 }, 0
+  end
+  local wanted = root:referenced(registered_vmwire)
+  pinfo.cols.protocol = "vmwire"
+  local offset, said, more = 0, {}, 0
+  while offset and offset < tvb:len() do
+    local text
+    offset, text = step(tvb, offset, pinfo, root, wanted)
+    if text and #said == SENTENCES_MAX then more = more + 1 elseif text then said[#said + 1] = text end
+  end
+  if #said > 0 then
+    if more > 0 then said[#said + 1] = more .. " more" end
+    -- A frame may hold what several reads of a peer's stream gave; the fence keeps what earlier ones said.
+    pinfo.cols.info:set((this_frame.said and " | " or "") .. table.concat(said, " | "))
+    pinfo.cols.info:fence()
+    this_frame.said = true
+  end
+  return tvb:len()
+end
+
+-- To be called as the function that it is by what stands below: asking Wireshark for it would be one layer more, and only
+-- the first below TCP may ask for more bytes.
+vmwire.dissector = dissect
+
+function vmwire.init()
+  conversations, daemons, this_frame = {}, {}, { calls = 0 }
+end
+
+-- ==== 9. Statistics ==================================================================================================
+
+local HEADINGS = { "procedure", "calls", "errors", "min ms", "mean ms", "max ms" }
+
+-- A listener that counts: by procedure, how many answers, how many of them failures, and the times they took.
+local function new_statistics(filter)
+  local listener = Listener.new("frame", filter)
+  local rows, called = {}, 0
+
+  function listener.packet(pinfo)
+    if this_frame.number ~= pinfo.number then return end
+    called = called + this_frame.calls
+    for _, answer in ipairs(this_frame) do
+      local call, took = answer.call, answer.time * 1000
+      local row = rows[call.name] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
+      rows[call.name] = row
+      row.answers, row.sum = row.answers + 1, row.sum + took
+      row.errors = row.errors + (call.failed and 1 or 0)
+      row.least, row.most = math.min(row.least, took), math.max(row.most, took)
+    end
+    this_frame = { calls = 0 }
+  end
+
+  function listener.reset()
+    rows, called = {}, 0
+  end
+
+  local function text()
+    local names, answered = {}, 0
+    for name, row in pairs(rows) do
+      names[#names + 1] = name
+      answered = answered + row.answers
+    end
+    table.sort(names)
+    local lines = { format("%-20s %8s %8s %12s %12s %12s", table.unpack(HEADINGS)) }
+    for _, name in ipairs(names) do
+      local row = rows[name]
+      lines[#lines + 1] = format("%-20s %8d %8d %12.3f %12.3f %12.3f", name, row.answers, row.errors, row.least,
+        row.sum / row.answers, row.most)
+    end
+    lines[#lines + 1] = format("%d calls, %d of them answered", called, answered)
+    return table.concat(lines, "\n") .. "\n"
+  end
+
+  return listener, text
+end
+
+-- tshark -q -o vmwire.statistics:TRUE -r FILE
+local printing = false
+local function print_statistics_at_the_end()
+  if printing then return end
+  printing = true
+  local listener, text = new_statistics()
+  function listener.draw() io.stdout:write(text()) end
+end
+
+-- Statistics / vmwire: service response times
+local function show_statistics()
+  local window = TextWindow.new("vmwire: service response times")
+  local listener, text = new_statistics()
+  function listener.draw() window:set(text()) end
+  window:set_atclose(function() listener:remove() end)
+  retap_packets()
+end
+
+-- ==== 10. Registration ===============================================================================================
+
+vmwire.fields = registered
+vmwire.experts = experts
+
+vmwire.prefs.ports = Pref.range("Ports", "16515", "where daemons listen, with TLS or without; others are found by the magic", 65535)
+vmwire.prefs.statistics = Pref.bool("Print statistics at the end", false, "tshark alone: a row for each procedure")
+
+-- A port of ours may speak either: a record of TLS begins with its type, 20 to 24, and the major version 3.
+local door = Proto("vmwire_port", "vmwire or TLS, as the first bytes tell")
+
+function door.dissector(tvb, pinfo, root)
+  local first, second = byte(tvb:raw(0, math.min(tvb:len(), 2)), 1, 2)
+  if first >= 20 and first <= 24 and (second == nil or second == 3) then
+    return Dissector.get("tls"):call(tvb, pinfo, root)
+  end
+  pinfo.conversation = vmwire
+  return dissect(tvb, pinfo, root)
+end
+
+local tcp, tls = DissectorTable.get("tcp.port"), DissectorTable.get("tls.port")
+
+-- Takes up the ports of the preference, like "16515,17000-17010", in place of those from before.
+local function take_up_ports()
+  for port in pairs(ports) do
+    tcp:remove(port, door)
+    tls:remove(port, vmwire)
+  end
+  ports = {}
+  for first, last in tostring(vmwire.prefs.ports):gmatch("(%d+)%-?(%d*)") do
+    for port = tonumber(first), tonumber(last) or tonumber(first) do
+      tcp:add(port, door)
+      tls:add(port, vmwire)
+      ports[port] = true
+    end
+  end
+end
+
+function vmwire.prefs_changed()
+  take_up_ports()
+  if vmwire.prefs.statistics then print_statistics_at_the_end() end
+end
+
+-- Four bytes are enough to know it, and what follows on this connection is ours as well.
+local function is_vmwire(tvb, pinfo, root)
+  if tvb:len() < 4 or tvb:raw(0, 4) ~= MAGIC then return false end
+  pinfo.conversation = vmwire
+  dissect(tvb, pinfo, root)
+  return true
+end
+
+take_up_ports()
+tcp:add_for_decode_as(vmwire)
+tls:add_for_decode_as(vmwire)
+DissectorTable.get("tls.alpn"):add("vmwire", vmwire)
+DissectorTable.get("tls.alpn"):add("vmwire-enroll", vmwire)
+vmwire:register_heuristic("tcp", is_vmwire)
+vmwire:register_heuristic("tls", is_vmwire)
+if gui_enabled() then
+  register_menu("vmwire: service response times", show_statistics, MENU_STAT_UNSORTED)
+end

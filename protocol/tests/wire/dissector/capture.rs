@@ -1,0 +1,152 @@
+//! Captures made here: a pcap file of Ethernet, IPv4 and TCP around bytes of ours, on a clock of its own.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// Where daemons listen, as the dissector knows without being told.
+pub(crate) const PORT: u16 = 16515;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
+/// One connection of a capture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flow(usize);
+
+struct Ends {
+    client: ([u8; 4], u16),
+    server: ([u8; 4], u16),
+    /// The next sequence number of each side.
+    next: [u32; 2],
+}
+
+/// The bytes of a pcap file.
+pub(crate) struct Capture {
+    bytes: Vec<u8>,
+    now_us: u64,
+    flows: Vec<Ends>,
+}
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const PUSH: u8 = 0x08;
+const ACK: u8 = 0x10;
+/// The most data of one segment; a frame has to fit into IPv4's length.
+const SEGMENT_BYTES_MAX: usize = 65_000;
+
+impl Capture {
+    pub(crate) fn new() -> Self {
+        let mut bytes = Vec::new();
+        // Big-endian, microseconds, version 2.4, UTC, frames of up to 256 KiB, Ethernet.
+        for word in [0xa1b2_c3d4_u32, 0x0002_0004, 0, 0, 262_144, 1] {
+            bytes.extend(word.to_be_bytes());
+        }
+        Self { bytes, now_us: 0, flows: Vec::new() }
+    }
+
+    /// A connection to the daemon's port, its handshake included.
+    pub(crate) fn flow(&mut self) -> Flow {
+        self.flow_to(PORT)
+    }
+
+    pub(crate) fn flow_to(&mut self, port: u16) -> Flow {
+        let number = self.flows.len();
+        let [.., high, low] = u32::try_from(number).unwrap().to_be_bytes();
+        let client = ([10, 1, high, low], 40_000);
+        self.flows.push(Ends { client, server: ([10, 0, 0, 1], port), next: [1000, 5000] });
+        let flow = Flow(number);
+        self.shake_hands(flow);
+        flow
+    }
+
+    /// Another connection between the same ports.
+    pub(crate) fn open_again(&mut self, flow: Flow) {
+        self.flows[flow.0].next = [700_000, 900_000];
+        self.shake_hands(flow);
+    }
+
+    fn shake_hands(&mut self, flow: Flow) {
+        self.segment(flow, Side::Client, SYN, &[]);
+        self.segment(flow, Side::Server, SYN | ACK, &[]);
+        self.segment(flow, Side::Client, ACK, &[]);
+    }
+
+    /// Lets time go by.
+    pub(crate) fn pass_us(&mut self, time_us: u64) {
+        self.now_us += time_us;
+    }
+
+    /// Bytes of one side, in one segment where they fit.
+    pub(crate) fn say(&mut self, flow: Flow, side: Side, bytes: &[u8]) {
+        for piece in bytes.chunks(SEGMENT_BYTES_MAX) {
+            self.segment(flow, side, PUSH | ACK, piece);
+        }
+    }
+
+    /// Bytes that were sent and that the capture has missed.
+    pub(crate) fn lose(&mut self, flow: Flow, side: Side, bytes: &[u8]) {
+        let next = &mut self.flows[flow.0].next[at(side)];
+        *next = next.wrapping_add(u32::try_from(bytes.len()).unwrap());
+    }
+
+    /// The end of one side.
+    pub(crate) fn end(&mut self, flow: Flow, side: Side) {
+        self.segment(flow, side, FIN | ACK, &[]);
+    }
+
+    fn segment(&mut self, flow: Flow, side: Side, flags: u8, data: &[u8]) {
+        let Ends { client, server, next } = &mut self.flows[flow.0];
+        let (from, to) = if side == Side::Client { (*client, *server) } else { (*server, *client) };
+        let sequence = next[at(side)];
+        let acknowledged = if flags & ACK == 0 { 0 } else { next[1 - at(side)] };
+        let taken = u32::try_from(data.len()).unwrap() + u32::from(flags & (SYN | FIN) != 0);
+        next[at(side)] = sequence.wrapping_add(taken);
+        let mut tcp = Vec::new();
+        tcp.extend(from.1.to_be_bytes());
+        tcp.extend(to.1.to_be_bytes());
+        tcp.extend(sequence.to_be_bytes());
+        tcp.extend(acknowledged.to_be_bytes());
+        // Five words of header, a window, no checksum (Wireshark checks none unless it is told to), nothing urgent.
+        tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        tcp.extend(data);
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+        frame.extend([0x45, 0]);
+        frame.extend(u16::try_from(20 + tcp.len()).unwrap().to_be_bytes());
+        frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+        frame.extend(from.0);
+        frame.extend(to.0);
+        frame.extend(tcp);
+        // 2026-11-01 12:00:00 UTC.
+        let now_us = 1_793_534_400_000_000 + self.now_us;
+        let length = u32::try_from(frame.len()).unwrap();
+        for word in
+            [u32::try_from(now_us / 1_000_000).unwrap(), u32::try_from(now_us % 1_000_000).unwrap(), length, length]
+        {
+            self.bytes.extend(word.to_be_bytes());
+        }
+        self.bytes.extend(frame);
+        self.now_us += 100;
+    }
+
+    /// Writes it into a directory.
+    pub(crate) fn write(&self, directory: &TempDir) -> PathBuf {
+        let path = directory.path().join("capture.pcap");
+        self.write_to(&path);
+        path
+    }
+
+    pub(crate) fn write_to(&self, path: &Path) {
+        std::fs::write(path, &self.bytes).unwrap();
+    }
+}
+
+fn at(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Server => 1,
+    }
+}

@@ -1,0 +1,215 @@
+//! What belongs together: calls, answers, progress, events, streams, and the version in force.
+
+use vmwire_protocol::message::{
+    CancelAnswer, CancelCall, ClientData, ConsoleOpenAnswer, ConsoleOpenCall, Event, EventOperation, Failure, Gap,
+    Progress, ServerData, StreamCredit, StreamData, VmDoneAnswer, VmListCall, VmRef, VmStartCall, code, event_kind,
+    operation_state,
+};
+use vmwire_protocol::xdr::{Fixed, List, Opaque};
+
+use super::capture::Capture;
+use super::talk::{ADMIN, EPOCH, Talk, encoded, hello_answer, text};
+use super::tshark::{Frame, Tshark};
+
+fn start(vm: &str) -> ClientData {
+    ClientData::VmStart(VmStartCall { vm: text(vm), paused: false })
+}
+
+fn done(operation: u64, state: u32) -> VmDoneAnswer {
+    VmDoneAnswer { operation, state }
+}
+
+fn operation_event(sequence: u64, operation: u64, vm: &str) -> ServerData {
+    let detail =
+        EventOperation { procedure: 0x110, state: operation_state::RUNNING, identity: text("uid 0"), failure: None };
+    ServerData::Event(Event {
+        epoch: EPOCH,
+        sequence,
+        time_ns: 1_793_534_400_000_000_000,
+        operation,
+        vm: Some(VmRef { uuid: Fixed([9; 16]), name: text(vm) }),
+        kind: event_kind::OPERATION,
+        detail: Opaque::new(encoded(&detail)).unwrap(),
+    })
+}
+
+/// The frames by their first serial and who sent them: `c3` is the client's third.
+fn find<'a>(frames: &'a [Frame], name: &str) -> &'a Frame {
+    let (side, serial) = name.split_at(1);
+    let from = if side == "c" { "client" } else { "server" };
+    let found = |frame: &&Frame| frame.all("vmwire.from") == [from] && frame.all("vmwire.serial") == [serial];
+    frames.iter().find(found).unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn an_answer_progress_and_events_know_their_call() {
+    let test = "an_answer_progress_and_events_know_their_call";
+    let mut capture = Capture::new();
+    let mut talk = Talk::agreed(&mut capture, 1, ADMIN.0, ADMIN.1);
+    let serial = talk.call_within(&mut capture, 5000, &start("web1"));
+    talk.say(&mut capture, 0, &operation_event(41, 12, "web1"));
+    let progress = Progress { done: 1, total: 2, what: text("memory") };
+    talk.say(&mut capture, serial, &ServerData::Progress(progress));
+    capture.pass_us(20_000);
+    talk.say(&mut capture, serial, &ServerData::VmStart(done(12, 3)));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let frames = tshark.frames(&[]);
+    let (call, answer) = (find(&frames, "c2"), find(&frames, "s4"));
+    let number = call.one("frame.number");
+    assert_eq!(call.one("vmwire.response_in"), answer.one("frame.number"));
+    assert_eq!((answer.one("vmwire.request_in"), answer.one("vmwire.time")), (number, "0.020300000"));
+    assert_eq!(find(&frames, "s3").one("vmwire.request_in"), number);
+    assert_eq!(find(&frames, "s2").one("vmwire.operation.call_in"), number);
+    assert_eq!((answer.one("vmwire.operation"), answer.one("vmwire.vm.name")), ("12", "web1"));
+    assert_eq!(answer.one("vmwire.version"), "1.1");
+    let filtered = tshark.run(&[
+        "-Y",
+        "vmwire.vm.name == \"web1\" && vmwire.operation == 12",
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+    ]);
+    assert_eq!(filtered.lines().count(), 2, "the event and the answer: {filtered}");
+    let sentences = tshark.sentences(&[]);
+    let expected = [
+        "HELLO: speaks 1.1, can progress, is \"test\"",
+        "HELLO: 1.1 agreed, of 1.2; \"uid 0\" is admin (0.5 ms)",
+        "VM_START web1, within 5 s",
+        "EVENT 41: web1 VM_START running, by operation 12",
+        "PROGRESS of VM_START web1: 1 of 2, memory",
+        "VM_START web1: running, operation 12 (20.3 ms)",
+    ];
+    assert_eq!(sentences, expected);
+}
+
+#[test]
+fn what_is_late_twice_cancelled_or_never_answered_is_flagged() {
+    let test = "what_is_late_twice_cancelled_or_never_answered_is_flagged";
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    let late = talk.call_within(&mut capture, 100, &start("late"));
+    let twice = talk.call(&mut capture, &start("twice"));
+    let cancelled = talk.call(&mut capture, &start("cancelled"));
+    talk.call(&mut capture, &start("never"));
+    let cancel = talk.call(&mut capture, &ClientData::Cancel(CancelCall { serial: cancelled }));
+    talk.say(&mut capture, cancel, &ServerData::Cancel(CancelAnswer { found: true }));
+    talk.fail(&mut capture, cancelled, Failure::new(code::CANCELLED, "as you wish").detail("begun", "no"));
+    for _ in 0..2 {
+        talk.say(&mut capture, twice, &ServerData::VmStart(done(1, 3)));
+    }
+    capture.pass_us(900_000);
+    talk.say(&mut capture, late, &ServerData::VmStart(done(2, 3)));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let frames = tshark.frames(&[]);
+    let complaints = |name| find(&frames, name).complaints();
+    assert_eq!(complaints("c4"), ["unanswered"]);
+    assert_eq!(find(&frames, "c4").one("vmwire.unanswered"), "1");
+    assert_eq!(find(&frames, "c3").one("vmwire.cancelled_in"), find(&frames, "c5").one("frame.number"));
+    assert_eq!(find(&frames, "c5").one("vmwire.cancels"), find(&frames, "c3").one("frame.number"));
+    assert_eq!(complaints("s2"), ["cancelled"]);
+    assert_eq!((complaints("s3"), complaints("s4")), (vec![], vec!["duplicate".to_owned()]));
+    assert_eq!(find(&frames, "s4").one("vmwire.duplicate"), "1");
+    assert_eq!((complaints("s5"), find(&frames, "s5").one("vmwire.late")), (vec!["deadline".to_owned()], "1"));
+    assert!(
+        tshark.run(&["-Y", "vmwire.late", "-T", "fields", "-e", "_ws.expert.message"]).contains("allowed were 100 ms")
+    );
+}
+
+#[test]
+fn an_unsupported_call_is_explained_by_the_version_in_force() {
+    let test = "an_unsupported_call_is_explained_by_the_version_in_force";
+    let list = VmListCall { fields: List::new([1]).unwrap(), filters: List::default(), after: text(""), rows_max: 0 };
+    let unsupported = || Failure::new(code::UNSUPPORTED, "this procedure came with 1.1").detail("minor", "1");
+    let mut capture = Capture::new();
+    let mut silent = Talk::new(&mut capture);
+    let serial = silent.call(&mut capture, &ClientData::VmList(list.clone()));
+    silent.fail(&mut capture, serial, unsupported());
+    let mut old = Talk::agreed(&mut capture, 0, ADMIN.0, ADMIN.1);
+    let serial = old.call(&mut capture, &ClientData::VmList(list));
+    old.fail(&mut capture, serial, unsupported());
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let said = tshark.run(&["-Y", "vmwire.expert.unsupported", "-T", "fields", "-e", "_ws.expert.message"]);
+    let (first, second) = said.trim().split_once('\n').unwrap();
+    assert!(first.ends_with("it came with minor 1, and 1.0 is in force, for no HELLO was said"), "{first}");
+    assert!(
+        second.ends_with("it came with minor 1, and 1.0 is in force, for HELLO in frame 10 agreed on it"),
+        "{second}"
+    );
+}
+
+#[test]
+fn a_stream_beyond_its_credit_and_what_is_lost_of_it_are_seen() {
+    let test = "a_stream_beyond_its_credit_and_what_is_lost_of_it_are_seen";
+    let mut capture = Capture::new();
+    let mut talk = Talk::agreed(&mut capture, 1, ADMIN.0, ADMIN.1);
+    let open = ConsoleOpenCall { vm: text("web1"), mode: 1, history_bytes: 0 };
+    let serial = talk.call(&mut capture, &ClientData::ConsoleOpen(open));
+    let answer = ConsoleOpenAnswer { stream: 1, offset: 100, writer: text("") };
+    talk.say(&mut capture, serial, &ServerData::ConsoleOpen(answer));
+    let data = |offset, bytes: usize| {
+        let data = Opaque::new(vec![b'x'; bytes]).unwrap();
+        ServerData::StreamData(StreamData { stream: 1, flags: 0, offset, data })
+    };
+    talk.say(&mut capture, 0, &data(100, 32_768));
+    talk.say(&mut capture, 0, &data(40_000, 32_000));
+    talk.call(&mut capture, &ClientData::StreamCredit(StreamCredit { stream: 1, bytes: 1000 }));
+    talk.say(&mut capture, 0, &data(72_000, 2_000));
+    let gap = Gap { epoch: EPOCH, first: 3, last: 17 };
+    talk.say(&mut capture, 0, &ServerData::Gap(gap));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let frames = tshark.frames(&[]);
+    let opened = find(&frames, "s2").one("frame.number");
+    let found = ["s3", "s4", "s5"].map(|name| {
+        let frame = find(&frames, name);
+        assert_eq!(frame.one("vmwire.stream.opened_in"), opened);
+        (frame.one("vmwire.stream.credit"), frame.complaints().join(" "))
+    });
+    let expected = [("32768", ""), ("768", "jump"), ("0", "credit")].map(|(credit, text)| (credit, text.to_owned()));
+    assert_eq!(found, expected);
+    assert_eq!(find(&frames, "s6").complaints(), ["gap"]);
+}
+
+#[test]
+fn a_port_that_is_used_again_is_another_conversation() {
+    let test = "a_port_that_is_used_again_is_another_conversation";
+    let mut capture = Capture::new();
+    let mut talk = Talk::agreed(&mut capture, 1, ADMIN.0, ADMIN.1);
+    talk.call(&mut capture, &start("web1"));
+    let mut again = talk.again(&mut capture);
+    let serial = again.call(&mut capture, &crate::support::server::hello(1, 0, &[]));
+    again.say(&mut capture, serial, &hello_answer(0, "alice", 1));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let frames = tshark.frames(&[]);
+    let complaints: Vec<String> = frames.iter().flat_map(Frame::complaints).collect();
+    assert_eq!(complaints, ["unanswered"]);
+    assert_eq!(frames.last().unwrap().one("vmwire.request_in"), frames[3].one("frame.number"));
+}
+
+#[test]
+fn statistics_count_by_procedure() {
+    let test = "statistics_count_by_procedure";
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    for time_us in [900, 2900] {
+        let serial = talk.call(&mut capture, &ClientData::Ping);
+        capture.pass_us(time_us);
+        talk.say(&mut capture, serial, &ServerData::Ping);
+    }
+    let serial = talk.call(&mut capture, &start("web1"));
+    talk.fail(&mut capture, serial, Failure::new(code::NOT_FOUND, "no such VM"));
+    talk.call(&mut capture, &ClientData::Ping);
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let expected = "\
+procedure               calls   errors       min ms      mean ms       max ms
+PING                        2        0        1.000        2.000        3.000
+VM_START                    1        1        0.100        0.100        0.100
+4 calls, 3 of them answered
+";
+    assert_eq!(tshark.run(&["-q", "-o", "vmwire.statistics:TRUE"]), expected);
+    assert_eq!(tshark.run(&["-2", "-q", "-o", "vmwire.statistics:TRUE"]), expected);
+}
