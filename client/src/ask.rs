@@ -141,20 +141,20 @@ impl Asking {
         self.ask.as_ref().is_some_and(|ask| ask.is_there() && ask.is_alone())
     }
 
-    #[cfg(feature = "ssh2")]
     /// Whether anybody can be asked.
+    #[cfg(feature = "ssh2")]
     pub(crate) fn is_there(&self) -> bool {
         self.ask.as_ref().is_some_and(|ask| ask.is_there())
     }
 
-    #[cfg(feature = "ssh2")]
     /// Whether a host is meant; it is not where there is nobody to say so.
+    #[cfg(feature = "ssh2")]
     pub(crate) fn is_meant(&self, host: &UnknownHost<'_>) -> io::Result<bool> {
         Ok(self.off_the_clock(|ask| ask.is_meant(host))?.unwrap_or(false))
     }
 
-    #[cfg(feature = "ssh2")]
     /// An answer; `None` where there is nobody, or the person breaks off.
+    #[cfg(feature = "ssh2")]
     pub(crate) fn answer(&self, question: &Question<'_>) -> io::Result<Option<Secret>> {
         Ok(self.off_the_clock(|ask| ask.answer(question))?.flatten())
     }

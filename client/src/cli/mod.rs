@@ -81,8 +81,7 @@ const EVERYWHERE: &str = "Options of every verb";
 struct Arguments {
     /// Which daemon: qemu:///system, qemu:///session, test:///default, one with ?socket=PATH, qemu+ssh://USER@HOST/system,
     /// qemu+tls://HOST/system, or the name of a context [default: $VMWIRE_URI, else the current context, else
-    /// qemu:///system for root and
-    /// qemu:///session for others]
+    /// qemu:///system for root and qemu:///session for others]
     #[arg(short, long, value_name = "URI|CONTEXT", global = true, help_heading = EVERYWHERE)]
     connect: Option<String>,
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use vmwire_protocol::message::{ClientData, Cursor, Event, Failure, ServerData, SubscribeAnswer, role};
+use vmwire_protocol::message::{ClientData, Cursor, Event, Failure, HostInfoAnswer, ServerData, SubscribeAnswer, role};
 use vmwire_protocol::session::{Call, Peer, ServerConfig, ServerSession, Step, Ticket};
 use vmwire_protocol::xdr::{Fixed, Opaque, Text};
 
@@ -21,6 +21,21 @@ const STEP_TIME: Duration = Duration::from_secs(10);
 
 /// The epoch of a scripted daemon's events.
 pub(crate) const EPOCH: Fixed<16> = Fixed([7; 16]);
+
+/// A host that is known by how many processors it has.
+pub(crate) fn host_info(cpus: u32) -> ServerData {
+    ServerData::HostInfo(HostInfoAnswer {
+        hostname: Text::clipped("h"),
+        kernel: Text::clipped("k"),
+        architecture: Text::clipped("a"),
+        cpus,
+        memory_bytes: 1,
+        driver: Text::clipped("test"),
+        hypervisor: Text::default(),
+        vms_defined: 0,
+        vms_running: 0,
+    })
+}
 
 /// A scripted daemon.
 pub(crate) struct Scripted {

@@ -1,6 +1,5 @@
 //! Several scripted daemons, asked at once.
 
-use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,46 +9,15 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::{Value, json};
 use vmwire_protocol::message::{
-    ClientData, Cursor, Failure, HostInfoAnswer, ServerData, VmCell, VmDoneAnswer, VmListAnswer, VmRow, code,
+    ClientData, Cursor, Failure, ServerData, VmCell, VmDoneAnswer, VmListAnswer, VmRow, code,
 };
 use vmwire_protocol::xdr::{List, Text};
 
+use super::super::tests::{Paper, Run};
 use super::super::{Arguments, Exit, run};
 use super::*;
-use crate::connection::scripted::{EPOCH, Scripted};
+use crate::connection::scripted::{EPOCH, Scripted, host_info};
 use crate::uri::Uri;
-
-/// What was printed; the hosts' URIs in it are shortened to their numbers, as in `<1>`.
-struct Run {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-impl Run {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
-    }
-}
-
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Paper {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 type Script = Box<dyn FnOnce(Scripted) + Send>;
 
@@ -305,18 +273,7 @@ fn what_is_one_thing_on_one_host_is_a_row_for_each_of_several() {
     let info = |cpus| -> There {
         There::Daemon(Box::new(move |mut daemon: Scripted| {
             let (ticket, _) = daemon.call();
-            let answer = HostInfoAnswer {
-                hostname: Text::clipped("h"),
-                kernel: Text::clipped("k"),
-                architecture: Text::clipped("a"),
-                cpus,
-                memory_bytes: 1,
-                driver: Text::clipped("test"),
-                hypervisor: Text::default(),
-                vms_defined: 0,
-                vms_running: 0,
-            };
-            daemon.answer(ticket, &ServerData::HostInfo(answer));
+            daemon.answer(ticket, &host_info(cpus));
             daemon.until_gone();
         }))
     };

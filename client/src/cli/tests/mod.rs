@@ -4,10 +4,9 @@ mod answers;
 mod keys;
 mod usage;
 
-use std::cell::RefCell;
 use std::io::{self, Write};
 use std::os::unix::net::UnixListener;
-use std::rc::Rc;
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use serde_json::Value;
@@ -16,15 +15,15 @@ use super::*;
 use crate::connection::scripted::Scripted;
 
 /// What a run of the program left behind.
-struct Run {
-    exit: Exit,
-    out: String,
-    err: String,
+pub(super) struct Run {
+    pub(super) exit: Exit,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Run {
     /// What it printed, as JSON.
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 
@@ -34,18 +33,19 @@ impl Run {
     }
 }
 
+/// What takes what is printed, from whichever thread.
 #[derive(Clone, Default)]
-struct Paper(Rc<RefCell<Vec<u8>>>);
+pub(super) struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl Paper {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.borrow().clone()).unwrap()
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
 impl Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
+        self.0.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

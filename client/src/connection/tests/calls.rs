@@ -35,7 +35,7 @@ fn answers_in_any_order_reach_their_calls(over: Over) {
         let (first, _) = daemon.call();
         let (second, _) = daemon.call();
         daemon.answer(second, &done(2));
-        daemon.answer(first, &host(1));
+        daemon.answer(first, &host_info(1));
     });
     let first = connection.begin(request::HostInfo, None).unwrap();
     let second = connection.begin(request::VmStop(vm("a")), None).unwrap();
@@ -61,7 +61,7 @@ fn a_dropped_call_leaves_nothing_behind(over: Over) {
     let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         for _ in 0..2 {
             let (ticket, _) = daemon.call();
-            daemon.answer(ticket, &host(1));
+            daemon.answer(ticket, &host_info(1));
         }
         daemon.until_gone();
     });
@@ -83,10 +83,10 @@ fn a_call_too_many_waits_for_an_answer_but_a_cancel_does_not(over: Over) {
         tickets.push(daemon.call().0);
         daemon.only_pings(Instant::now() + Duration::from_millis(100));
         for ticket in tickets {
-            daemon.answer(ticket, &host(1));
+            daemon.answer(ticket, &host_info(1));
         }
         let (ticket, _) = daemon.call();
-        daemon.answer(ticket, &host(1));
+        daemon.answer(ticket, &host_info(1));
     });
     let mut pending: Vec<_> = (0..256).map(|_| connection.begin(request::HostInfo, None).unwrap()).collect();
     let unwanted = pending.remove(17);
@@ -159,7 +159,7 @@ fn progress_is_kept_as_the_latest(over: Over) {
             daemon.flush();
         }
         let (question, _) = daemon.call();
-        daemon.answer(question, &host(1));
+        daemon.answer(question, &host_info(1));
         daemon.answer(ticket, &done(1));
     });
     let slow = connection.begin(request::VmStop(vm("a")), None).unwrap();
@@ -211,7 +211,7 @@ fn a_daemon_that_answers_ping_may_take_its_time(over: Over) {
         let (ticket, _) = daemon.call();
         let until = Instant::now() + Duration::from_millis(1800);
         daemon.only_pings(until);
-        daemon.answer(ticket, &host(9));
+        daemon.answer(ticket, &host_info(9));
     });
     assert_eq!(connection.call(request::HostInfo, None).unwrap().cpus, 9);
     daemon.join().unwrap();
@@ -228,7 +228,7 @@ fn what_is_no_daemon_is_recognised() {
 fn the_last_words_of_a_daemon_are_heard_even_when_it_no_longer_listens(over: Over) {
     let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
         let (ticket, _) = daemon.call();
-        daemon.answer(ticket, &host(1));
+        daemon.answer(ticket, &host_info(1));
         daemon.session.close(Failure::new(code::DENIED, "shown out"));
         daemon.flush();
     });

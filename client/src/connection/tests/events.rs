@@ -14,7 +14,7 @@ fn events_that_come_while_a_call_is_waited_for_are_kept_in_order(over: Over) {
         daemon.event(4, 10);
         let (ticket, _) = daemon.call();
         daemon.event(5, 10);
-        daemon.answer(ticket, &host(1));
+        daemon.answer(ticket, &host_info(1));
         daemon.unasked(&ServerData::Gap(Gap { epoch: EPOCH, first: 6, last: 8 }));
         daemon.event(9, 10);
         daemon.until_gone();
@@ -39,7 +39,7 @@ fn too_many_events_end_the_subscription_until_they_were_fetched(over: Over) {
             daemon.event(sequence, 16384);
         }
         let Some(Came::Unsubscribed) = daemon.next() else { panic!("the subscription was kept") };
-        daemon.answer(ticket, &host(3));
+        daemon.answer(ticket, &host_info(3));
         assert_eq!(daemon.subscribed(101), Some(cursor(100)));
         daemon.event(101, 1);
         daemon.until_gone();

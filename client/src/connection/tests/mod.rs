@@ -11,14 +11,14 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use vmwire_protocol::message::{
-    ClientData, ConsoleOpenAnswer, ConsoleOpenCall, Cursor, Failure, Gap, HostInfoAnswer, Progress, ServerData, VmCall,
-    VmCell, VmDefineAnswer, VmDefineCall, VmDefinitionAnswer, VmDoneAnswer, VmFilter, VmInfo, VmNamesAnswer, VmRef,
+    ClientData, ConsoleOpenAnswer, ConsoleOpenCall, Cursor, Failure, Gap, Progress, ServerData, VmCall, VmCell,
+    VmDefineAnswer, VmDefineCall, VmDefinitionAnswer, VmDoneAnswer, VmFilter, VmInfo, VmNamesAnswer, VmRef,
     VmShowAnswer, code, console_mode, filter_comparison, vm_field,
 };
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use super::scripted::wire::{Over, Place, knock, place};
-use super::scripted::{Came, EPOCH, Scripted, connected};
+use super::scripted::{Came, EPOCH, Scripted, connected, host_info};
 use super::{Connection, Notice, Options, Received, Subscription};
 use crate::error::{Error, Lost};
 use crate::request;
@@ -56,20 +56,6 @@ fn cursor(sequence: u64) -> Cursor {
 
 fn done(operation: u64) -> ServerData {
     ServerData::VmStop(VmDoneAnswer { operation, state: 1 })
-}
-
-fn host(cpus: u32) -> ServerData {
-    ServerData::HostInfo(HostInfoAnswer {
-        hostname: Text::clipped("h"),
-        kernel: Text::clipped("k"),
-        architecture: Text::clipped("a"),
-        cpus,
-        memory_bytes: 1,
-        driver: Text::clipped("test"),
-        hypervisor: Text::clipped(""),
-        vms_defined: 0,
-        vms_running: 0,
-    })
 }
 
 fn sequence(notice: Option<Notice>) -> u64 {

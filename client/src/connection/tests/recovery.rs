@@ -28,7 +28,7 @@ fn after_a_lost_link_only_reads_are_asked_again(over: Over) {
         let mut second = Scripted::new(listener.accept(), 1);
         let (ticket, data) = second.call();
         assert!(matches!(data, ClientData::HostInfo), "{data:?}");
-        second.answer(ticket, &host(2));
+        second.answer(ticket, &host_info(2));
         second.until_gone();
     });
     let mut connection = Connection::open(&uri, &Environment::default(), Options::default()).unwrap();

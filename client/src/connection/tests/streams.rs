@@ -15,7 +15,7 @@ fn a_console_that_nobody_waits_for_is_closed(over: Over) {
         let stream = daemon.session.stream_open().unwrap();
         let opened = ConsoleOpenAnswer { stream, offset: 0, writer: Text::clipped("") };
         daemon.answer(ticket, &ServerData::ConsoleOpen(opened));
-        daemon.answer(question, &host(1));
+        daemon.answer(question, &host_info(1));
         let came = daemon.next();
         assert!(matches!(came, Some(Came::Over)), "{came:?}");
     });
@@ -39,7 +39,7 @@ fn a_console_is_bounded_by_what_was_fetched(over: Over) {
         }
         assert_eq!(daemon.session.stream_room(stream), 0, "a mebibyte and no more");
         let (question, _) = daemon.call();
-        daemon.answer(question, &host(1));
+        daemon.answer(question, &host_info(1));
         let Some(Came::Room) = daemon.next() else { panic!("no credit came") };
         assert!(daemon.session.stream_room(stream) > 0);
         let Some(Came::Data { offset: 0, data }) = daemon.next_but_room() else { panic!("no data came") };
