@@ -155,12 +155,17 @@ impl EventLoop {
     fn step(&mut self, now: Instant) -> io::Result<Work> {
         let written = self.flush();
         if self.waiting.is_some() || self.outbox.len() - self.sent > OUTBOX_BYTES {
-            // Nothing is read, so that only this tells.
-            if written == Work::Done && self.channel.has_left(now) {
-                self.outbox = Vec::new();
-                self.forget_peer();
+            // Nothing is read, so that only this tells. What else it asked for is done all the same.
+            if written == Work::More || !self.channel.has_left(now) {
+                return Ok(written);
             }
-            return Ok(written);
+            if let Some(waiting) = &mut self.waiting {
+                waiting.orphaned = true;
+            }
+            let had_answers = !self.outbox.is_empty();
+            self.outbox = Vec::new();
+            self.sent = 0;
+            return Ok(if had_answers { Work::More } else { Work::Done });
         }
         let (begin, end) = self.unread;
         if begin < end {
@@ -184,6 +189,7 @@ impl EventLoop {
             Got::Bytes(count) => self.unread = (0, count),
             Got::Nothing => return Ok(written),
             Got::Connected => self.forget_peer(),
+            Got::Changing => self.forget_cut_answer(),
             Got::End if matches!(self.channel, Channel::Port(_)) => {
                 self.outbox = Vec::new();
                 self.forget_peer();
@@ -275,6 +281,14 @@ impl EventLoop {
         self.outbox = Vec::new();
         self.sent = 0;
         Work::More
+    }
+
+    /// Half an answer is of no use to anybody else; the others may be.
+    fn forget_cut_answer(&mut self) {
+        let Some(last_sent) = self.sent.checked_sub(1) else { return };
+        let line_end = self.outbox[last_sent..].iter().position(|&byte| byte == b'\n');
+        self.outbox.drain(..line_end.map_or(self.outbox.len(), |place| last_sent + place + 1));
+        self.sent = 0;
     }
 
     /// Whoever comes next is somebody else.

@@ -48,6 +48,8 @@ pub enum Got {
     Nothing,
     /// The other end is gone, and sends nothing more. What is written may still reach it, on a socket.
     End,
+    /// The other end is gone, but what was sent last may be of somebody who comes in its place.
+    Changing,
     /// Somebody is there who was not before.
     Connected,
     /// The channel itself is gone and will not come back.
@@ -87,7 +89,7 @@ impl Channel {
         }
     }
 
-    /// Whether who is to read an answer has left since this was asked last; then all it sent is thrown away.
+    /// Whether who is to read an answer has left.
     pub fn has_left(&mut self, now: Instant) -> bool {
         match self {
             Channel::Port(port) => port.has_left(now),

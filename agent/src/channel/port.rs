@@ -4,12 +4,15 @@
 //! again. The port is therefore watched by an epoll of its own for *changes*, of which the kernel makes one when a host comes, and
 //! the loop waits for that epoll. What it told is remembered until the port says that there is nothing more.
 //!
-//! A host's first bytes may arrive before the word that it is connected, for the two take different ways through the kernel:
+//! A host's first bytes may arrive before the word that it is connected, and even before the word that its predecessor is not, for
+//! bytes and words take different ways through the kernel. What was sent lately may therefore be the last of one or the first of the
+//! other; it is done for either's sake, and answered if somebody comes:
 //!
 //! ```text
-//!   Present ──nothing to read, nobody there──▶ Away ──bytes──▶ Arriving ──connected──▶ Present
-//!      (what was begun is forgotten)            ▲                 │
-//!                                               └──not in time────┘ (forgotten too)
+//!   Present ──nobody there, and no bytes lately──▶ Away ──bytes──▶ Arriving ──connected──▶ Present
+//!      │      (what was begun is forgotten)         ▲              ▲  │
+//!      │                                            └──not in time─┼──┘ (forgotten too)
+//!      └──nobody there, but bytes now or lately────────────────────┘
 //! ```
 
 use std::fs::File;
@@ -58,6 +61,8 @@ struct Open {
     /// When something changed last, no host was connected.
     hung_up: bool,
     host: Host,
+    /// When bytes came last.
+    bytes_at: Option<Instant>,
 }
 
 /// Whether there is a host at the other end.
@@ -109,11 +114,20 @@ impl Port {
                 if open.host != Host::Present {
                     return Got::Nothing;
                 }
-                open.host = Host::Away;
-                Got::End
+                match open.bytes_at.map(|at| at + ARRIVES_WITHIN) {
+                    Some(until) if now < until => {
+                        open.host = Host::Arriving(until);
+                        Got::Changing
+                    }
+                    _ => {
+                        open.host = Host::Away;
+                        Got::End
+                    }
+                }
             }
             Ok(count) => {
-                if open.host == Host::Away {
+                open.bytes_at = Some(now);
+                if open.host == Host::Away || (open.host == Host::Present && open.hung_up) {
                     open.host = Host::Arriving(now + ARRIVES_WITHIN);
                 }
                 Got::Bytes(count)
@@ -170,21 +184,16 @@ impl Port {
         }
     }
 
-    /// Whether who was here, or was about to be, has left since this was asked last. What it sent and nobody looked at is thrown away
-    /// then; what comes later is somebody else's.
+    /// Whether who asked has left. What else it sent is still there.
     pub(super) fn has_left(&mut self, now: Instant) -> bool {
-        let State::Open(open) = &mut self.state else { return false };
+        let State::Open(open) = &mut self.state else { return true };
         open.look();
-        let has_left = match open.host {
-            Host::Present => open.hung_up,
-            Host::Arriving(until) => until <= now,
-            Host::Away => false,
-        };
-        if has_left {
-            while open.file.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
-            open.host = Host::Away;
+        if let Host::Arriving(until) = open.host
+            && until <= now
+        {
+            open.host = Host::Present;
         }
-        has_left
+        open.hung_up && open.host == Host::Present
     }
 
     /// What changes, which is of interest to who neither reads nor writes, too: a host may leave.
@@ -215,7 +224,7 @@ impl Open {
         let changes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&changes, &file, epoll::EventData::new_u64(0), interest)?;
-        Ok(Open { file, changes, may_read: true, may_write: true, hung_up: false, host: Host::Present })
+        Ok(Open { file, changes, may_read: true, may_write: true, hung_up: false, host: Host::Present, bytes_at: None })
     }
 
     /// Takes note of what changed.

@@ -1,6 +1,5 @@
 //! What commands do, seen by qemu-ga beside us.
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -152,61 +151,6 @@ fn a_shutdown_is_seen_and_not_answered() {
     assert_eq!(observer.run("cat /run/shutdown"), "-h -H +0 hypervisor initiated shutdown\n");
     agent.send(b"{\"execute\":\"guest-shutdown\"}\n");
     machine.wait_for_end();
-}
-
-/// Waits until the first agent has done all it had to: it sleeps for longer than it waits for anything that a host may do.
-fn wait_until_idle(observer: &mut Port) {
-    let look = "cd /proc/$(cat /run/first/number); grep -e ^voluntary -e ^State status";
-    let command =
-        format!("before=$({look}); sleep 1.5; after=$({look}); [ \"$before\" = \"$after\" ] && echo \"$after\"");
-    observer.run_until(&command, |said| said.contains("sleeping"));
-}
-
-/// Sends these to an agent that does not run meanwhile, and leaves: it finds all at once what otherwise comes bit by bit.
-fn leave_behind_its_back(machine: &Machine, observer: &mut Port, left: &[u8]) {
-    observer.run("kill -STOP $(cat /run/first/number)");
-    observer.run_until("grep ^State /proc/$(cat /run/first/number)/status", |said| said.contains("stopped"));
-    machine.bare_agent().write_all(left).unwrap();
-    observer.run("kill -CONT $(cat /run/first/number)");
-}
-
-#[test]
-fn a_host_that_leaves_in_the_middle_harms_nobody_that_comes_after() {
-    let test = "a_host_that_leaves_in_the_middle_harms_nobody_that_comes_after";
-    let Some((machine, agent, mut observer)) = start(test, "") else { return };
-    drop(agent);
-    let exec = "{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"touch\",\"arg\":[\"/run/harm\"]},\"id\":";
-    let unread = "{\"execute\":\"guest-info\"}\n".repeat(300);
-    for left in [
-        "{\"execute\":\"guest-ping\"",
-        "{\"execute\":\"guest-ping\",\"id\":\"abc",
-        "[[[[",
-        exec,
-        "{\"execute\":\"guest-ping\"}\n",
-        &unread,
-    ] {
-        for behind_its_back in [false, true] {
-            if behind_its_back {
-                leave_behind_its_back(&machine, &mut observer, left.as_bytes());
-            } else {
-                machine.bare_agent().write_all(left.as_bytes()).unwrap();
-            }
-            // Who comes at once cannot always be told from who left.
-            wait_until_idle(&mut observer);
-            let mut second = Port::new(machine.bare_agent());
-            for number in 1..=3 {
-                second.send(format!("{{\"execute\":\"guest-sync\",\"arguments\":{{\"id\":{number}}}}}\n").as_bytes());
-                let line = second.line();
-                let (line, left) = (line.escape_ascii().to_string(), &left[..left.len().min(60)]);
-                assert_eq!(
-                    line,
-                    format!("{{\\\"return\\\": {number}}}"),
-                    "after {left}, behind its back: {behind_its_back}"
-                );
-            }
-        }
-    }
-    assert_eq!(observer.run("ls /run/harm 2>/dev/null"), "");
 }
 
 #[test]

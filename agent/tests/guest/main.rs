@@ -12,4 +12,5 @@ mod skip;
 
 mod compare;
 mod effects;
+mod faults;
 mod libvirt;

@@ -21,6 +21,12 @@ impl Port {
         Port { stream, unread: Vec::new(), number: 1 << 40 }
     }
 
+    /// The stream behind the last line that was read.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        assert!(self.unread.is_empty(), "{}", self.unread.escape_ascii());
+        self.stream
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
