@@ -11,24 +11,13 @@ use vmwire_protocol::token::Token;
 use vmwire_protocol::xdr::{Fixed, List, Opaque, Sampler, Secret, Text};
 
 use crate::harness::{Daemon, Running, Setup, eventually, vmwire};
+use marked::marked;
+
+#[path = "../protocol/tests/wire/marked.rs"]
+mod marked;
 
 /// The authority on what is secret.
 const AUTHORITY: &str = include_str!("../protocol/vmwire.x");
-
-/// The fields that it marks, with their structs.
-fn marked() -> BTreeSet<String> {
-    let mut marked = BTreeSet::new();
-    let mut of = "";
-    for line in AUTHORITY.lines() {
-        if let Some(rest) = line.strip_prefix("struct ") {
-            of = rest.split(' ').next().unwrap();
-        } else if line.ends_with("/* secret */") {
-            let name = line.split_once(';').unwrap().0.split_whitespace().last().unwrap();
-            marked.insert(format!("{of}.{}", name.split(['[', '<']).next().unwrap()));
-        }
-    }
-    marked
-}
 
 /// What was planted: the field, and what may stand nowhere, each in every form in which somebody might write it.
 #[derive(Default)]
@@ -167,7 +156,8 @@ fn what_is_marked_as_secret_stands_in_no_log_no_file_no_event_and_around_no_proc
     call_everything(&daemon, &mut canaries);
 
     let planted: BTreeSet<String> = canaries.0.iter().map(|(field, _)| (*field).to_owned()).collect();
-    assert_eq!(planted, marked(), "every field that is marked as secret has to be planted here");
+    let marked = marked(AUTHORITY).into_iter().map(|(of, field)| format!("{of}.{field}"));
+    assert_eq!(planted, marked.collect(), "every field that is marked as secret has to be planted here");
 
     for what in ["client", "connection", "operation", "event"] {
         let listed = Running::start(loud(&daemon, &[what, "list"])).end();

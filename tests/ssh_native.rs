@@ -13,7 +13,7 @@ use vmwire_client::transport::Environment;
 use vmwire_protocol::message::VmCall;
 use vmwire_protocol::xdr::Text;
 
-use crate::harness::{Daemon, Far, Limit, Native, Running, SshdSetup, Stop, eventually, keygen, proxy};
+use crate::harness::{Far, Limit, Native, Running, SshdSetup, Stop, eventually, keygen, proxy};
 
 #[test]
 fn whoever_is_let_in_is_served_through_the_socket_without_a_program_on_either_side() {
@@ -32,21 +32,7 @@ fn whoever_is_let_in_is_served_through_the_socket_without_a_program_on_either_si
 #[test]
 fn nothing_is_left_of_a_session_when_its_client_is_gone() {
     let story = Native::start(SshdSetup::default());
-    let uri = story.uri("");
-    let mut following = Running::start(story.sshd.command(&["-c", &uri, "-o", "json", "event", "follow"]));
-    eventually("it is connected", || {
-        let listed = story.daemon.json(&["connection", "list"]);
-        listed.as_array().unwrap().iter().any(|row| row["subscribed"] == true).then_some(())
-    });
-    story.daemon.ok(&["vm", "start", "web"]);
-    assert_eq!(following.json_line()["kind"], "operation");
-    drop(following);
-    eventually("its session is over", || (story.sshd.sessions() == 0).then_some(()));
-    eventually("its connection is over", || (connections(&story.daemon) == 1).then_some(()));
-}
-
-fn connections(daemon: &Daemon) -> usize {
-    daemon.json(&["connection", "list"]).as_array().unwrap().len()
+    story.sshd.leaves_nothing_behind(&story.daemon, &story.uri(""));
 }
 
 #[test]

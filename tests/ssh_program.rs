@@ -85,20 +85,7 @@ fn whoever_is_let_in_by_ssh_is_served_as_the_user_over_there() {
 #[test]
 fn nothing_is_left_of_ssh_when_its_client_is_gone() {
     let story = Story::start(SshdSetup::default());
-    let uri = story.uri();
-    let mut following = Running::start(story.sshd.command(&["-c", &uri, "-o", "json", "event", "follow"]));
-    eventually("it is connected", || {
-        let listed = story.daemon.json(&["connection", "list"]);
-        listed.as_array().unwrap().iter().any(|row| row["subscribed"] == true).then_some(())
-    });
-    story.daemon.ok(&["vm", "start", "web"]);
-    assert_eq!(following.json_line()["kind"], "operation");
-    assert_eq!(story.sshd.sessions(), 1);
-    drop(following);
-    eventually("its session is over", || (story.sshd.sessions() == 0).then_some(()));
-    eventually("its connection is over", || {
-        (story.daemon.json(&["connection", "list"]).as_array().unwrap().len() == 1).then_some(())
-    });
+    story.sshd.leaves_nothing_behind(&story.daemon, &story.uri());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{Place, Ran, Running, eventually, vmwire};
+use super::{Daemon, Place, Ran, Running, eventually, vmwire};
 
 /// Where the server lies; it wants to be called by its whole path.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -253,6 +253,19 @@ impl Sshd {
     /// How many sessions there are.
     pub(crate) fn sessions(&self) -> usize {
         children(self.server.0.id()).len()
+    }
+
+    /// Somebody follows the events of a daemon by `uri`, and goes: of the one session, and of its connection, nothing is left.
+    pub(crate) fn leaves_nothing_behind(&self, daemon: &Daemon, uri: &str) {
+        let connections = || daemon.json(&["connection", "list"]).as_array().unwrap().clone();
+        let mut following = Running::start(self.command(&["-c", uri, "-o", "json", "event", "follow"]));
+        eventually("it is connected", || connections().iter().any(|row| row["subscribed"] == true).then_some(()));
+        daemon.ok(&["vm", "start", "web"]);
+        assert_eq!(following.json_line()["kind"], "operation");
+        assert_eq!(self.sessions(), 1);
+        drop(following);
+        eventually("its session is over", || (self.sessions() == 0).then_some(()));
+        eventually("its connection is over", || (connections().len() == 1).then_some(()));
     }
 
     /// Ends all the sessions that it has: each is a process of its own.

@@ -8,6 +8,8 @@ use vmwire_protocol::token::Token;
 use vmwire_protocol::version;
 use vmwire_protocol::xdr::{Fixed, Opaque, Secret, Text, Wire as _};
 
+use super::marked::marked;
+
 pub(crate) const AUTHORITY: &str = include_str!("../../vmwire.x");
 
 /// Every constant, without its prefix.
@@ -100,22 +102,6 @@ fn each_procedure_has_its_name_and_states_the_minor_that_brought_it() {
     }
 }
 
-/// The fields marked as secret, with their structs.
-fn marked() -> BTreeSet<(String, String)> {
-    let mut marked = BTreeSet::new();
-    let mut of = "";
-    for line in AUTHORITY.lines() {
-        if let Some(rest) = line.strip_prefix("struct ") {
-            of = rest.split(' ').next().unwrap();
-        } else if line.ends_with("/* secret */") {
-            let declaration = line.split_once(';').unwrap().0;
-            let name = declaration.split_whitespace().last().unwrap();
-            marked.insert((of.to_owned(), name.split(['[', '<']).next().unwrap().to_owned()));
-        }
-    }
-    marked
-}
-
 /// A struct's name as `vmwire.x` writes it.
 pub(crate) fn with_underscores(name: &str) -> String {
     let mut written = String::new();
@@ -133,8 +119,8 @@ fn each_field_marked_as_secret_cannot_be_printed_and_no_other_is_withheld() {
     let mut found = [ClientData::secret_fields(), ServerData::secret_fields()].concat();
     Token::secret_fields(&mut found);
     let found = found.into_iter().map(|(of, field)| (with_underscores(of), field.to_owned()));
-    assert_eq!(found.collect::<BTreeSet<_>>(), marked());
-    assert!(!marked().is_empty());
+    assert_eq!(found.collect::<BTreeSet<_>>(), marked(AUTHORITY));
+    assert!(!marked(AUTHORITY).is_empty());
 }
 
 #[test]

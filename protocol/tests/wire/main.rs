@@ -9,6 +9,7 @@ mod dissector;
 mod fuzz;
 mod golden;
 mod hostile;
+mod marked;
 mod pairs;
 mod round_trip;
 mod rpcgen;
