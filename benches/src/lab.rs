@@ -20,6 +20,8 @@ pub(crate) struct Lab {
     pub(crate) vmwire: PathBuf,
     /// The same with XDR of our own.
     pub(crate) own_xdr: Option<PathBuf>,
+    agent: Option<PathBuf>,
+    agent_package: Option<PathBuf>,
     pairs: u32,
     run: Duration,
 }
@@ -37,6 +39,8 @@ impl Lab {
             vmwire: vmwired.with_file_name("vmwire"),
             vmwired,
             own_xdr: arguments.own_xdr.as_ref().map(|path| path.canonicalize()).transpose()?,
+            agent: arguments.agent.as_ref().map(|path| path.canonicalize()).transpose()?,
+            agent_package: arguments.agent_package.clone(),
             pairs: arguments.pairs.max(1),
             run: Duration::from_millis(arguments.run_ms),
         })
@@ -72,6 +76,16 @@ impl Lab {
             let of = |figures: &[f64; N]| figures.get(figure).copied().unwrap_or(f64::NAN);
             Comparison::of(&pairs.iter().map(|(ours, yardstick)| (of(ours), of(yardstick))).collect::<Vec<_>>())
         }))
+    }
+
+    /// The guest agent.
+    pub(crate) fn agent(&self) -> Outcome<&Path> {
+        self.agent.as_deref().ok_or_else(|| "needs --agent".into())
+    }
+
+    /// Its package, if there is one.
+    pub(crate) fn agent_package(&self) -> Option<&Path> {
+        self.agent_package.as_deref()
     }
 
     /// The program with XDR of our own.

@@ -7,6 +7,7 @@
 //! Ours and the yardstick are driven by the same code with the same bytes. Nothing is asserted: a figure that is missed
 //! stands in the table as such. `yardstick` says what ours is compared with, `rows` has a room for each group of figures.
 
+mod agent;
 mod daemon;
 mod lab;
 mod load;
@@ -42,6 +43,14 @@ struct Arguments {
     /// The same, built with XDR of our own
     #[arg(long, value_name = "PATH")]
     own_xdr: Option<PathBuf>,
+
+    /// The guest agent: as `make agent` builds it
+    #[arg(long, value_name = "PATH")]
+    agent: Option<PathBuf>,
+
+    /// Its Debian package
+    #[arg(long, value_name = "PATH")]
+    agent_package: Option<PathBuf>,
 
     /// Only the rows whose group begins like this; can be given several times
     #[arg(long, value_name = "GROUP")]

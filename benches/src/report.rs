@@ -65,6 +65,11 @@ impl Row {
         }
     }
 
+    /// The same of a yardstick, where the one by the other says nothing.
+    pub(crate) fn with_yardstick(self, yardstick: impl Into<String>) -> Self {
+        Self { yardstick: yardstick.into(), ..self }
+    }
+
     /// A value that is to be at most this.
     pub(crate) fn at_most(self, value: f64, most: f64, unit: &str) -> Self {
         Self { target: format!("at most {most}{unit}"), verdict: Some(value <= most), ..self }

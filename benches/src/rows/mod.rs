@@ -1,5 +1,6 @@
 //! The figures, a room for each group.
 
+mod agent;
 mod audit;
 mod fan_out;
 mod idle;
@@ -29,7 +30,7 @@ pub(crate) struct Group {
 }
 
 /// All of them, in the order of the table.
-pub(crate) const GROUPS: [Group; 13] = [
+pub(crate) const GROUPS: [Group; 14] = [
     Group { name: "ping-pong", measure: ping_pong::measure },
     Group { name: "system-calls", measure: system_calls::measure },
     Group { name: "pipelined", measure: pipelined::measure },
@@ -43,6 +44,7 @@ pub(crate) const GROUPS: [Group; 13] = [
     Group { name: "audit", measure: audit::measure },
     Group { name: "ssh", measure: ssh::measure },
     Group { name: "many-idle", measure: idle::many },
+    Group { name: "agent", measure: agent::measure },
 ];
 
 fn vm_show() -> ClientData {
