@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
+use vmwire_protocol::token::Token;
+use vmwire_protocol::xdr::{Fixed, Secret, Text};
 use vmwire_tls::date::Date;
 
-use crate::harness::{Place, Ran, Running, Way, pki, pki_command, skip, vmwire};
+use crate::harness::{Daemon, Place, Ran, Running, Setup, Way, pki, pki_command, skip, vmwire};
 
 /// Where libfaketime is; says that the story is skipped if it is nowhere.
 fn library(test: &str) -> Option<PathBuf> {
@@ -128,6 +130,36 @@ fn an_authority_is_not_made_in_1970() {
     let problem = shown[0]["problems"][0].as_str().unwrap();
     let from = valid_from(&place, "pki/server.crt");
     assert_eq!(behind_1970(problem, &format!("not valid before {from}; this machine's clock says ")), "", "{shown}");
+}
+
+#[test]
+fn a_token_is_good_for_an_hour_and_no_longer() {
+    let Some(library) = library("a_token_is_good_for_an_hour_and_no_longer") else { return };
+    // The stand-in for QEMU keeps nobody in mind.
+    let daemon = Setup::qemu().networked().start();
+    let [bob, carol] = ["bob", "carol"].map(|name| {
+        let invited = daemon.json(&["client", "invite", name, "--role", "operator"]);
+        Token::parse(invited["token"].as_str().unwrap()).unwrap()
+    });
+    let spend = |daemon: &Daemon, token: &Token, dir: &str, time: &str| {
+        // The daemon has another port each time.
+        let (secret, address) = (Secret::new(Fixed(token.secret.reveal().0)), daemon.address(Way::Tls).to_string());
+        let token = Token { address: Text::new(address).unwrap(), ca: token.ca, secret };
+        let mut command = vmwire();
+        command.args(["-o", "json", "enroll", "--dir"]).arg(daemon.place().join(dir));
+        let mut enroll = Running::start(at(command, &library, time));
+        enroll.write(token.to_text().reveal());
+        enroll.end()
+    };
+    let setup = daemon.stopped();
+    let daemon = setup.start_as(|command| at(command, &library, "+58m"));
+    assert_eq!(spend(&daemon, &bob, "bob", "+58m").json()["name"], "bob");
+    daemon.stopped();
+    let daemon = setup.start_as(|command| at(command, &library, "+61m"));
+    let error = spend(&daemon, &carol, "carol", "+61m").error(4);
+    assert_eq!((&error["code"], &error["message"]), (&"DENIED".into(), &"this token has expired".into()), "{error}");
+    assert_eq!(error["hint"], "ask for another: vmwire client invite", "{error}");
+    assert!(!daemon.place().join("carol/127.0.0.1").exists());
 }
 
 #[test]

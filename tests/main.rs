@@ -26,6 +26,7 @@ mod guest_network;
 mod harness;
 mod hostile_bytes;
 mod hosts;
+mod leaving;
 mod life;
 mod network;
 mod operations;

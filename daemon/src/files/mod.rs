@@ -168,6 +168,17 @@ impl Files {
         !self.waiting.is_empty()
     }
 
+    /// Ends a child that is not done, for the daemon goes: what it did later would be done beside the next daemon. Says
+    /// what it is about.
+    pub fn give_up(&mut self) -> Option<&str> {
+        let late = self.waiting.front()?;
+        if let Some(helper) = &mut self.helper {
+            // It fails only for a child that is dead already.
+            let _ = helper.process.child.kill();
+        }
+        Some(&late.deed)
+    }
+
     /// The child's process, if there is one.
     pub fn helper_pid(&self) -> Option<u32> {
         self.helper.as_ref().map(|helper| helper.process.child.id())

@@ -171,6 +171,10 @@ impl Connections {
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
 }
 
 impl Watched {

@@ -6,7 +6,8 @@
 //! what there is to be written; removals; the log.
 //!
 //! Leaving: the listeners go first, every connection gets GOING_AWAY, what can be written is written, and the process
-//! ends when the last connection has gone, or after 2.5 s. Guests run on.
+//! ends when the last connection has gone and the file helper has answered, or after 2.5 s. Guests run on. `last_resort`
+//! ends the process if it hangs on the way.
 
 mod check;
 mod connections;
@@ -14,6 +15,7 @@ mod door;
 mod enrolment;
 mod handshakes;
 mod judging;
+mod last_resort;
 mod notify;
 mod place;
 mod reload;
@@ -34,6 +36,7 @@ pub use self::check::{Unfit, check};
 use self::connections::Connections;
 use self::door::Door;
 use self::handshakes::{Admitted, Arrived};
+use self::last_resort::{LastResort, Stage};
 use self::place::Place;
 pub use self::place::PlaceError;
 use self::reload::{Reload, What};
@@ -158,6 +161,7 @@ struct Server {
     idle_exit: Option<Duration>,
     idle_since: Option<Instant>,
     leaving: Option<Instant>,
+    last_resort: LastResort,
     _place: Place,
 }
 
@@ -241,6 +245,7 @@ impl Server {
             config,
             idle_since: None,
             leaving: None,
+            last_resort: LastResort::default(),
             _place: place,
         })
     }
@@ -272,8 +277,8 @@ impl Server {
             self.handle_idleness(now);
             self.log_waits = self.log.flush();
             if self.has_left(now.monotonic) {
-                self.core.give_up_audit();
-                self.log.flush();
+                self.give_up();
+                self.last_resort.reached(Stage::LettingGo);
                 return Ok(());
             }
         }
@@ -492,6 +497,7 @@ impl Server {
         }
         log::info!("leaving: {why}; {}", self.core.fate_of_guests());
         notify::notify("STOPPING=1");
+        self.last_resort.begin(&self.log);
         self.leaving = Some(now.monotonic + LEAVE_TIME);
         for mut listening in self.listeners.drain(..) {
             self.readiness.unwatch(listening.listener.source(), listening.token);
@@ -500,6 +506,18 @@ impl Server {
             tls.handshakes.clear(&mut self.readiness);
         }
         with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.leave(turn));
+    }
+
+    /// Says what is not waited for any longer.
+    fn give_up(&mut self) {
+        if !self.connections.is_empty() {
+            log::warn!("left without waiting for {} connections to end", self.connections.len());
+        }
+        if let Some(deed) = self.files.give_up() {
+            log::error!("left without waiting for the file helper to {deed}: whether it was done is not known");
+        }
+        self.core.give_up_audit();
+        self.log.flush();
     }
 
     fn has_left(&self, now: Instant) -> bool {
