@@ -453,8 +453,9 @@ impl Guest {
     /// Drains the console, whoever reads it or not: QEMU stalls the guest's console while nobody does.
     fn exchange_console(&mut self, around: &mut Surroundings<'_>) -> bool {
         let Some(console) = &mut self.console else { return false };
-        let (vm, reports) = (self.vm, &mut *around.reports);
+        let (vm, now, life, reports) = (self.vm, around.now, &mut self.life, &mut *around.reports);
         let reading = console.read(|data| {
+            life.handle_console(now);
             reports.push_back(Report::Console { vm, data: Bytes::copy_from_slice(data) });
         });
         match reading {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::link::Link;
+use super::resets::Resets;
 use super::starting::ANOTHER_LISTENS;
 use super::{KILL, Lifecycle, Order, Phase, Purpose, QUIT, Script, Timer, failed, lost_error, unproved};
 use crate::driver::qemu::lifecycle::Command;
@@ -206,8 +207,7 @@ impl Lifecycle {
         self.shutdown = None;
         self.asked_status = None;
         self.status_stale = false;
-        self.reset_quiet_until = None;
-        self.reset_echoes = false;
+        self.resets = Resets::default();
         self.enter(VmState::Stopped, farewell.reason, farewell.message);
         if farewell.process_known {
             self.report(Report::Process { vm: self.vm, process: None });

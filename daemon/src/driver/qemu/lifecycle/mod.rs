@@ -18,6 +18,7 @@
 
 mod ending;
 mod link;
+mod resets;
 mod script;
 mod starting;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use serde_json::Value;
 
 use self::ending::Farewell;
 use self::link::Link;
+use self::resets::Resets;
 use self::script::{Purpose, Script};
 use super::monitor::Message;
 use crate::driver::{DriverError, DriverErrorKind, Process, Report};
@@ -106,8 +108,6 @@ const QUIT: Duration = Duration::from_secs(1);
 const KILL: Duration = Duration::from_secs(10);
 /// A process that ends closes its monitor a moment before its end can be seen.
 const LINK_GRACE: Duration = Duration::from_millis(300);
-/// The firmware resets the machine once more, up to six times, after a reset.
-const RESET_QUIET: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
@@ -159,16 +159,13 @@ pub(super) struct Lifecycle {
     asked_status: Option<u64>,
     /// Something happened after which the status may be another.
     status_stale: bool,
-    /// Resets before this moment are echoes of one that was told.
-    reset_quiet_until: Option<Instant>,
+    resets: Resets,
     /// What is told of the process once it is proved to be ours; adoption only.
     found: Option<Process>,
     /// Which process listens at the monitor, as far as the last connection can tell.
     peer: Option<u32>,
     /// The monitor was connected to once more, to be sure of that; adoption only.
     peer_is_certain: bool,
-    /// A told reset still echoes when the processors run again.
-    reset_echoes: bool,
     next_id: u64,
     timers: Timers<Timer>,
     orders: VecDeque<Order>,
@@ -196,8 +193,7 @@ impl Lifecycle {
             shutdown: None,
             asked_status: None,
             status_stale: false,
-            reset_quiet_until: None,
-            reset_echoes: false,
+            resets: Resets::default(),
             found: None,
             peer: None,
             peer_is_certain: false,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{Command, Lifecycle, Phase, RESET_QUIET, ShutdownCause, failed};
+use super::{Command, Lifecycle, Phase, ShutdownCause, failed};
 use crate::driver::Report;
 use crate::model::{StateReason, VmState};
 
@@ -17,15 +17,18 @@ impl Lifecycle {
             "STOP" => self.status_stale = true,
             "RESUME" => {
                 self.status_stale = true;
-                if std::mem::take(&mut self.reset_echoes) {
-                    self.reset_quiet_until = Some(now + RESET_QUIET);
-                }
+                self.resets.resumed(now);
             }
             "RESET" => self.handle_reset(now, data["guest"].as_bool().unwrap_or(false)),
             "SHUTDOWN" => self.handle_shutdown(data),
             "GUEST_PANICKED" => self.handle_panic(now),
             _ => {}
         }
+    }
+
+    /// The guest has said something on its console.
+    pub(in super::super) fn handle_console(&mut self, now: Instant) {
+        self.resets.said_something(now);
     }
 
     /// Asks what the state is, once nothing is under way that will ask by itself.
@@ -83,11 +86,9 @@ impl Lifecycle {
         if !by_guest && let Some(script) = &mut self.script {
             script.saw_reset();
         }
-        let echo = by_guest && self.reset_quiet_until.is_some_and(|until| now < until);
-        self.reset_quiet_until = Some(now + RESET_QUIET);
-        self.reset_echoes = !by_guest;
+        let told = self.resets.seen(now, by_guest);
         self.status_stale = true;
-        if !echo && matches!(self.phase, Phase::Up) {
+        if told && matches!(self.phase, Phase::Up) {
             self.report(Report::Reset { vm: self.vm, by_guest });
         }
         self.advance();
