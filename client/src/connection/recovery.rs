@@ -172,7 +172,10 @@ impl Connection {
                     log::debug!("not connected again: {error}");
                     trouble.attempts = trouble.attempts.saturating_add(1);
                     trouble.pause.begin(&error);
-                    trouble.error = error;
+                    // One that ended because our own time did says nothing of the other side.
+                    if attempt == Attempt::Whole || Instant::now() < within {
+                        trouble.error = error;
+                    }
                 }
             }
         }

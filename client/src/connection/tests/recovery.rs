@@ -10,6 +10,7 @@ over_every_transport! {
     after_a_lost_link_events_go_on_behind_the_last_one
     a_subscription_that_was_not_answered_is_asked_for_again
     a_link_that_cannot_be_made_anew_in_time_is_lost_for_good
+    an_attempt_that_our_own_time_ended_does_not_hide_how_the_link_was_lost
     a_daemon_that_keeps_going_away_is_not_asked_without_pause
     a_daemon_that_wants_to_be_asked_much_later_is_not_waited_for
     attempts_and_their_reason_can_be_seen_while_a_link_is_lost
@@ -98,6 +99,20 @@ fn a_link_that_cannot_be_made_anew_in_time_is_lost_for_good(over: Over) {
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     assert!(began.elapsed() < Duration::from_secs(5));
     assert!(connection.call(request::HostInfo, None).is_err());
+}
+
+fn an_attempt_that_our_own_time_ended_does_not_hide_how_the_link_was_lost(over: Over) {
+    let Place { _directory, listener, uri } = place(over);
+    let options = Options { reconnect: Duration::from_millis(500), ..Options::default() };
+    let daemon = std::thread::spawn(move || {
+        assert!(Scripted::greet_and_go(listener.accept()));
+        // Whoever comes now is let in by the system, and greeted by nobody.
+        listener
+    });
+    let mut connection = Connection::open(&uri, &Environment::default(), options).unwrap();
+    let _listener = daemon.join().unwrap();
+    let error = connection.call(request::HostInfo, None).unwrap_err();
+    assert!(matches!(error, Error::Lost(_)), "{error:?}");
 }
 
 fn a_daemon_that_keeps_going_away_is_not_asked_without_pause(over: Over) {
