@@ -88,13 +88,23 @@ impl Socket {
     /// Has the system keep little of what the daemon has not read, and of what we have not: on a loopback it would be
     /// megabytes.
     pub(crate) fn keep_little(&self) {
+        self.keep(16 * 1024);
+    }
+
+    /// Has the system keep as much as it would by itself. With little, a window is a fraction of what the loopback has in
+    /// one packet, and each waits for an acknowledgement that is delayed by 40 ms.
+    pub(crate) fn keep_much(&self) {
+        self.keep(1024 * 1024);
+    }
+
+    fn keep(&self, bytes: usize) {
         let socket = match &*self.0 {
             Kind::Unix(_) => return,
             Kind::Tcp(socket) => socket,
             Kind::Tls(socket) => &socket.socket,
         };
-        sockopt::set_socket_send_buffer_size(socket, 16 * 1024).unwrap();
-        sockopt::set_socket_recv_buffer_size(socket, 16 * 1024).unwrap();
+        sockopt::set_socket_send_buffer_size(socket, bytes).unwrap();
+        sockopt::set_socket_recv_buffer_size(socket, bytes).unwrap();
     }
 
     /// The fingerprint of the key that the daemon has shown.
