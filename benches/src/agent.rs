@@ -1,6 +1,6 @@
-//! A guest agent on a unix socket, ours or qemu-ga, and the loop that drives either: bare lines there and back, nothing is parsed
-//! but the number that a figure needs. What it is asked harms no machine: it says that it is there, runs `true`, and reads and
-//! writes files in a directory of the bench.
+//! A guest agent on a unix socket, ours or qemu-ga, and the loop that drives either: bare lines there and back, nothing is
+//! parsed but the number that a figure needs. What it is asked harms no machine: it says that it is there, runs `true`,
+//! and reads and writes files in a directory of the bench.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,5 @@
-//! A libvirtd of the test's own: started by hand, for one user, with everything it writes in one directory. When the tests run as
-//! root it belongs to nobody, so that it is not the machine's libvirtd that it takes itself for.
+//! A libvirtd of the test's own: started by hand, for one user, with everything it writes in one directory. When the
+//! tests run as root it belongs to nobody, so that it is not the machine's libvirtd that it takes itself for.
 
 use std::fs::File;
 use std::os::unix::fs::chown;
@@ -102,8 +102,8 @@ impl Host {
         let place = self.directory.path().display();
         let xml = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>160</memory><vcpu>2</vcpu>
-             <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{place}/vmlinux</kernel><initrd>{place}/initrd</initrd>
-             <cmdline>{}</cmdline></os><features><acpi/></features><pm><suspend-to-mem enabled='yes'/></pm>
+             <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{place}/vmlinux</kernel>
+             <initrd>{place}/initrd</initrd><cmdline>{}</cmdline></os><features><acpi/></features><pm><suspend-to-mem enabled='yes'/></pm>
              <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><controller type='usb' model='none'/>
              <disk type='file' device='disk'><driver name='qemu' type='raw' discard='unmap'/>
              <source file='{place}/{name}.disk'/><target dev='vda' bus='virtio'/></disk>

@@ -1,5 +1,5 @@
-//! Debian's libvirt drives two guests that are alike but for their agent, qemu-ga and ours: whatever virsh asks for, it says the same
-//! of both, and the same has happened in both.
+//! Debian's libvirt drives two guests that are alike but for their agent, qemu-ga and ours: whatever virsh asks for, it
+//! says the same of both, and the same has happened in both.
 
 mod host;
 
