@@ -219,35 +219,6 @@ fn a_far_side_that_falls_silent_anywhere_is_given_up_in_time() {
 }
 
 #[test]
-fn a_far_side_that_talks_without_end_is_given_up_in_time() {
-    let story = Native::start(SshdSetup::default());
-    // Lines before it says which SSH it speaks, and packets that mean nothing behind that, quicker than they are read.
-    let line = b"come in\r\n".as_slice();
-    let ignored = [0, 0, 0, 12, 6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].as_slice();
-    for (first, again, stage) in
-        [("", line, "before it said which SSH it speaks"), ("SSH-2.0-x\r\n", ignored, "while keys were agreed on")]
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let words = again.repeat(4096);
-        // Ends with the story: nobody reads what it says once the client has gone.
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut said = stream.write_all(first.as_bytes());
-            while said.is_ok() {
-                said = stream.write_all(&words);
-            }
-        });
-        let uri = story.uri_at(address, &files(&story));
-        let arguments = ["-c", &uri, "--timeout", "1s", "-o", "json", "vm", "list"];
-        let began = Instant::now();
-        let error = Running::start(story.alone(&arguments)).end().error(6);
-        assert!(began.elapsed() < Duration::from_secs(6), "{stage}: {:?}", began.elapsed());
-        assert_eq!(error["message"], format!("root@{address} talked on for too long {stage}"), "{error}");
-    }
-}
-
-#[test]
 fn whoever_does_not_speak_ssh_is_told_so() {
     let story = Native::start(SshdSetup::default());
     for said in ["HTTP/1.1 400 Bad Request\r\n\r\n", "\u{16}\u{3}\u{1}\0\0", "\0\0\0\0\0\0\0\0", "SSH-1.5-old\r\n"] {

@@ -72,6 +72,8 @@ pub enum UriError {
         /// What was written.
         path: String,
     },
+    /// A file's name with what the ssh program would take for a variable, and nobody else.
+    Variable(&'static str),
     /// A parameter with a word that it does not have.
     Choice {
         /// The parameter.
@@ -143,6 +145,9 @@ impl UriError {
             Self::Choice { .. } => "there are auto, ssh2 and ssh; left out it is auto".to_owned(),
             Self::Twice(_) => "write it once".to_owned(),
             Self::NotAbsolute { .. } => "write the whole path, beginning with a slash".to_owned(),
+            Self::Variable(_) => {
+                "the ssh program would put a variable of the environment there; write the path itself".to_owned()
+            }
             Self::Percent(_) => "write a percent sign itself as %25".to_owned(),
             Self::Nul(_) => "leave it out: no path can hold it".to_owned(),
             Self::Fragment => "write the sign itself as %23".to_owned(),
@@ -183,6 +188,7 @@ impl fmt::Display for UriError {
             Self::Choice { name, value } => write!(f, "the parameter {name} cannot be {value:?}"),
             Self::Twice(name) => write!(f, "the parameter {name} is there twice"),
             Self::NotAbsolute { name, path } => write!(f, "the {name} {path:?} is no absolute path"),
+            Self::Variable(name) => write!(f, "the {name} has a ${{ in its path"),
             Self::Percent(part) => write!(f, "a % in the {part} is not followed by two hexadecimal digits"),
             Self::Nul(part) => write!(f, "the {part} holds a NUL byte"),
             Self::Fragment => f.write_str("the connection URI has a part behind #"),

@@ -4,6 +4,7 @@
 //! gets past this page.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::query::{Query, percent_decode, percent_encode};
@@ -75,8 +76,8 @@ impl SshTarget {
             host: read_host(host)?,
             port,
             socket: query.path("socket")?,
-            keyfile: query.path("keyfile")?,
-            known_hosts: query.path("known_hosts")?,
+            keyfile: read_file(&query, "keyfile")?,
+            known_hosts: read_file(&query, "known_hosts")?,
             by,
         })
     }
@@ -165,6 +166,16 @@ fn read_user(text: &str) -> Result<String, UriError> {
         return Err(refused());
     }
     Ok(user)
+}
+
+/// A file on this side. What else the ssh program would read into its name can be written so that it does not, see its
+/// arguments; this cannot, and has to mean the same by either way.
+fn read_file(query: &Query<'_>, name: &'static str) -> Result<Option<PathBuf>, UriError> {
+    let path = query.path(name)?;
+    match &path {
+        Some(path) if path.as_os_str().as_bytes().windows(2).any(|two| two == b"${") => Err(UriError::Variable(name)),
+        _ => Ok(path),
+    }
 }
 
 /// A host of ssh may be any alias of its settings, so that more is allowed than in the DNS; what is no address and looks

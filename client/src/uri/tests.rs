@@ -183,6 +183,8 @@ fn every_malformed_part_has_its_own_words_and_a_hint() {
         ("qemu+ssh://vm1/system?keyfile", UriError::NoValue("keyfile".into())),
         ("qemu+ssh://vm1/system?keyfile=~/k", UriError::NotAbsolute { name: "keyfile", path: "~/k".into() }),
         ("qemu+ssh://vm1/system?known_hosts=h", UriError::NotAbsolute { name: "known_hosts", path: "h".into() }),
+        ("qemu+ssh://vm1/system?keyfile=/k/${HOME}", UriError::Variable("keyfile")),
+        ("qemu+ssh://vm1/system?known_hosts=/%24%7Bx", UriError::Variable("known_hosts")),
         ("qemu+ssh://vm1/system?socket=s", UriError::NotAbsolute { name: "socket", path: "s".into() }),
         ("qemu+ssh://vm1/system?socket=/s%0", UriError::Percent("socket")),
         ("qemu+ssh://vm1/system?keyfile=/a&keyfile=/b", UriError::Twice("keyfile".into())),
@@ -262,7 +264,7 @@ proptest! {
     ) {
         let user = user.filter(|user| !user.split(' ').any(|word| word.starts_with('-')));
         let path = |bytes: &Option<Vec<u8>>| {
-            let bytes = bytes.as_ref()?;
+            let bytes = bytes.as_ref().filter(|bytes| !bytes.windows(2).any(|two| two == b"${"))?;
             Some(PathBuf::from(OsString::from_vec([b"/", bytes.as_slice()].concat())))
         };
         let mut uri = ssh(user.as_deref(), &host, port);

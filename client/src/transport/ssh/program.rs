@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -122,32 +123,30 @@ fn arguments(place: &SshPlace, settings: &Settings, asks: bool, time: Duration) 
     if target.keyfile().is_some() {
         set("IdentitiesOnly", "yes");
     }
-    if let Some(keyfile) = target.keyfile() {
-        words.extend(["-i".into(), escaped(keyfile.as_os_str())]);
-    }
-    if let Some(file) = target.known_hosts() {
-        let mut option = OsString::from("UserKnownHostsFile=\"");
-        option.push(escaped(file.as_os_str()));
-        option.push("\"");
-        words.extend(["-o".into(), option]);
+    // Not with -i: there ssh looks for the file before it has taken the escapes out of its name.
+    for (option, file) in [("IdentityFile", target.keyfile()), ("UserKnownHostsFile", target.known_hosts())] {
+        if let Some(file) = file {
+            words.extend(["-o".into(), set_to_file(option, file)]);
+        }
     }
     words.extend(destination(target));
     words.push(place.command().into());
     words
 }
 
-/// A file's name in which ssh finds no tokens of its own and no end of its quotes.
-fn escaped(name: &std::ffi::OsStr) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut escaped = Vec::new();
-    for &byte in name.as_bytes() {
+/// An option that is a file, in whose name ssh finds no tokens of its own and no end of its quotes. `${` is refused where the
+/// URI is read, for it cannot be escaped; and what is an absolute path is neither `none` nor in the home of somebody.
+fn set_to_file(option: &str, file: &Path) -> OsString {
+    let mut words = format!("{option}=\"").into_bytes();
+    for &byte in file.as_os_str().as_bytes() {
         match byte {
-            b'%' => escaped.extend(b"%%"),
-            b'"' | b'\\' => escaped.extend([b'\\', byte]),
-            _ => escaped.push(byte),
+            b'%' => words.extend(b"%%"),
+            b'"' | b'\\' => words.extend([b'\\', byte]),
+            _ => words.push(byte),
         }
     }
-    OsString::from_vec(escaped)
+    words.push(b'"');
+    OsString::from_vec(words)
 }
 
 /// Our end of what ssh reads and writes, and ssh.
@@ -325,8 +324,8 @@ mod tests {
             "ConnectTimeout=9",
             "-o",
             "IdentitiesOnly=yes",
-            "-i",
-            "/k%%h",
+            "-o",
+            "IdentityFile=\"/k%%h\"",
             "-o",
             "UserKnownHostsFile=\"/a\\\" b\"",
             "-l",

@@ -20,6 +20,15 @@ const REFUSED: i32 = -18;
 const PASSWORD_EXPIRED: i32 = -15;
 const UNANSWERED: &str = "Waiting for";
 
+/// Ways to be let in that a host has, and how long their names are: there are five, and none has 32 letters.
+const METHODS_MAX: usize = 16;
+const METHOD_BYTES_MAX: usize = 64;
+
+/// Questions that a host may ask one after the other, and how long their words may be. Two or three are usual; whoever answers
+/// more is being kept.
+const QUESTIONS_MAX: usize = 32;
+const WORDS_BYTES_MAX: usize = 1024;
+
 /// How often a passphrase is asked for, as in the ssh program.
 const PASSPHRASE_TRIES: usize = 3;
 
@@ -108,7 +117,8 @@ impl Attempts<'_> {
             return Ok(true);
         }
         let listed = listed.map_err(|failed| self.failure(failed))?;
-        self.takes = listed.split(',').filter(|method| !method.is_empty()).map(str::to_owned).collect();
+        let listed = listed.split(',').filter(|method| !method.is_empty() && method.len() <= METHOD_BYTES_MAX);
+        self.takes = listed.take(METHODS_MAX).map(str::to_owned).collect();
         Ok(false)
     }
 
@@ -169,7 +179,7 @@ impl Attempts<'_> {
             Ok(Err(failed)) => Err(self.failure(failed)),
             Err(_) => {
                 // The thread has the session. It ends when the agent does anything.
-                let _ = rustix::net::shutdown(&*self.talk.socket, rustix::net::Shutdown::Both);
+                self.talk.pipe.close();
                 Err(NativeError::AgentHangs(path.clone()))
             }
         }
@@ -265,12 +275,23 @@ impl Attempts<'_> {
     fn interactive(&mut self) -> Result<bool, NativeError> {
         self.tried.push("what the host asked".to_owned());
         for _ in 0..self.wanted.tries {
-            let mut person = Person { wanted: self.wanted, asking: self.asking, asked: false, left: false };
+            let mut person = Person {
+                wanted: self.wanted,
+                asking: self.asking,
+                questions: 0,
+                asked: false,
+                left: false,
+                enough: false,
+            };
             let tried = self.talk.drive(
                 || self.asking.until(),
                 || self.talk.session.userauth_keyboard_interactive(&self.wanted.user, &mut person),
             );
             let (asked, left) = (person.asked, person.left);
+            if person.enough {
+                self.note(format!("the host asked more than {QUESTIONS_MAX} questions"), None);
+                return Ok(false);
+            }
             match outcome(tried).map_err(|failed| self.failure(failed))? {
                 Tried::LetIn => return Ok(true),
                 Tried::Refused | Tried::Unusable(_) if left || !asked => break,
@@ -355,12 +376,20 @@ fn show_keys(talk: &Talk, path: &Path, user: &str, keys: &[HostKey], until: Inst
     Ok(false)
 }
 
+/// The beginning of what a host says.
+fn clipped(words: &str) -> &str {
+    words.get(..words.floor_char_boundary(WORDS_BYTES_MAX)).unwrap_or(words)
+}
+
 /// The person who answers what the host asks.
 struct Person<'a> {
     wanted: &'a Wanted,
     asking: &'a Asking,
+    questions: usize,
     asked: bool,
     left: bool,
+    /// There were too many questions.
+    enough: bool,
 }
 
 impl KeyboardInteractivePrompt for Person<'_> {
@@ -368,11 +397,16 @@ impl KeyboardInteractivePrompt for Person<'_> {
         let mut answers = Vec::new();
         for (index, prompt) in prompts.iter().enumerate() {
             self.asked = true;
+            self.questions += 1;
+            if self.questions > QUESTIONS_MAX {
+                self.enough = true;
+                return Vec::new();
+            }
             let question = Question::Interactive {
                 user: &self.wanted.user,
                 host: self.wanted.place.host(),
-                instructions: if index == 0 { instructions } else { "" },
-                text: &prompt.text,
+                instructions: if index == 0 { clipped(instructions) } else { "" },
+                text: clipped(&prompt.text),
                 echo: prompt.echo,
             };
             match self.asking.answer(&question) {

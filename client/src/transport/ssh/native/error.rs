@@ -18,6 +18,8 @@ pub enum Stage {
     Proof,
     /// While the way to the daemon was opened.
     Channel,
+    /// Since then.
+    Open,
 }
 
 impl Stage {
@@ -27,6 +29,7 @@ impl Stage {
             Self::Keys => "while keys were agreed on",
             Self::Proof => "while this user was being let in",
             Self::Channel => "while the way to the daemon was opened",
+            Self::Open => "instead of the daemon",
         }
     }
 }
@@ -86,6 +89,8 @@ pub enum NativeError {
     Silent(Stage),
     /// The host talked, and did not come to the point in time.
     Endless(Stage),
+    /// The host said more than can be of use.
+    TooMuch(Stage),
     /// The host does not speak as it should.
     Broken {
         /// When.
@@ -199,6 +204,7 @@ impl NativeError {
             Self::Closed(stage) => format!("{place} closed the connection {}", stage.words()),
             Self::Silent(stage) => format!("{place} has been silent for too long {}", stage.words()),
             Self::Endless(stage) => format!("{place} talked on for too long {}", stage.words()),
+            Self::TooMuch(stage) => format!("{place} talked of too much else {}", stage.words()),
             Self::Broken { stage: Stage::Banner, .. } => format!("whoever listens at {place} does not speak SSH"),
             Self::Broken { stage, .. } => format!("no SSH with {place}: it failed {}", stage.words()),
             Self::NothingInCommon(missing) => {
@@ -260,7 +266,9 @@ impl NativeError {
             Self::Closed(Stage::Banner) => {
                 "does sshd let this machine in? It also hangs up on who comes too often".to_owned()
             }
-            Self::Closed(_) | Self::Silent(_) | Self::Endless(_) => format!("what it says of it: ssh -v {ssh} true"),
+            Self::Closed(_) | Self::Silent(_) | Self::Endless(_) | Self::TooMuch(_) => {
+                format!("what it says of it: ssh -v {ssh} true")
+            }
             Self::Broken { stage: Stage::Banner, .. } => {
                 "is it the port of an sshd? Another one: qemu+ssh://HOST:PORT/system".to_owned()
             }

@@ -14,6 +14,7 @@ mod host_key;
 mod key_file;
 mod known_hosts;
 mod offers;
+mod pipe;
 mod session;
 mod stream;
 

@@ -1,20 +1,18 @@
 //! A session of SSH with a host: its handshake, and every wait in it with an end.
 //!
-//! libssh2 never blocks here: what would is asked again when the socket is ready in the direction that libssh2 names, and
-//! not after the deadline.
+//! libssh2 never blocks here: what would is asked again when something was carried for it, and not after the deadline.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::Shutdown;
-use ssh2::{BlockDirections, ErrorCode, MethodType, Session};
+use ssh2::{ErrorCode, MethodType, Session};
 
 use super::error::{NativeError, Stage};
 use super::host_key::HostKey;
+use super::pipe::{Pipe, TooMuch};
 use super::{Wanted, offers};
 use crate::ask::Asking;
 
@@ -22,9 +20,6 @@ use crate::ask::Asking;
 pub(super) const AGAIN: i32 = -37;
 const NO_KEX: [i32; 3] = [-5, -8, -17];
 pub(super) const SOCKET_GONE: [i32; 3] = [-7, -13, -43];
-
-/// How long after the end of a handshake's time the socket is taken away from it.
-const GRACE: Duration = Duration::from_millis(250);
 
 /// What is agreed on, best first; what libssh2 was built without drops out. There is nothing with SHA-1, MD5, CBC, DSA or a
 /// group under 2048 bits in it. libssh2 adds by itself that it does the strict key exchange, which defeats Terrapin.
@@ -36,16 +31,16 @@ pub(super) const CIPHERS: &str = "aes256-gcm@openssh.com,aes128-gcm@openssh.com,
 pub(super) const MACS: &str = "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512";
 const SIGNATURES: &str = "rsa-sha2-512,rsa-sha2-256";
 
-/// A session and the socket under it.
+/// A session and what carries its bytes.
 pub(super) struct Talk {
     pub(super) session: Session,
-    pub(super) socket: Arc<OwnedFd>,
+    pub(super) pipe: Arc<Pipe>,
 }
 
 impl Talk {
     /// A session of which nothing has been said.
     pub(super) fn new(socket: OwnedFd, host_keys: &str) -> Result<Self, NativeError> {
-        let socket = Arc::new(socket);
+        let pipe = Pipe::new(socket).map_err(|error| NativeError::Library(error.to_string()))?;
         let session = Session::new().and_then(|mut session| {
             for (kind, list) in [
                 (MethodType::Kex, KEX),
@@ -59,15 +54,16 @@ impl Talk {
                 session.method_pref(kind, list)?;
             }
             session.set_blocking(false);
-            session.set_tcp_stream(socket.clone());
+            session.set_tcp_stream(pipe.near());
             Ok(session)
         });
-        Ok(Self { session: session.map_err(|error| NativeError::Library(error.to_string()))?, socket })
+        let session = session.map_err(|error| NativeError::Library(error.to_string()))?;
+        Ok(Self { session, pipe: Arc::new(pipe) })
     }
 
     /// The same, for another thread.
     pub(super) fn another(&self) -> Self {
-        Self { session: self.session.clone(), socket: self.socket.clone() }
+        Self { session: self.session.clone(), pipe: self.pipe.clone() }
     }
 
     /// Agrees on keys; answers the one that the host showed.
@@ -77,7 +73,8 @@ impl Talk {
         host_keys: &str,
         asking: &Asking,
     ) -> Result<HostKey, NativeError> {
-        let shaken = self.handshake(asking.until())?;
+        let mut session = self.session.clone();
+        let shaken = self.drive(|| asking.until(), || session.handshake());
         shaken.map_err(|failed| self.unshaken(wanted, host_keys, asking, failed))?;
         let method = |kind| self.session.methods(kind).unwrap_or("?").to_owned();
         let banner = String::from_utf8_lossy(self.session.banner_bytes().unwrap_or_default()).into_owned();
@@ -91,30 +88,6 @@ impl Talk {
         );
         let shown = self.session.host_key().map(|(blob, _)| blob.to_vec());
         shown.and_then(HostKey::read).ok_or_else(|| NativeError::Library("the host has shown no key".to_owned()))
-    }
-
-    /// The handshake, which ends in time though the host never stops talking: libssh2 stays at it for as long as there is
-    /// something to read, so somebody else has to take the socket away from it.
-    fn handshake(&self, until: Instant) -> Result<Result<(), Failed>, NativeError> {
-        let mut session = self.session.clone();
-        let (over, is_over) = mpsc::channel::<()>();
-        std::thread::scope(|scope| {
-            let watching = move || {
-                let left = until.saturating_duration_since(Instant::now()) + GRACE;
-                if is_over.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-                    // Where it has gone there is nothing more to read.
-                    let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
-                }
-            };
-            let watch = std::thread::Builder::new().name("ssh-watch".to_owned()).spawn_scoped(scope, watching);
-            watch.map_err(|error| NativeError::Library(error.to_string()))?;
-            let shaken = self.drive(|| until, || session.handshake());
-            drop(over);
-            Ok(shaken.map_err(|failed| match failed {
-                Failed::Ssh(_) if Instant::now() >= until + GRACE => Failed::Endless,
-                failed => failed,
-            }))
-        })
     }
 
     fn unshaken(&self, wanted: &Wanted, host_keys: &str, asking: &Asking, failed: Failed) -> NativeError {
@@ -140,6 +113,7 @@ impl Talk {
         match failed {
             Failed::Late => NativeError::Silent(stage),
             Failed::Endless => NativeError::Endless(stage),
+            Failed::TooMuch => NativeError::TooMuch(stage),
             Failed::Gone => NativeError::Closed(stage),
             Failed::Ssh(error) if SOCKET_GONE.contains(&code(&error)) => NativeError::Closed(stage),
             Failed::Ssh(error) => NativeError::Broken { stage, words: error.message().to_owned() },
@@ -154,25 +128,27 @@ impl Talk {
         mut step: impl FnMut() -> Result<T, ssh2::Error>,
     ) -> Result<T, Failed> {
         loop {
-            match step() {
+            let before = self.pipe.carry()?;
+            let done = step();
+            let after = self.pipe.carry()?;
+            match done {
                 Ok(done) => return Ok(done),
-                Err(error) if code(&error) == AGAIN => self.wait(until())?,
-                Err(error) => return Err(Failed::Ssh(error)),
+                Err(error) if code(&error) != AGAIN => return Err(Failed::Ssh(error)),
+                // Whoever always has something more to say would be listened to for ever.
+                Err(_) if Instant::now() >= until() => {
+                    return Err(if self.pipe.is_talking() { Failed::Endless } else { Failed::Late });
+                }
+                Err(_) if before.came + after.came + after.went == 0 => self.wait(until())?,
+                Err(_) => {}
             }
         }
     }
 
+    /// Until something can be carried, or the time is over.
     fn wait(&self, until: Instant) -> Result<(), Failed> {
-        let interest = match self.session.block_directions() {
-            BlockDirections::Outbound => PollFlags::OUT,
-            BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
-            BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
-        };
+        let unsent = if self.pipe.has_unsent() { PollFlags::OUT } else { PollFlags::empty() };
         let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
-        match poll(&mut [PollFd::new(&*self.socket, interest)], timeout.as_ref()) {
-            Ok(0) if Instant::now() >= until => Err(Failed::Late),
-            // Whoever always has something more to say would be listened to for ever.
-            Ok(_) if Instant::now() >= until => Err(Failed::Endless),
+        match poll(&mut [PollFd::new(&*self.pipe, PollFlags::IN | unsent)], timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Failed::System(error)),
         }
@@ -185,12 +161,20 @@ pub(super) enum Failed {
     Late,
     /// There was no time left, though there was something to read all the time.
     Endless,
+    /// There was more to read than can be of use.
+    TooMuch,
     /// The host has gone.
     Gone,
     /// libssh2 says so.
     Ssh(ssh2::Error),
     /// The system says so.
     System(Errno),
+}
+
+impl From<TooMuch> for Failed {
+    fn from(_: TooMuch) -> Self {
+        Self::TooMuch
+    }
 }
 
 /// The number of an error of libssh2.

@@ -1,7 +1,7 @@
 //! The daemon's bytes through a channel of a session. Nothing here waits.
 //!
-//! What libssh2 has taken off the socket is announced by no poll, and what it could not send keeps it from sending anything
-//! else; so both are asked for before each wait.
+//! What libssh2 and the pipe under it have taken off the socket is announced by no poll, and what could not be sent keeps
+//! libssh2 from sending anything else; so both are asked for before each wait.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use rustix::net::Shutdown;
 use ssh2::{BlockDirections, Channel};
 use vmwire_protocol::header::MAGIC;
 
-use super::error::NativeError;
+use super::error::{NativeError, Stage};
+use super::pipe::{Carried, TooMuch};
 use super::session::{SOCKET_GONE, Talk, code};
 use crate::error::Error;
 use crate::transport::SshPlace;
@@ -26,6 +26,12 @@ use crate::uri::SshTarget;
 /// How often standard error is read for once that bytes are: whoever fills it does not keep the others waiting.
 const HEARD_MAX: usize = 16;
 
+/// How many portions are carried for one reading: others want their turn, too.
+const PORTIONS_MAX: usize = 4;
+
+/// No signal has a longer name.
+const SIGNAL_CHARS_MAX: usize = 16;
+
 /// How much is shown of what is no packet.
 const NOISE_BYTES_MAX: usize = 160;
 
@@ -36,7 +42,7 @@ pub(crate) struct SshSocket {
     place: SshTarget,
     bridge: Option<Bridge>,
     begun: Instant,
-    /// libssh2 has bytes that the socket did not take.
+    /// libssh2 has bytes that the pipe did not take.
     stuck: bool,
     /// The other end has not said that it takes more.
     full: bool,
@@ -86,6 +92,7 @@ impl Bridge {
 
 impl SshSocket {
     pub(super) fn new(talk: Talk, channel: Channel, place: &SshPlace, bridge: Option<Bridge>) -> Self {
+        talk.pipe.opened();
         Self {
             talk,
             channel,
@@ -101,7 +108,9 @@ impl SshSocket {
 
     /// Whether something can be read that no poll announces.
     pub(crate) fn has_more(&self) -> bool {
-        self.channel.read_window().available > 0 || !self.closing && self.channel.eof()
+        self.channel.read_window().available > 0
+            || !self.closing && self.channel.eof()
+            || !self.starved && self.talk.pipe.has_unread()
     }
 
     /// Whether reading makes sense when the socket has something.
@@ -110,7 +119,7 @@ impl SshSocket {
     }
 
     pub(crate) fn wants_write(&self, unsent: bool) -> bool {
-        self.stuck || unsent && (!self.full || self.channel.write_window().remaining > 0)
+        self.stuck || self.talk.pipe.has_unsent() || unsent && (!self.full || self.channel.write_window().remaining > 0)
     }
 
     /// Why nothing has come yet, where that is not for the daemon to say.
@@ -124,6 +133,8 @@ impl SshSocket {
         // Without bytes of ours it is a word of libssh2's own that is stuck, which goes when it is asked for anything.
         let written = if bytes.is_empty() { self.channel.read(&mut []).map(|_| 0) } else { self.channel.write(bytes) };
         self.look_back();
+        // Who says too much is told so where it is read.
+        let _ = self.talk.pipe.carry();
         match written {
             Ok(0) => Ok(Written { taken: 0, blocked: true }),
             Ok(taken) => {
@@ -142,14 +153,22 @@ impl SshSocket {
         self.starved = false;
         let mut bytes = 0;
         let mut end = None;
-        while let Some(room) = buffer.get_mut(bytes..).filter(|room| !room.is_empty()) {
+        let mut portions = 0;
+        let mut carried = self.carry();
+        while let (Ok(portion), Some(room)) = (carried, buffer.get_mut(bytes..).filter(|room| !room.is_empty())) {
             match self.channel.read(room) {
                 Ok(0) => {
                     end = self.ending();
                     break;
                 }
                 Ok(count) => bytes += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    portions += 1;
+                    if portion.came == 0 || portions == PORTIONS_MAX {
+                        break;
+                    }
+                    carried = self.carry();
+                }
                 Err(_) if self.is_gone() => {
                     end = Some(Ending::Cut);
                     break;
@@ -158,6 +177,15 @@ impl SshSocket {
             }
         }
         self.look_back();
+        if carried.is_ok() {
+            // What libssh2 says of its own accord: that it takes more.
+            carried = self.carry();
+        }
+        if carried == Err(TooMuch) {
+            let error = SshError::native(&self.place, NativeError::TooMuch(Stage::Open));
+            return Ok(Came { bytes: 0, alive: true, end: Some(refused(error)) });
+        }
+        self.talk.pipe.delivered(bytes);
         let window = self.channel.read_window();
         // libssh2 first says that it takes more, and reads only when that has been sent.
         let narrow = u64::from(window.remaining) < u64::from(window.window_size_initial) / 4 * 3 + buffer.len() as u64;
@@ -180,6 +208,7 @@ impl SshSocket {
             match stderr.read(&mut buffer) {
                 Ok(count @ 1..) => {
                     bridge.said.hear(&mut bridge.line, buffer.get(..count).unwrap_or_default());
+                    self.talk.pipe.delivered(count);
                     heard = true;
                 }
                 // Where it is broken, the bytes have told of it, or will.
@@ -207,7 +236,14 @@ impl SshSocket {
         bridge.said.add(&std::mem::take(&mut bridge.line));
         let said = bridge.said.lines();
         let open = bridge.is_open();
-        let words = status.map_or_else(|| "no exit status".to_owned(), |status| format!("exit status: {status}"));
+        // Of a program that was ended from outside libssh2 says status 0, too.
+        let signal = self.channel.exit_signal().ok().and_then(|signal| signal.exit_signal);
+        let status = status.filter(|_| signal.is_none());
+        let words = match (signal, status) {
+            (Some(signal), _) => format!("signal: {}", signal.chars().take(SIGNAL_CHARS_MAX).collect::<String>()),
+            (None, Some(status)) => format!("exit status: {status}"),
+            (None, None) => "no exit status".to_owned(),
+        };
         let verdict = match verdict(status, &words, &said) {
             Verdict::Nothing if open => return Some(Ending::Closed),
             Verdict::NoVmwire if !bridge.closed.is_empty() => {
@@ -219,6 +255,10 @@ impl SshSocket {
             other => other,
         };
         Some(refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said })))
+    }
+
+    fn carry(&self) -> Result<Carried, TooMuch> {
+        self.talk.pipe.carry()
     }
 
     fn look_back(&mut self) {
@@ -238,7 +278,8 @@ impl SshSocket {
         let _ = self.channel.close();
         let _ = self.talk.session.disconnect(None, "done", None);
         // Without this, libssh2 would keep all it has for a farewell of the other end.
-        let _ = rustix::net::shutdown(&*self.talk.socket, Shutdown::Both);
+        let _ = self.talk.pipe.carry();
+        self.talk.pipe.close();
     }
 }
 
@@ -254,7 +295,7 @@ impl Drop for SshSocket {
 
 impl AsFd for SshSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.talk.socket.as_fd()
+        self.talk.pipe.as_fd()
     }
 }
 
