@@ -44,6 +44,10 @@ fn a_token_becomes_one_certificate_with_its_role_and_is_spent() {
     let token = invite(&remote, "bob");
     let enrolled = enroll(&remote, &format!("{token}\n"), "bob").json();
     assert_eq!((&enrolled["name"], &enrolled["role"]), (&"bob".into(), &"operator".into()), "{enrolled}");
+    let keys: Vec<&String> = enrolled.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["directory", "key", "name", "not_after_ns", "role", "uri"], "as docs/cli.md has them");
+    let client = remote.daemon.json(&["client", "list"])[0].clone();
+    assert_eq!((&enrolled["key"], &enrolled["not_after_ns"]), (&client["key"], &client["not_after_ns"]));
     let bob = uri(&remote, "bob");
     let version = remote.vmwire(&bob, &["version"]).json()["daemon"].clone();
     assert_eq!((&version["identity"], &version["role"]), (&"client bob".into(), &"operator".into()), "{version}");

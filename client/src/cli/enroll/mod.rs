@@ -30,6 +30,7 @@ use vmwire_tls::pki::{ClientName, PkiError, Request, certificates_pem, describe,
 
 use super::named::name_of;
 use super::output::Table;
+use super::pki::nanoseconds;
 use super::problem::Problem;
 use super::{Context, Exit};
 use crate::connection::{NotEnrolled, enroll};
@@ -65,7 +66,9 @@ struct Enrolled {
     uri: String,
     directory: String,
     key: String,
-    not_after: String,
+    not_after_ns: u64,
+    #[serde(skip)]
+    not_after: Date,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
@@ -82,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     context.output.thing(&enrolled, |enrolled| {
         let mut table = Table::labels();
         table.label("enrolled as", format!("{} ({})", enrolled.name, enrolled.role));
-        table.label("until", enrolled.not_after.as_str());
+        table.label("until", enrolled.not_after.to_string());
         table.label("files", enrolled.directory.as_str());
         table.label("key", enrolled.key.as_str());
         table.label("next", format!("vmwire -c {} vm list", quoted(&enrolled.uri)));
@@ -147,7 +150,8 @@ fn with_token(
         uri: uri.to_string(),
         directory: directory.display().to_string(),
         key: key.to_string(),
-        not_after: not_after.to_string(),
+        not_after_ns: nanoseconds(not_after),
+        not_after,
     })
 }
 

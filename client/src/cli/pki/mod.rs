@@ -158,7 +158,7 @@ impl IssuedJson {
 }
 
 /// A moment in JSON. Moments before 1970 are shown as 1970.
-fn nanoseconds(date: Date) -> u64 {
+pub(super) fn nanoseconds(date: Date) -> u64 {
     u64::try_from(date.seconds()).unwrap_or(0).saturating_mul(1_000_000_000)
 }
 
