@@ -638,6 +638,7 @@ complaint("failure", "The call failed", "RESPONSE_CODE", "NOTE")
 complaint("closed", "The daemon's last packet", "RESPONSE_CODE", "WARN")
 complaint("gap", "Events are lost", "SEQUENCE", "WARN")
 complaint("credit", "A stream beyond its credit", "PROTOCOL", "ERROR")
+complaint("spent", "The credit of a stream is spent", "PROTOCOL", "NOTE")
 complaint("jump", "A part of a stream is lost", "SEQUENCE", "WARN")
 complaint("stream_failed", "A stream ended by a failure", "RESPONSE_CODE", "NOTE")
 complaint("shortened", "Too much to show", "UNDECODED", "NOTE")
@@ -646,11 +647,10 @@ complaint("shortened", "Too much to show", "UNDECODED", "NOTE")
 
 -- What is being read. The bytes are a Lua string, for a TvbRange for each word would take most of the time; ranges are
 -- made for the tree alone. There is one reader at a time, so these stand here and not in a table.
-local raw = ""    -- the packet, header included
-local at = 1      -- the next byte in it
-local stop = 0    -- its last byte
-local packet_tvb  -- where it lies
-local origin = 0  -- what to add to a position in `raw` for an offset in `packet_tvb`
+local raw = ""    -- all that came together, packet after packet
+local at = 1      -- the next byte to be read
+local stop = 0    -- the last byte of the packet
+local packet_tvb  -- where `raw` is from
 local items = 0   -- shown in this frame
 
 local function refuse(what)
@@ -665,7 +665,9 @@ local function claim(count)
 end
 
 local function take_uint()
-  local from = claim(4)
+  local from = at
+  if from + 3 > stop then claim(4) end
+  at = from + 4
   local a, b, c, d = byte(raw, from, from + 3)
   return ((a * 256 + b) * 256 + c) * 256 + d
 end
@@ -715,7 +717,7 @@ end
 
 -- The bytes of `raw` from `from`, as the tree wants them.
 local function range(from, count)
-  return packet_tvb(origin + from, count)
+  return packet_tvb(from - 1, count)
 end
 
 -- Adds an item, unless this frame has too many.
@@ -910,15 +912,44 @@ end
 
 -- ==== 5. Conversations ===============================================================================================
 
--- By both ends' addresses and ports. A conversation has
+-- The frame that is being dissected. Asking Wireshark costs more than most of what is done with the answer, so it is asked
+-- once: number, visited (by an earlier pass), now (on the first pass), link, said (something, in the info column).
+local frame = {}
+
+-- A link is one direction between two ends; both directions share their conversations. More than one stands there when a
+-- port is used again. A conversation has
 --   client, server   of each side: next, the serial that is due; packets, what is known of each by its serial; twins, of
 --                    those whose serial was there before
---   calls            those of the client, by serial
 --   streams          by number: the call that opened it, the credit of both sides, the offset that is due
---   minor, hello     the version in force, and why it is
+--   minor, hello     the version in force, since agreed_in, and why it is
 --   daemon           what is known of the daemon across conversations: operations, the calls that asked for them
-local conversations, daemons, ports = {}, {}, {}
+local links, daemons, ports = {}, {}, {}
 local NOTHING = {}
+
+-- The table at `key`, made where there is none.
+local function inner(table, key)
+  local found = table[key]
+  if not found then
+    found = {}
+    table[key] = found
+  end
+  return found
+end
+
+local function link_of(pinfo)
+  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
+  local from, to = pinfo.src_port, pinfo.dst_port
+  local between = inner(inner(links, source), destination)
+  local key = from * 65536 + to
+  local link = between[key]
+  if not link then
+    local back = inner(inner(links, destination), source)[to * 65536 + from]
+    link = { source = source .. ":" .. from, destination = destination .. ":" .. to, from = from, to = to,
+      conversations = back and back.conversations or {} }
+    between[key] = link
+  end
+  return link
+end
 
 local function new_side()
   return { packets = {}, twins = {} }
@@ -926,117 +957,91 @@ end
 
 -- Whether the sender of a first packet is the client. The daemon's ports are known; else whoever begins to count speaks
 -- first, and that is the client unless it is told why it may not; else the lower port is the daemon's.
-local function sender_is_client(pinfo, serial, number)
-  if ports[pinfo.dst_port] ~= ports[pinfo.src_port] then return ports[pinfo.dst_port] == true end
+local function sender_is_client(link, serial, number)
+  if ports[link.to] ~= ports[link.from] then return ports[link.to] == true end
   if serial == 1 then return WIRE.client[number] ~= nil end
-  return pinfo.src_port > pinfo.dst_port
+  return link.from > link.to
 end
 
-local function begin(pinfo, source, destination, serial, number)
-  local by_client = sender_is_client(pinfo, serial, number)
-  local daemon = by_client and destination or source
+local function begin(link, serial, number)
+  local by_client = sender_is_client(link, serial, number)
+  local daemon = by_client and link.destination or link.source
   daemons[daemon] = daemons[daemon] or { operations = {}, asked = {} }
-  return {
-    client_end = by_client and source or destination,
-    client = new_side(), server = new_side(),
-    calls = {}, streams = {}, minor = 0, hello = "no HELLO was said", daemon = daemons[daemon], from = pinfo.number,
+  local conversation = {
+    first_link = link, first_side = by_client and "client" or "server", second_side = by_client and "server" or "client",
+    client = new_side(), server = new_side(), streams = {},
+    minor = 0, agreed_in = math.huge, hello = "no HELLO was said", daemon = daemons[daemon], from = frame.number,
   }
+  local list = link.conversations
+  list[#list + 1] = conversation
+  return conversation
 end
 
--- What was called and answered in this frame, for the statistics; and its ends, which cost more than a packet's words.
-local this_frame = { calls = 0 }
+local function side_of(conversation)
+  return conversation.first_link == frame.link and conversation.first_side or conversation.second_side
+end
 
-local function ends_of(pinfo)
-  local ends = this_frame.ends
-  if not ends then
-    local source = tostring(pinfo.src) .. ":" .. pinfo.src_port
-    local destination = tostring(pinfo.dst) .. ":" .. pinfo.dst_port
-    local key = source < destination and source .. destination or destination .. source
-    ends = { source = source, destination = destination, key = key }
-    this_frame.ends = ends
+-- The conversation that the frame belongs to, as far as is known. Later passes look for the one of their frame.
+local function conversation_so_far()
+  local list = frame.link.conversations
+  if not frame.visited then return list[#list] end
+  for i = #list, 1, -1 do
+    if list[i].from <= frame.number then return list[i] end
   end
-  return ends
-end
-
--- The conversation that a frame belongs to as far as is known. A port may be used again, so there is a list for each pair
--- of ends, and later passes look for the one of their frame.
-local function conversation_so_far(pinfo)
-  local list = conversations[ends_of(pinfo).key]
-  if not list then return nil end
-  if pinfo.visited then
-    for i = #list, 1, -1 do
-      if list[i].from <= pinfo.number then return list[i], list end
-    end
-    return nil, list
-  end
-  return list[#list], list
-end
-
-local function side_of(conversation, pinfo)
-  return conversation.client_end == ends_of(pinfo).source and "client" or "server"
 end
 
 -- The conversation of a packet, and which side sent it. A client that begins to count anew is another one.
-local function conversation_of(pinfo, serial, number)
-  local ends = ends_of(pinfo)
-  local conversation, list = conversation_so_far(pinfo)
+local function conversation_of(serial, number)
+  local conversation = conversation_so_far()
   if not conversation then
-    conversation = begin(pinfo, ends.source, ends.destination, serial, number)
-    conversations[ends.key] = list or { conversation }
-  elseif not pinfo.visited and serial == 1 and number == 1 and ends.source == conversation.client_end
+    conversation = begin(frame.link, serial, number)
+  elseif serial == 1 and number == 1 and not frame.visited and side_of(conversation) == "client"
     and (conversation.client.next or 1) ~= 1 then
-    conversation = begin(pinfo, ends.source, ends.destination, serial, number)
-    list[#list + 1] = conversation
+    conversation = begin(frame.link, serial, number)
   end
-  return conversation, side_of(conversation, pinfo)
+  return conversation, side_of(conversation)
 end
 
 -- The longest payload that may come in this frame. A client's bound grows with its HELLO; which of the packets of a frame
 -- that is, is not looked at.
-local function bytes_max(pinfo)
-  local conversation = conversation_so_far(pinfo)
+local function bytes_max()
+  local conversation = conversation_so_far()
   if not conversation then
-    local to_daemon = ports[pinfo.dst_port] and not ports[pinfo.src_port]
+    local to_daemon = ports[frame.link.to] and not ports[frame.link.from]
     return to_daemon and WIRE.client_bytes_max_before_hello or WIRE.server_bytes_max
   end
-  if side_of(conversation, pinfo) == "server" then return WIRE.server_bytes_max end
+  if side_of(conversation) == "server" then return WIRE.server_bytes_max end
   local hello = conversation.hello_in
-  if conversation.client.began and not (hello and hello <= pinfo.number) then return WIRE.client_bytes_max_before_hello end
+  if conversation.client.began and not (hello and hello <= frame.number) then return WIRE.client_bytes_max_before_hello end
   return WIRE.client_bytes_max
 end
 
-local function next_serial(serial)
-  return serial == 0xffffffff and 1 or serial + 1
-end
-
-local function complain(record, which, text)
-  record.complaints = record.complaints or {}
-  table.insert(record.complaints, { which, text })
-end
-
-local function judge_serial(record, side, serial)
-  local due = side.next
-  if serial == 0 then
-    complain(record, "serial", "0 is no serial")
-    return
-  end
-  if due == nil and serial == 1 then side.began, side.whole = true, true end
-  if due == nil or serial == due then
-    side.next = next_serial(serial)
-    return
-  end
-  side.whole = false
-  local told = "serial " .. serial .. " came where " .. due .. " was due"
-  if serial > due then
-    complain(record, "serial", told .. ": " .. count(serial - due, "packet") .. " missing")
-    side.next = next_serial(serial)
-  else
-    complain(record, "serial", told .. ": it was used before")
-  end
-end
-
+-- The version in force for this frame.
 local function version_of(conversation)
-  return WIRE.major .. "." .. conversation.minor
+  return WIRE.major .. "." .. (frame.number >= conversation.agreed_in and conversation.minor or 0)
+end
+
+local function name_of(call)
+  return TYPES[call.type] or format("type 0x%x", call.type)
+end
+
+-- A call's name and what it is about.
+local function title(call)
+  return call.about and name_of(call) .. " " .. call.about or name_of(call)
+end
+
+-- How long the daemon may take to answer; nil where nothing says.
+local function allowed_ms(call)
+  local procedure = WIRE.client[call.type]
+  if not procedure then return nil end
+  if call.asked_ms == 0 then return procedure.deadline_ms end
+  return math.min(call.asked_ms, procedure.deadline_ms_max)
+end
+
+-- The call that has a serial. What is known of a packet has a frame if it is a call.
+local function call_of(conversation, serial)
+  local call = conversation.client.packets[serial]
+  return call and call.frame and call
 end
 
 -- What a failure says, in one line.
@@ -1051,28 +1056,54 @@ local function detail_of(failure, key)
   end
 end
 
--- The call's name and what it is about.
-local function title(call)
-  return call.about and call.name .. " " .. call.about or call.name
+local function complain(record, which, text)
+  record.complaints = record.complaints or {}
+  table.insert(record.complaints, { which, text })
+end
+
+-- -- Judging: each of these answers what is to be known of a packet ever after. Tables are made with all that they will
+-- -- hold, for there is one for each packet of a capture.
+
+local function judge_serial(record, side, serial)
+  local due = side.next
+  if serial == due then
+    side.next = serial == 0xffffffff and 1 or serial + 1
+    return
+  end
+  if serial == 0 then
+    complain(record, "serial", "0 is no serial")
+    return
+  end
+  if due == nil then
+    side.began, side.whole = serial == 1, serial == 1
+  else
+    side.whole = false
+    local told = "serial " .. serial .. " came where " .. due .. " was due"
+    if serial < due then
+      complain(record, "serial", told .. ": it was used before")
+      return
+    end
+    complain(record, "serial", told .. ": " .. count(serial - due, "packet") .. " missing")
+  end
+  side.next = serial == 0xffffffff and 1 or serial + 1
 end
 
 -- Which complaint a failure is.
-local BY_CODE = {
-  [2] = "version", [4] = "unsupported", [8] = "deadline", [9] = "cancelled", [10] = "denied",
-}
+local BY_CODE = { [2] = "version", [4] = "unsupported", [8] = "deadline", [9] = "cancelled", [10] = "denied" }
 
 local function explain(conversation, call, failure)
   local text = failure_text(failure)
   if failure.code == 4 then
     local needed = detail_of(failure, "minor") or "a later one"
-    return text .. ": it came with minor " .. needed .. ", and " .. version_of(conversation) .. " is in force, for "
+    text = text .. ": it came with minor " .. needed .. ", and " .. version_of(conversation) .. " is in force, for "
       .. conversation.hello
   elseif failure.code == 10 then
     local role, needed = detail_of(failure, "role"), detail_of(failure, "needed")
     if role and needed then text = text .. ": the role is " .. role .. ", and needed is " .. needed end
     if conversation.identity then text = text .. " (" .. conversation.identity .. ")" end
   elseif failure.code == 8 and call then
-    text = text .. format(": allowed were %d ms", call.allowed_ms)
+    local allowed = allowed_ms(call)
+    if allowed then text = text .. format(": allowed were %d ms", allowed) end
     if detail_of(failure, "begun") == "yes" then text = text .. ", and what was begun goes on" end
   elseif failure.code == 2 and detail_of(failure, "majors") then
     text = text .. ": spoken are the majors " .. detail_of(failure, "majors")
@@ -1085,96 +1116,108 @@ local function judge_failure(record, conversation, call, failure, reply_to)
     complain(record, "closed", "it closes the connection: " .. failure_text(failure))
     return
   end
-  if call and detail_of(failure, "operation") then
-    conversation.daemon.operations[tonumber(detail_of(failure, "operation"))] = call
+  if call then
+    local operation = detail_of(failure, "operation")
+    if operation then conversation.daemon.operations[tonumber(operation)] = call end
+    if failure.code == 9 then call.cancelled = true end
+    if failure.code == 8 then record.late = true end
   end
-  if failure.code == 9 and call then call.cancelled = true end
-  if failure.code == 8 and call then record.late = true end
   complain(record, BY_CODE[failure.code] or "failure", explain(conversation, call, failure))
 end
 
-local function judge_hello(conversation, frame, values)
-  conversation.minor = values.minor
-  conversation.identity = values.identity
-  conversation.role = values.role
-  conversation.hello = format("HELLO in frame %d agreed on it", frame)
+local function judge_hello(conversation, values)
+  conversation.minor, conversation.agreed_in, conversation.identity = values.minor, frame.number, values.identity
+  conversation.hello = format("HELLO in frame %d agreed on it", frame.number)
 end
 
 -- What an answer tells of an operation and of a stream.
 local function judge_values(conversation, call, values)
-  if values.operation and values.operation ~= 0 then conversation.daemon.operations[values.operation] = call end
-  if values.stream then
+  local operation, stream = values.operation, values.stream
+  if operation and operation ~= 0 then conversation.daemon.operations[operation] = call end
+  if stream then
     local credit = WIRE.stream_credit_initial
-    local stream = { call = call, client = credit, server = credit, offset = values.offset }
-    conversation.streams[values.stream] = stream
+    conversation.streams[stream] = { call = call, client = credit, server = credit, offset = values.offset }
   end
 end
 
-local function judge_answer(record, conversation, pinfo, number, reply_to, values)
-  local call = conversation.calls[reply_to]
-  if not call then
-    -- FAILURE may also answer a packet of a stream, which is no call.
-    local asked = number == 0 and conversation.client.packets[reply_to]
-    if reply_to == 0 and number ~= 0 then
-      complain(record, "unasked", "it answers nothing, which only the last packet may do")
-    elseif reply_to ~= 0 and conversation.client.whole and not asked then
-      complain(record, "unasked", "no call in this capture has serial " .. reply_to)
-    end
+-- An answer to a call: whether it is the first, in time, and to what was asked.
+local function judge_timing(record, call, number, values)
+  if call.answer_in then
+    record.duplicate = true
+    complain(record, "duplicate", "the call was answered in frame " .. call.answer_in)
   else
-    record.call = call
-    record.time = pinfo.rel_ts - call.sent
-    if call.answer_in then
-      record.duplicate = true
-      complain(record, "duplicate", "the call was answered in frame " .. call.answer_in)
-    else
-      call.answer_in, call.answered = pinfo.number, pinfo.rel_ts
-      call.failed = number == 0
-    end
-    if number ~= 0 and number ~= call.type then
-      complain(record, "mismatch", "it answers " .. call.name)
-    elseif call.allowed_ms > 0 and record.time * 1000 > call.allowed_ms + 100 and not (values and values.code == 8) then
-      -- The daemon's clock is not ours; a tenth of a second says nothing.
-      record.late = true
-      complain(record, "deadline", format("it came after %.0f ms, allowed were %d ms", record.time * 1000, call.allowed_ms))
-    end
+    call.answer_in, call.failed = frame.number, number == 0
   end
-  if not values then return end
-  if number == 0 then judge_failure(record, conversation, call, values, reply_to)
-  elseif number == 1 then judge_hello(conversation, pinfo.number, values)
-  elseif call then judge_values(conversation, call, values) end
+  local allowed = allowed_ms(call)
+  if number ~= 0 and number ~= call.type then
+    complain(record, "mismatch", "it answers " .. name_of(call))
+  elseif allowed and record.time * 1000 > allowed + 100 and not (values and values.code == 8) then
+    -- The daemon's clock is not ours; a tenth of a second says nothing.
+    record.late = true
+    complain(record, "deadline", format("it came after %.0f ms, allowed were %d ms", record.time * 1000, allowed))
+  end
 end
 
-local function judge_progress(record, conversation, reply_to)
-  local call = conversation.calls[reply_to]
-  record.call = call
+local function judge_answer(conversation, packet)
+  local number, reply_to, values = packet.number, packet.second, packet.values
+  local call = call_of(conversation, reply_to)
+  local record = { call = call, time = call and frame.now - call.sent }
+  if call then
+    judge_timing(record, call, number, values)
+  elseif reply_to == 0 and number ~= 0 then
+    complain(record, "unasked", "it answers nothing, which only the last packet may do")
+  elseif reply_to ~= 0 and conversation.client.whole and not (number == 0 and conversation.client.packets[reply_to]) then
+    -- FAILURE may also answer a packet of a stream, which is no call.
+    complain(record, "unasked", "no call in this capture has serial " .. reply_to)
+  end
+  if not values then return record end
+  if number == 0 then judge_failure(record, conversation, call, values, reply_to)
+  elseif number == 1 then judge_hello(conversation, values)
+  elseif call then judge_values(conversation, call, values) end
+  return record
+end
+
+local function judge_progress(conversation, packet)
+  local call = call_of(conversation, packet.second)
+  local record = { call = call, time = call and frame.now - call.sent }
   if call and call.answer_in then
     complain(record, "duplicate", "progress of what was answered in frame " .. call.answer_in)
   elseif not call and conversation.client.whole then
-    complain(record, "unasked", "no call in this capture has serial " .. reply_to)
+    complain(record, "unasked", "no call in this capture has serial " .. packet.second)
   end
+  return record
 end
 
 -- The number of an operation is told in the answer, which comes last. Before, the first event of an operation is that of
 -- the call that has its procedure and virtual machine; the answer has the last word.
-local function judge_event(record, conversation, values)
+local function judge_event(conversation, values)
   local operations = conversation.daemon.operations
-  record.operation = values.operation
   local detail = values.kind == 8 and values.decoded
   if detail and values.vm and values.operation ~= 0 and not operations[values.operation] then
-    operations[values.operation] = conversation.daemon.asked[detail.procedure .. " " .. values.vm.name]
+    operations[values.operation] = inner(conversation.daemon.asked, detail.procedure)[values.vm.name]
   end
+  return { operation = values.operation }
 end
 
-local function judge_stream(record, conversation, side, number, values)
+local function judge_gap(values)
+  local record = {}
+  complain(record, "gap", values.last == 0 and "the sequence asked for is not known: all that is kept follows"
+    or format("events %.0f to %.0f are lost to this subscriber", values.first, values.last))
+  return record
+end
+
+local function judge_stream(conversation, side, number, values)
   local stream = conversation.streams[values.stream]
-  if not stream then return end
-  record.stream = stream
-  if number == 0x1011 then
+  local record = { stream = stream, credit = nil }
+  if values.why then complain(record, "stream_failed", failure_text(values.why)) end
+  if stream and number == 0x1011 then
     local other = side == "client" and "server" or "client"
     stream[other] = stream[other] + values.bytes
-  elseif number == 0x1010 then
+  elseif stream and number == 0x1010 then
     local left = stream[side] - values.data
     stream[side] = math.max(left, 0)
+    record.credit = stream[side]
+    if left == 0 then complain(record, "spent", "nothing more may come until the other side says STREAM_CREDIT") end
     if left < 0 then complain(record, "credit", -left .. " bytes more than stream " .. values.stream .. " had credit for") end
     if side == "server" then
       if values.offset ~= stream.offset then
@@ -1182,63 +1225,57 @@ local function judge_stream(record, conversation, side, number, values)
       end
       stream.offset = values.offset + values.data
     end
-    record.credit = stream[side]
   end
+  return record
 end
 
-local function judge_call(record, conversation, pinfo, serial, deadline_ms, number, values)
-  local procedure = WIRE.client[number] or { name = format("type 0x%x", number), deadline_ms = 0, deadline_ms_max = 600000 }
-  local allowed = procedure.deadline_ms
-  if deadline_ms ~= 0 then allowed = math.min(deadline_ms, procedure.deadline_ms_max) end
-  record.type, record.name, record.frame, record.sent, record.allowed_ms = number, procedure.name, pinfo.number, pinfo.rel_ts, allowed
-  conversation.calls[serial] = record
-  if number == 1 then conversation.hello_in = conversation.hello_in or pinfo.number end
-  if not values then return end
+local function judge_call(conversation, packet)
+  local number, values = packet.number, packet.values or NOTHING
   local vm = values.vm
-  record.about = vm and vm ~= "" and vm or values.name ~= "" and number ~= 1 and values.name or nil
-  if vm then conversation.daemon.asked[number .. " " .. vm] = record end
-  if number == 3 then
-    local call = conversation.calls[values.serial]
-    record.cancels = call
-    if call and not call.answer_in then call.cancelled_in = pinfo.number end
+  local about = vm and vm ~= "" and vm or number ~= 1 and values.name ~= "" and values.name or nil
+  local call = { frame = frame.number, sent = frame.now, type = number, about = about, asked_ms = packet.second, answer_in = nil }
+  if number == 1 then conversation.hello_in = conversation.hello_in or frame.number end
+  if vm then inner(conversation.daemon.asked, number)[vm] = call end
+  if number == 3 and values.serial then
+    local cancelled = call_of(conversation, values.serial)
+    call.cancels = cancelled
+    if cancelled and not cancelled.answer_in then cancelled.cancelled_in = frame.number end
   end
+  return call
 end
 
--- Judges a packet on the first pass; answers what is to be known of it ever after.
-local function judge(conversation, side, pinfo, packet)
-  local record = {}
+local function judge_by_type(conversation, side, packet)
   local number, values = packet.number, packet.values
+  if side == "client" and (number < UNANSWERED or not packet.known) then return judge_call(conversation, packet) end
+  if not packet.known then return {} end
+  if number < UNANSWERED then return judge_answer(conversation, packet) end
+  if number == 0x1000 then return judge_progress(conversation, packet) end
+  if not values then return {} end
+  if number == 0x1001 then return judge_event(conversation, values) end
+  if number == 0x1002 then return judge_gap(values) end
+  return judge_stream(conversation, side, number, values)
+end
+
+local function judge(conversation, side, packet)
+  local record = judge_by_type(conversation, side, packet)
   judge_serial(record, conversation[side], packet.serial)
-  record.minor = conversation.minor
   if packet.problem then complain(record, packet.complaint, packet.problem) end
   if not packet.known then
-    complain(record, "unknown_type", format("a %s of %s has no type 0x%x", side, version_of({ minor = WIRE.newest_minor }), number))
-    if side == "client" then judge_call(record, conversation, pinfo, packet.serial, packet.second, number) end
-  elseif side == "client" and number < UNANSWERED then
-    judge_call(record, conversation, pinfo, packet.serial, packet.second, number, values)
-  elseif number < UNANSWERED then
-    judge_answer(record, conversation, pinfo, number, packet.second, values)
-  elseif number == 0x1000 then
-    judge_progress(record, conversation, packet.second)
-  elseif values and number == 0x1001 then
-    judge_event(record, conversation, values)
-  elseif values and number == 0x1002 then
-    complain(record, "gap", values.last == 0 and "the sequence asked for is not known: all that is kept follows"
-      or format("events %.0f to %.0f are lost to this subscriber", values.first, values.last))
-  elseif values then
-    judge_stream(record, conversation, side, number, values)
-    if values.why then complain(record, "stream_failed", failure_text(values.why)) end
+    complain(record, "unknown_type",
+      format("a %s of %d.%d has no type 0x%x", side, WIRE.major, WIRE.newest_minor, packet.number))
   end
   return record
 end
 
 -- What is known of a packet: judged when it comes for the first time, looked up afterwards.
-local function record_of(conversation, side, pinfo, packet)
-  local known = conversation[side]
-  local twin = pinfo.number .. ":" .. packet.offset .. ":" .. packet.serial
-  if pinfo.visited then return known.twins[twin] or known.packets[packet.serial] or NOTHING end
-  local record = judge(conversation, side, pinfo, packet)
-  if known.packets[packet.serial] then known.twins[twin] = record else known.packets[packet.serial] = record end
+local function record_of(conversation, side, packet)
+  local known, serial = conversation[side], packet.serial
+  local first = known.packets[serial]
+  if frame.visited then
+    return next(known.twins) and known.twins[frame.number .. ":" .. packet.first .. ":" .. serial] or first or NOTHING
+  end
+  local record = judge(conversation, side, packet)
+  if first then known.twins[frame.number .. ":" .. packet.first .. ":" .. serial] = record else known.packets[serial] = record end
   return record
 end
 
@@ -1334,7 +1371,10 @@ local unanswered = {
   end,
   [0x1001] = event_text,
   [0x1002] = function(v) return format("GAP: events %.0f to %.0f are lost", v.first, v.last) end,
-  [0x1010] = function(v) return format("STREAM_DATA %d: %s at %.0f", v.stream, count(v.data, "byte"), v.offset) end,
+  [0x1010] = function(v, record)
+    local text = format("STREAM_DATA %d: %s at %.0f", v.stream, count(v.data, "byte"), v.offset)
+    return record.credit == 0 and text .. ", the last that it has credit for" or text
+  end,
   [0x1011] = function(v) return format("STREAM_CREDIT %d: %s more", v.stream, count(v.bytes, "byte")) end,
   [0x1012] = function(v)
     return format("STREAM_END %d%s", v.stream, v.why and ": " .. failure_text(v.why) or ": no more from here")
@@ -1372,32 +1412,33 @@ local function nstime(seconds)
 end
 
 local function show_header(tree, side, packet)
-  tree:add(fields.magic, range(1, 4))
-  tree:add(fields.length, range(5, 4))
-  tree:add(fields.serial, range(9, 4))
-  tree:add(fields[side == "client" and "deadline_ms" or "reply_to"], range(13, 4))
-  tree:add(fields.type, range(17, 4))
-  tree:add(fields[side .. ".type"], range(17, 4)):set_hidden()
+  local first = packet.first
+  tree:add(fields.magic, range(first, 4))
+  tree:add(fields.length, range(first + 4, 4))
+  tree:add(fields.serial, range(first + 8, 4))
+  tree:add(fields[side == "client" and "deadline_ms" or "reply_to"], range(first + 12, 4))
+  tree:add(fields.type, range(first + 16, 4))
+  tree:add(fields[side .. ".type"], range(first + 16, 4)):set_hidden()
   add(tree, "from", side)
 end
 
-local function show_call(tree, record, visited)
+local function show_call(tree, record)
   if record.cancels then add(tree, "cancels", record.cancels.frame) end
   if record.cancelled_in then add(tree, "cancelled_in", record.cancelled_in) end
   if record.cancelled then add(tree, "cancelled", true) end
   if record.answer_in then
     add(tree, "response_in", record.answer_in)
-  elseif visited then
+  elseif frame.visited then
     add(tree, "unanswered", true)
-    tree:add_proto_expert_info(complaints.unanswered, record.name .. " is not answered in this capture")
+    tree:add_proto_expert_info(complaints.unanswered, name_of(record) .. " is not answered in this capture")
   end
 end
 
 -- What is not in the bytes: what belongs to this packet, and what is wrong with it.
-local function show_context(tree, conversation, side, packet, record, visited)
+local function show_context(tree, conversation, packet, record)
   local call = record.call or record.stream and record.stream.call
   if record.frame then
-    show_call(tree, record, visited)
+    show_call(tree, record)
   elseif call then
     add(tree, "request_in", call.frame)
     if record.time then add(tree, "time", nstime(record.time)) end
@@ -1411,125 +1452,130 @@ local function show_context(tree, conversation, side, packet, record, visited)
   if record.credit then add(tree, "stream.credit", record.credit) end
   local asked = record.operation and conversation.daemon.operations[record.operation]
   if asked then add(tree, "operation.call_in", asked.frame) end
-  if record.minor then add(tree, "version", version_of(record)) end
+  add(tree, "version", version_of(conversation))
   for _, complaint_of in ipairs(record.complaints or NOTHING) do
     tree:add_proto_expert_info(complaints[complaint_of[1]], complaint_of[2])
   end
 end
 
 local function show_body(tree, packet)
+  local body = packet.first + HEADER_BYTES + 12
   if packet.known and (packet.values or packet.problem) then
-    at = HEADER_BYTES + 13
-    local first = at
+    at = body
     decode(packet.known.rows, tree)
     if packet.detail then decode_detail(packet.values.kind, packet.detail, packet.values.detail, tree) end
-    if at <= stop and at > first then tree:add(fields.body, range(at, stop - at + 1)) end
-  elseif stop > HEADER_BYTES + 12 then
-    tree:add(fields.body, range(HEADER_BYTES + 13, stop - HEADER_BYTES - 12))
+    if at <= stop and at > body then tree:add(fields.body, range(at, stop - at + 1)) end
+  elseif stop >= body then
+    tree:add(fields.body, range(body, stop - body + 1))
   end
   if items > ITEMS_MAX then tree:add_proto_expert_info(complaints.shortened) end
 end
 
 -- ==== 8. Packets =====================================================================================================
 
--- HELLO of another major: its first word.
-local FOREIGN_HELLO = { name = "HELLO", deadline_ms = 10000, deadline_ms_max = 600000, rows = { WIRE.bodies.hello_call[1] } }
+-- How many listeners count; while there are any, what was called and answered in the frame is noted down for them.
+local listeners = 0
+local noted = {}
 
--- The words of a whole packet, and its body without a tree.
-local function read_packet()
-  local packet = { offset = origin }
-  at = HEADER_BYTES + 1
-  packet.serial, packet.second, packet.number = take_uint(), take_uint(), take_uint()
-  return packet
+local function note(side, packet, record)
+  if noted.frame ~= frame.number then noted = { frame = frame.number, calls = 0 } end
+  if record.frame then noted.calls = noted.calls + 1 end
+  if side == "server" and record.call and packet.number < UNANSWERED and not record.duplicate then
+    noted[#noted + 1] = record
+  end
 end
 
-local function read_values(packet, side)
-  packet.known = WIRE[side][packet.number]
-  if not packet.known then return end
-  packet.values, packet.problem, packet.complaint = decode(packet.known.rows)
-  if packet.number == 1 and side == "client" and stop >= HEADER_BYTES + 16 then
+-- HELLO of another major: its first word.
+local FOREIGN_HELLO = { name = "HELLO", rows = { WIRE.bodies.hello_call[1] } }
+
+-- The packet that is being dissected: first, where it begins in `raw`; serial, second (deadline_ms or reply_to), number;
+-- known, what the table says of its type; values, or a problem and the complaint that it is.
+local packet = {}
+
+local function read_words(first)
+  at = first + HEADER_BYTES
+  packet.first = first
+  packet.serial, packet.second, packet.number = take_uint(), take_uint(), take_uint()
+end
+
+local function read_event_detail()
+  -- The detail is the last field: it and its padding end where the packet does, but for what is too much.
+  local values, behind = packet.values, packet.complaint == "trailing" and stop - at + 1 or 0
+  packet.detail = stop + 1 - behind - values.detail - (-values.detail % 4)
+  local problem
+  values.decoded, problem = decode_detail(values.kind, packet.detail, values.detail)
+  if problem and not packet.problem then
+    packet.problem, packet.complaint = "its detail: " .. problem, "malformed"
+  end
+end
+
+local function read_values(side)
+  local known = WIRE[side][packet.number]
+  packet.known, packet.values, packet.problem, packet.complaint, packet.detail = known, nil, nil, nil, nil
+  if not known then return end
+  local body = at
+  packet.values, packet.problem, packet.complaint = decode(known.rows)
+  if packet.number == 1 and side == "client" and stop >= body + 3 then
     -- Of another major's HELLO only the first word is ours to read.
-    at = HEADER_BYTES + 13
+    at = body
     local major = take_uint()
     if major ~= WIRE.major then
       packet.values, packet.problem, packet.known = { major = major, foreign = true }, nil, FOREIGN_HELLO
     end
-  end
-  if packet.number == 0x1001 and packet.values and packet.values.detail > 0 then
-    -- The detail is the last field: it and its padding end where the packet does.
-    local values = packet.values
-    packet.detail = stop + 1 - values.detail - (-values.detail % 4)
-    if packet.problem then packet.detail = packet.detail - (stop - at + 1) end
-    values.decoded, packet.detail_problem = decode_detail(values.kind, packet.detail, values.detail)
-    if packet.detail_problem and not packet.problem then
-      packet.problem, packet.complaint = "its detail: " .. packet.detail_problem, "malformed"
-    end
+  elseif packet.number == 0x1001 and packet.values and packet.values.detail > 0 then
+    read_event_detail()
   end
 end
 
-local function note_for_statistics(side, packet, record)
-  local call = side == "server" and record.call
-  if side == "client" and record.frame then this_frame.calls = this_frame.calls + 1 end
-  if call and packet.number < UNANSWERED and not record.duplicate then this_frame[#this_frame + 1] = record end
-end
-
--- One whole packet. Answers its sentence.
-local function dissect_packet(tvb, offset, length, pinfo, root, wanted)
-  packet_tvb, origin = tvb, offset - 1
-  raw = tvb:raw(offset, HEADER_BYTES + length)
-  stop = #raw
-  local packet = read_packet()
-  local conversation, side = conversation_of(pinfo, packet.serial, packet.number)
-  read_values(packet, side)
-  local record = record_of(conversation, side, pinfo, packet)
-  note_for_statistics(side, packet, record)
+-- One whole packet of `raw`, from `first` up to `stop`. Answers its sentence.
+local function dissect_packet(first, tree_root, visible)
+  read_words(first)
+  local conversation, side = conversation_of(packet.serial, packet.number)
+  read_values(side)
+  local record = record_of(conversation, side, packet)
+  if listeners > 0 then note(side, packet, record) end
   local text = sentence(side, packet, record)
-  if wanted then
-    local tree = root:add(vmwire, tvb(offset, HEADER_BYTES + length), "vmwire, " .. text)
+  if visible then
+    local tree = tree_root:add(vmwire, range(first, stop - first + 1), "vmwire, " .. text)
     show_header(tree, side, packet)
-    show_context(tree, conversation, side, packet, record, pinfo.visited)
+    show_context(tree, conversation, packet, record)
     show_body(tree, packet)
   end
   return text
 end
 
 -- What the first bytes of a stranger look like; the daemon says the same in its details.
+local HTTP = { ["GET "] = true, HEAD = true, POST = true, ["PUT "] = true, DELE = true, OPTI = true, CONN = true, PATC = true,
+  TRAC = true, ["PRI "] = true }
+local LIBVIRT = { [" \0\128\134"] = true, [" \0\128\135"] = true, ["\6\144\6\144"] = true, keep = true }
+
 local function stranger(bytes)
   if #bytes < 8 then return nil end
-  local first, second = bytes:sub(1, 4), bytes:sub(5, 8)
-  for _, method in ipairs({ "GET ", "HEAD", "POST", "PUT ", "DELE", "OPTI", "CONN", "PATC", "TRAC", "PRI " }) do
-    if first == method then return "an HTTP request" end
-  end
+  local first, second = sub(bytes, 1, 4), sub(bytes, 5, 8)
+  if HTTP[first] then return "an HTTP request" end
   if first == "SSH-" then return "an SSH banner" end
   if find(bytes, "^\22\3[\0-\4]..\1") then return "a TLS ClientHello" end
   local a, b, c, d = byte(bytes, 1, 4)
   local word = ((a * 256 + b) * 256 + c) * 256 + d
-  local libvirt = { [" \0\128\134"] = true, [" \0\128\135"] = true, ["\6\144\6\144"] = true, ["keep"] = true }
-  if libvirt[second] and word >= 28 and word <= 32 * 1024 * 1024 then return "a libvirt packet" end
+  if LIBVIRT[second] and word >= 28 and word <= 32 * 1024 * 1024 then return "a libvirt packet" end
   if word >= 0x80000028 and word < 0x80100000 then return "a SunRPC record" end
 end
 
--- Whether the bytes at the end of a segment may be the beginning of the magic.
-local function begins_magic(bytes)
-  return #bytes < 4 and bytes == sub(MAGIC, 1, #bytes)
-end
-
--- Where the next packet may begin: the next magic, or the beginning of one at the very end, or the end.
-local function resynchronise(tvb, offset)
-  local bytes = tvb:raw(offset)
-  local found = find(bytes, MAGIC, 1, true)
-  if found then return offset + found - 1 end
+-- Where the next packet may begin: the next magic from `first` on, or the beginning of one at the very end, or behind it.
+local function resynchronise(first)
+  local found = find(raw, MAGIC, first, true)
+  if found then return found end
   for tail = 3, 1, -1 do
-    if #bytes >= tail and begins_magic(sub(bytes, -tail)) then return offset + #bytes - tail end
+    if #raw - tail + 1 >= first and sub(raw, -tail) == sub(MAGIC, 1, tail) then return #raw - tail + 1 end
   end
-  return offset + #bytes
+  return #raw + 1
 end
 
-local function skip(tvb, from, to, root, wanted, which, text)
-  if to < tvb:len() then text = text .. "; the next packet begins " .. to - from .. " bytes further on" end
-  if wanted then
-    local tree = root:add(vmwire, tvb(from, to - from), "vmwire, " .. text)
-    tree:add(fields.lost, tvb(from, to - from))
+local function skip(first, next_first, tree_root, visible, which, text)
+  if next_first <= #raw then text = text .. "; the next packet begins " .. next_first - first .. " bytes further on" end
+  if visible then
+    local tree = tree_root:add(vmwire, range(first, next_first - first), "vmwire, " .. text)
+    tree:add(fields.lost, range(first, next_first - first))
     tree:add_proto_expert_info(complaints[which], text)
   end
   return text
@@ -1541,73 +1587,89 @@ local function length_problem(length, limit)
   if length > limit then return format("a payload of %.0f bytes, where %d is the limit", length, limit) end
 end
 
--- Asks for the rest of what begins at `offset`. Where nothing more can come, what there is is shown as it is.
-local function want_more(tvb, offset, missing, pinfo, root, wanted)
-  if pinfo.can_desegment > 0 and tvb:reported_len() == tvb:len() then
-    pinfo.desegment_offset = offset
+-- Asks for the rest of what begins at `first`. Where nothing more can come, what there is is shown as it is.
+local function want_more(first, missing, pinfo, tree_root, visible)
+  if pinfo.can_desegment > 0 and packet_tvb:reported_len() == packet_tvb:len() then
+    pinfo.desegment_offset = first - 1
     pinfo.desegment_len = missing or DESEGMENT_ONE_MORE_SEGMENT
     return nil
   end
   local text = "a packet that is not whole in this capture"
-  if wanted then
-    local tree = root:add(vmwire, tvb(offset), "vmwire, " .. text)
-    tree:add(fields.body, tvb(offset))
-    tree:add_proto_expert_info(complaints.cut, missing and missing .. " bytes are missing" or text)
+  if visible then
+    local tree = tree_root:add(vmwire, range(first, #raw - first + 1), "vmwire, " .. text)
+    tree:add(fields.body, range(first, #raw - first + 1))
+    tree:add_proto_expert_info(complaints.cut, missing and count(missing, "byte") .. " missing" or text)
   end
   return text
 end
 
--- Takes one packet, or what is none, off `offset`. Answers where the next one begins and a sentence; nil for the first
--- when more is needed.
-local function step(tvb, offset, pinfo, root, wanted)
-  local left = tvb:len() - offset
-  local header = tvb:raw(offset, math.min(left, HEADER_BYTES))
-  if begins_magic(header) then return nil, want_more(tvb, offset, nil, pinfo, root, wanted) end
-  if sub(header, 1, 4) ~= MAGIC then
-    local to = resynchronise(tvb, offset)
-    local looks_like = stranger(header)
-    local text = looks_like and "this looks like " .. looks_like or count(to - offset, "byte") .. " outside of any packet"
-    return to, skip(tvb, offset, to, root, wanted, "bad_magic", text)
+-- Takes one packet, or what is none, off `raw` at `first`. Answers where the next one begins, nil when more is needed, and a
+-- sentence.
+local function step(first, pinfo, tree_root, visible)
+  local left = #raw - first + 1
+  local m1, m2, m3, m4, a, b, c, d = byte(raw, first, first + 7)
+  if not (m1 == 0x89 and m2 == 0x56 and m3 == 0x4d and m4 == 0x57) then
+    if left < 4 and sub(raw, first) == sub(MAGIC, 1, left) then
+      return nil, want_more(first, nil, pinfo, tree_root, visible)
+    end
+    local next_first, looks_like = resynchronise(first), stranger(sub(raw, first, first + 7))
+    local text = looks_like and "this looks like " .. looks_like or count(next_first - first, "byte") .. " outside of any packet"
+    return next_first, skip(first, next_first, tree_root, visible, "bad_magic", text)
   end
-  if left < HEADER_BYTES then return nil, want_more(tvb, offset, nil, pinfo, root, wanted) end
-  local a, b, c, d = byte(header, 5, 8)
+  if left < HEADER_BYTES then return nil, want_more(first, nil, pinfo, tree_root, visible) end
   local length = ((a * 256 + b) * 256 + c) * 256 + d
-  local problem = length_problem(length, bytes_max(pinfo))
+  local problem = length_problem(length, bytes_max())
   if problem then
-    local to = resynchronise(tvb, offset + 4)
-    return to, skip(tvb, offset, to, root, wanted, "bad_length", problem)
+    local next_first = resynchronise(first + 4)
+    return next_first, skip(first, next_first, tree_root, visible, "bad_length", problem)
   end
   if left < HEADER_BYTES + length then
-    return nil, want_more(tvb, offset, HEADER_BYTES + length - left, pinfo, root, wanted)
+    return nil, want_more(first, HEADER_BYTES + length - left, pinfo, tree_root, visible)
   end
-  return offset + HEADER_BYTES + length, dissect_packet(tvb, offset, length, pinfo, root, wanted)
+  stop = first + HEADER_BYTES + length - 1
+  local text = dissect_packet(first, tree_root, visible)
+  return first + HEADER_BYTES + length, text
 end
 
 local SENTENCES_MAX = 6
 -- Known to Wireshark when the whole file has been read.
 local registered_vmwire
 
+local function begin_frame(pinfo)
+  local number, visited = pinfo.number, pinfo.visited
+  if frame.number ~= number or frame.visited ~= visited then
+    frame.number, frame.visited, frame.said, items = number, visited, false, 0
+  end
+  frame.now = not visited and pinfo.rel_ts
+  frame.link = link_of(pinfo)
+end
+
 local function dissect(tvb, pinfo, root)
   registered_vmwire = registered_vmwire or Dissector.get("vmwire")
-  if this_frame.number ~= pinfo.number or this_frame.visited ~= pinfo.visited then
-    this_frame, items = { number = pinfo.number, visited = pinfo.visited, calls = 0 }, 0
+  begin_frame(pinfo)
+  -- Without anybody who looks at the tree there is none.
+  local visible = root:referenced(registered_vmwire)
+  packet_tvb, raw = tvb, tvb:raw()
+  local length, said, sentences = #raw, nil, 0
+  local first, text = 1, nil
+  while first and first <= length do
+    first, text = step(first, pinfo, root, visible)
+    if text then
+      sentences = sentences + 1
+      if sentences == 1 then said = text elseif sentences <= SENTENCES_MAX then said = said .. " | " .. text end
+    end
   end
-  local wanted = root:referenced(registered_vmwire)
-  pinfo.cols.protocol = "vmwire"
-  local offset, said, more = 0, {}, 0
-  while offset and offset < tvb:len() do
-    local text
-    offset, text = step(tvb, offset, pinfo, root, wanted)
-    if text and #said == SENTENCES_MAX then more = more + 1 elseif text then said[#said + 1] = text end
-  end
-  if #said > 0 then
-    if more > 0 then said[#said + 1] = more .. " more" end
+  local columns = pinfo.cols
+  columns.protocol = "vmwire"
+  if said then
+    if sentences > SENTENCES_MAX then said = said .. " | " .. sentences - SENTENCES_MAX .. " more" end
     -- A frame may hold what several reads of a peer's stream gave; the fence keeps what earlier ones said.
-    pinfo.cols.info:set((this_frame.said and " | " or "") .. table.concat(said, " | "))
-    pinfo.cols.info:fence()
-    this_frame.said = true
+    local info = columns.info
+    info:set(frame.said and " | " .. said or said)
+    info:fence()
+    frame.said = true
   end
-  return tvb:len()
+  return length
 end
 
 -- To be called as the function that it is by what stands below: asking Wireshark for it would be one layer more, and only
@@ -1615,7 +1677,7 @@ end
 vmwire.dissector = dissect
 
 function vmwire.init()
-  conversations, daemons, this_frame = {}, {}, { calls = 0 }
+  links, daemons, frame, noted = {}, {}, {}, {}
 end
 
 -- ==== 9. Statistics ==================================================================================================
@@ -1626,19 +1688,19 @@ local HEADINGS = { "procedure", "calls", "errors", "min ms", "mean ms", "max ms"
 local function new_statistics(filter)
   local listener = Listener.new("frame", filter)
   local rows, called = {}, 0
+  listeners = listeners + 1
 
   function listener.packet(pinfo)
-    if this_frame.number ~= pinfo.number then return end
-    called = called + this_frame.calls
-    for _, answer in ipairs(this_frame) do
+    if noted.frame ~= pinfo.number then return end
+    called = called + noted.calls
+    for _, answer in ipairs(noted) do
       local call, took = answer.call, answer.time * 1000
-      local row = rows[call.name] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
-      rows[call.name] = row
+      local row = rows[name_of(call)] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
+      rows[name_of(call)] = row
       row.answers, row.sum = row.answers + 1, row.sum + took
       row.errors = row.errors + (call.failed and 1 or 0)
       row.least, row.most = math.min(row.least, took), math.max(row.most, took)
     end
-    this_frame = { calls = 0 }
   end
 
   function listener.reset()
@@ -1679,7 +1741,10 @@ local function show_statistics()
   local window = TextWindow.new("vmwire: service response times")
   local listener, text = new_statistics()
   function listener.draw() window:set(text()) end
-  window:set_atclose(function() listener:remove() end)
+  window:set_atclose(function()
+    listener:remove()
+    listeners = listeners - 1
+  end)
   retap_packets()
 end
 

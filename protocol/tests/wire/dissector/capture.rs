@@ -20,8 +20,9 @@ pub(crate) struct Flow(usize);
 struct Ends {
     client: ([u8; 4], u16),
     server: ([u8; 4], u16),
-    /// The next sequence number of each side.
+    /// The next sequence number of each side, and the room it says it has.
     next: [u32; 2],
+    window: [u16; 2],
 }
 
 /// The bytes of a pcap file.
@@ -57,7 +58,7 @@ impl Capture {
         let number = self.flows.len();
         let [.., high, low] = u32::try_from(number).unwrap().to_be_bytes();
         let client = ([10, 1, high, low], 40_000);
-        self.flows.push(Ends { client, server: ([10, 0, 0, 1], port), next: [1000, 5000] });
+        self.flows.push(Ends { client, server: ([10, 0, 0, 1], port), next: [1000, 5000], window: [u16::MAX; 2] });
         let flow = Flow(number);
         self.shake_hands(flow);
         flow
@@ -98,8 +99,18 @@ impl Capture {
         self.segment(flow, side, FIN | ACK, &[]);
     }
 
+    /// Acknowledges, and says how much room there is from now on.
+    pub(crate) fn window(&mut self, flow: Flow, side: Side, bytes: u16) {
+        self.flows[flow.0].window[at(side)] = bytes;
+        self.segment(flow, side, ACK, &[]);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn segment(&mut self, flow: Flow, side: Side, flags: u8, data: &[u8]) {
-        let Ends { client, server, next } = &mut self.flows[flow.0];
+        let Ends { client, server, next, window } = &mut self.flows[flow.0];
         let (from, to) = if side == Side::Client { (*client, *server) } else { (*server, *client) };
         let sequence = next[at(side)];
         let acknowledged = if flags & ACK == 0 { 0 } else { next[1 - at(side)] };
@@ -110,8 +121,10 @@ impl Capture {
         tcp.extend(to.1.to_be_bytes());
         tcp.extend(sequence.to_be_bytes());
         tcp.extend(acknowledged.to_be_bytes());
-        // Five words of header, a window, no checksum (Wireshark checks none unless it is told to), nothing urgent.
-        tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        tcp.extend([0x50, flags]);
+        tcp.extend(window[at(side)].to_be_bytes());
+        // No checksum, for Wireshark checks none unless it is told to, and nothing urgent.
+        tcp.extend([0, 0, 0, 0]);
         tcp.extend(data);
         let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
         frame.extend([0x45, 0]);

@@ -127,7 +127,7 @@ fn every_field_of_every_golden_packet_is_what_our_decoder_says() {
 #[test]
 fn sampled_packets_of_every_type_are_shown_as_our_decoder_says() {
     let mut packets = Packets::new();
-    for seed in 0..2 {
+    for seed in 0..1 {
         let mut sampler = Sampler::sparing(seed, 600);
         for number in ClientData::NUMBERS {
             packets.client(ClientData::sample(*number, &mut sampler).unwrap());

@@ -6,6 +6,7 @@ mod conversations;
 mod definition;
 mod fields;
 mod hostile;
+mod incidents;
 mod rendered;
 mod streams;
 mod table;

@@ -52,6 +52,11 @@ impl Talk {
         self.client
     }
 
+    /// Lets the client acknowledge, with so much room for more.
+    pub(crate) fn window(&self, capture: &mut Capture, bytes: u16) {
+        capture.window(self.flow, Side::Client, bytes);
+    }
+
     /// What the daemon says.
     pub(crate) fn say(&mut self, capture: &mut Capture, reply_to: u32, data: &ServerData) {
         let bytes = self.packet(reply_to, data);
