@@ -29,6 +29,11 @@ impl Feed {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
+    /// How much is kept until it is taken.
+    pub fn waiting_bytes(&self) -> usize {
+        self.input.len()
+    }
+
     /// Gives what is taken.
     pub fn progress(&mut self) {
         while let Some(pipe) = &mut self.pipe {

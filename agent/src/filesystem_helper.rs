@@ -1,6 +1,6 @@
 //! Our own program as a helper: what may hang for as long as a disk does is done by a child, which can be left behind.
 //!
-//! It is called with a verb and directories, and says one value on its standard output. It opens nothing but those directories,
+//! It is called with a verb and directories or disks, and says one value on its standard output. It opens nothing but those,
 //! for it runs while the file system that it came from is frozen.
 
 use std::fs::File;
@@ -15,6 +15,7 @@ use crate::error::{CommandError, reason};
 use crate::helper::End;
 use crate::json::{Incoming, Reader, Value, write};
 use crate::kernel::{self, TrimRange};
+use crate::nvme;
 
 /// The program.
 pub const PROGRAM: &str = "/proc/self/exe";
@@ -30,6 +31,7 @@ pub fn run(words: &[String]) -> ExitCode {
         [verb, directories @ ..] if verb == "freeze" => freeze(directories),
         [verb, directories @ ..] if verb == "thaw" => Value::Integer(thaw(directories)),
         [verb, minimum, directories @ ..] if verb == "trim" => trim(minimum.parse().unwrap_or_default(), directories),
+        [verb, disks @ ..] if verb == "smart" => Value::Array(disks.iter().map(|disk| smart(disk)).collect()),
         _ => return ExitCode::FAILURE,
     };
     let mut text = String::new();
@@ -95,6 +97,12 @@ fn thaw(directories: &[String]) -> i64 {
         }
     }
     count
+}
+
+/// How a disk is; nothing if it does not say.
+fn smart(disk: &str) -> Value {
+    let page = open(disk).ok().and_then(|file| kernel::nvme_health(&file).ok());
+    page.map_or(Value::Null, |page| nvme::health(&page))
 }
 
 fn trim(minimum: u64, directories: &[String]) -> Value {

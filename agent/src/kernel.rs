@@ -1,8 +1,12 @@
-//! What the kernel offers and no safe wrapper does: freezing, thawing and trimming a file system, and the address of a vsock. The one
+//! What the kernel offers and no safe wrapper does: freezing, thawing and trimming a file system,
+//! asking an NVMe disk how it is, keeping descriptors, and the address of a vsock. The one
 //! room of this crate with `unsafe`; each call is proved where it stands.
-#![expect(unsafe_code, reason = "three ioctls and one kind of address that rustix does not know")]
+#![expect(
+    unsafe_code,
+    reason = "four ioctls, one kind of address that rustix does not know, and descriptors by number"
+)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io;
 use rustix::ioctl::{NoArg, Opcode, Updater, ioctl, opcode};
@@ -13,6 +17,9 @@ const FREEZE: Opcode = opcode::read_write::<i32>(b'X', 119);
 const THAW: Opcode = opcode::read_write::<i32>(b'X', 120);
 /// `FITRIM` of `linux/fs.h`.
 const TRIM: Opcode = opcode::read_write::<TrimRange>(b'X', 121);
+
+/// `NVME_IOCTL_ADMIN_CMD` of `linux/nvme_ioctl.h`.
+const NVME_ADMIN: Opcode = opcode::read_write::<NvmeCommand>(b'N', 0x41);
 
 /// `struct fstrim_range` of `linux/fs.h`.
 #[repr(C)]
@@ -42,6 +49,67 @@ pub fn thaw(directory: impl AsFd) -> io::Result<()> {
 pub fn trim(directory: impl AsFd, range: &mut TrimRange) -> io::Result<()> {
     // SAFETY: for this opcode the kernel reads and writes a `struct fstrim_range`, whose layout `TrimRange` has.
     unsafe { ioctl(directory, Updater::<TRIM, TrimRange>::new(range)) }
+}
+
+/// Keeps what we were started with, but for its first three descriptors, from what we start. Ours never go there.
+///
+/// # Errors
+/// What the system says.
+pub fn keep_descriptors() -> std::io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")?.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if number > 2 {
+            // SAFETY: it is listed as open, is not -1, and nothing of ours is closed before the call returns, as there is one thread.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            let _ = io::fcntl_setfd(descriptor, io::FdFlags::CLOEXEC);
+        }
+    }
+    Ok(())
+}
+
+/// `struct nvme_admin_cmd` of `linux/nvme_ioctl.h`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    words_2: [u32; 2],
+    metadata: u64,
+    address: u64,
+    metadata_bytes: u32,
+    data_bytes: u32,
+    words_10: [u32; 6],
+    timeout_ms: u32,
+    result: u32,
+}
+
+/// Bytes of the page in which an NVMe disk says how it is.
+pub const HEALTH_BYTES: u16 = 512;
+
+/// Has an NVMe disk say how it is.
+pub fn nvme_health(disk: impl AsFd) -> io::Result<[u8; HEALTH_BYTES as usize]> {
+    const GET_LOG_PAGE: u8 = 2;
+    const HEALTH: u32 = 2;
+    /// What was told so far is not forgotten for it.
+    const RETAIN: u32 = 1 << 15;
+    const EVERY_NAMESPACE: u32 = u32::MAX;
+    const { assert!(size_of::<NvmeCommand>() == 72) };
+    let mut page = [0; HEALTH_BYTES as usize];
+    let mut command = NvmeCommand {
+        opcode: GET_LOG_PAGE,
+        namespace: EVERY_NAMESPACE,
+        address: u64::try_from(page.as_mut_ptr().expose_provenance()).map_err(|_| io::Errno::FAULT)?,
+        data_bytes: HEALTH_BYTES.into(),
+        // How much: in words of four bytes, less one.
+        words_10: [HEALTH | RETAIN | (u32::from(HEALTH_BYTES) / 4 - 1) << 16, 0, 0, 0, 0, 0],
+        ..NvmeCommand::default()
+    };
+    // SAFETY: for this opcode the kernel reads and writes a `struct nvme_admin_cmd`, whose layout `NvmeCommand` has, and writes at most
+    // `data_bytes` bytes to `address`, which are those of `page`.
+    unsafe { ioctl(disk, Updater::<NVME_ADMIN, NvmeCommand>::new(&mut command)) }?;
+    Ok(page)
 }
 
 /// `struct sockaddr_vm` of `linux/vm_sockets.h`.

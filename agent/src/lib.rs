@@ -29,6 +29,7 @@ pub mod key_file;
 pub mod log;
 pub mod mounts;
 pub mod netlink;
+pub mod nvme;
 pub mod options;
 pub mod pid_file;
 pub mod programs;

@@ -14,7 +14,10 @@ use crate::feed::Feed;
 const STREAM_BYTES_MAX: usize = 16 << 20;
 /// What is kept of all.
 const ALL_BYTES_MAX: usize = 128 << 20;
-/// How many there may be whose status was not asked for yet.
+/// What is kept of what all have to read yet.
+const INPUT_BYTES_MAX: usize = 128 << 20;
+/// How many there may be whose status was not asked for yet. Of those that are over the first is forgotten then, for not everybody
+/// who starts a program asks what became of it.
 const PROGRAMS_MAX: usize = 128;
 
 /// Which of a program's streams are kept.
@@ -76,12 +79,12 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Starts a program. `None` if there are too many.
+    /// Starts a program. `None` if too many run, or have too much to read.
     ///
     /// # Errors
     /// What the system says.
     pub fn start(&mut self, order: Order) -> io::Result<Option<u32>> {
-        if self.all.len() >= PROGRAMS_MAX {
+        if !self.make_room(order.input.as_ref().map_or(0, Vec::len)) {
             return Ok(None);
         }
         let mut command = Command::new(&order.path);
@@ -119,6 +122,18 @@ impl Programs {
         Ok(Some(id))
     }
 
+    /// Whether there is room for one more program that has so much to read.
+    fn make_room(&mut self, input_bytes: usize) -> bool {
+        self.progress();
+        if self.all.len() >= PROGRAMS_MAX
+            && let Some(place) = self.all.iter().position(Program::is_over)
+        {
+            self.all.remove(place);
+        }
+        let waiting: usize = self.all.iter().map(|program| program.stdin.waiting_bytes()).sum();
+        self.all.len() < PROGRAMS_MAX && waiting + input_bytes <= INPUT_BYTES_MAX
+    }
+
     /// Moves what can be moved.
     pub fn progress(&mut self) {
         let mut held: usize =
@@ -142,10 +157,9 @@ impl Programs {
         }
     }
 
-    /// Whether a program is over: it ended, and so did all who write for it. `None` if there is none of that number.
+    /// Whether a program is over. `None` if there is none of that number.
     pub fn is_over(&self, id: i64) -> Option<bool> {
-        let program = self.all.iter().find(|program| i64::from(program.child.id()) == id)?;
-        Some(program.status.is_some() && program.output.pipe.is_none() && program.errors.pipe.is_none())
+        self.all.iter().find(|program| i64::from(program.child.id()) == id).map(Program::is_over)
     }
 
     /// Gives away what is known of a program.
@@ -156,6 +170,11 @@ impl Programs {
 }
 
 impl Program {
+    /// Whether it ended, and so did all who write for it.
+    fn is_over(&self) -> bool {
+        self.status.is_some() && self.output.pipe.is_none() && self.errors.pipe.is_none()
+    }
+
     /// How it ended by itself.
     pub fn exit_code(&self) -> Option<i32> {
         self.status.and_then(|status| status.code())
@@ -193,4 +212,36 @@ fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;
     Ok((reader, writer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_kept_up_to_a_bound() {
+        let mut programs = Programs::default();
+        let mut start = |mebibytes: usize| {
+            let order = Order {
+                path: "sleep".to_owned(),
+                arguments: vec!["1000".to_owned()],
+                environment: None,
+                input: Some(vec![0; mebibytes << 20]),
+                capture: Capture::None,
+            };
+            let started = programs.start(order).unwrap();
+            (started, programs.all.iter().map(|program| program.stdin.waiting_bytes()).sum::<usize>())
+        };
+        assert_eq!(start(60).1, 60 << 20);
+        assert_eq!(start(60).1, 120 << 20);
+        assert_eq!(start(60), (None, 120 << 20));
+        assert_eq!(start(1).1, 121 << 20);
+        // Nothing is kept for who is gone.
+        for program in &mut programs.all {
+            program.child.kill().unwrap();
+            program.child.wait().unwrap();
+        }
+        programs.progress();
+        assert!(programs.all.iter().all(|program| program.stdin.waiting_bytes() == 0));
+    }
 }

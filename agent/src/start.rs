@@ -18,6 +18,7 @@ use crate::command::{TABLE, channel::QEMU_GA_VERSION};
 use crate::error::reason;
 use crate::event_loop::EventLoop;
 use crate::filesystem_helper;
+use crate::kernel;
 use crate::log::{Level, Log};
 use crate::options::{CONFIGURATION_VARIABLE, CONFIGURATIONS, HELP, Options};
 use crate::pid_file::PidFile;
@@ -72,6 +73,7 @@ fn start(words: &[String], is_daemon: bool) -> Result<ExitCode, Wrong> {
     if options.dump {
         return print(&options.dumped());
     }
+    kernel::keep_descriptors().map_err(|error| format!("cannot look at our own descriptors: {}", reason(&error)))?;
     if options.daemon && !is_daemon {
         return launch(words);
     }

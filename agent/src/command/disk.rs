@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::Done;
+use super::{Done, Task};
 use crate::agent::Agent;
 use crate::arguments::Arguments;
 use crate::block;
 use crate::error::CommandError;
+use crate::filesystem_helper;
 use crate::json::Value;
 
-/// All disks that have a size, each with its partitions behind it.
-pub(super) fn list(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+/// All disks that have a size, each with its partitions behind it; those that say how they are with that.
+pub(super) fn list(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
     arguments.finish()?;
     let mut disks = Vec::new();
     for (name, path) in devices(Path::new("/sys/block"))? {
@@ -48,7 +49,33 @@ pub(super) fn list(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Resu
             ]));
         }
     }
-    Ok(Done::Return(disks.into()))
+    let nvme: Vec<String> = disks.iter().filter_map(nvme_node).collect();
+    if nvme.is_empty() {
+        return Ok(Done::Return(disks.into()));
+    }
+    // A disk that is not well may take its time to say so.
+    let mut words = vec![filesystem_helper::WORD, "smart"];
+    words.extend(nvme.iter().map(String::as_str));
+    Ok(Task::run(filesystem_helper::PROGRAM, &words, agent.settings.request_deadline, |_, end| {
+        if let Ok(Value::Array(healths)) = filesystem_helper::answer(&end, "smart") {
+            let asked = disks.iter_mut().filter(|disk| nvme_node(disk).is_some());
+            for (disk, health) in asked.zip(healths).filter(|(_, health)| *health != Value::Null) {
+                if let Value::Object(members) = disk {
+                    members.push(("smart".to_owned(), health));
+                }
+            }
+        }
+        Ok(Done::Return(disks.into()))
+    }))
+}
+
+/// The file of a disk that says how it is.
+fn nvme_node(disk: &Value) -> Option<String> {
+    let kind = disk.member("address")?.member("bus-type")?;
+    match disk.member("name")? {
+        Value::String(name) if *kind == "nvme".into() => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// Names and places of all block devices.

@@ -33,7 +33,7 @@ pub(super) fn exec(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
     match agent.programs.start(order) {
         Ok(Some(id)) => Ok(Done::Return(Value::object([("pid", id.into())]))),
         Ok(None) => Err(CommandError::generic(
-            "too many programs whose status was not asked for; call guest-exec-status for those that ended",
+            "too many programs run, or have not read what they were given; wait until some of them end",
         )),
         Err(error) => Err(failed(&reason(&error))),
     }

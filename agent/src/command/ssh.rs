@@ -4,6 +4,7 @@
 //! link, a new file is written beside the old one and takes its place whole, and what is made is given to the user by
 //! descriptor, not by name.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -19,7 +20,7 @@ use crate::error::{CommandError, reason};
 use crate::helper::End;
 use crate::json::Value;
 
-/// The longest file that is read.
+/// The longest file that is read, or written.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const KEYS: &str = "authorized_keys";
 const NEW: &str = ".authorized_keys.vmwire-ga";
@@ -98,13 +99,18 @@ impl User {
 
     /// Puts a new file in place of the old one.
     fn write(&self, directory: &OwnedFd, lines: &[String]) -> Result<(), CommandError> {
+        let bytes = lines.join("\n").into_bytes();
+        // What is written has to be read again.
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+            return Err(CommandError::generic(format!("'{}' would be too large", self.path(KEYS))));
+        }
         let written = || -> io::Result<()> {
             let _ = unlinkat(directory, NEW, AtFlags::empty());
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = openat(directory, NEW, flags, Mode::RUSR | Mode::WUSR)?;
             self.give(&file, Mode::RUSR | Mode::WUSR)?;
             let mut file = File::from(file);
-            file.write_all(lines.join("\n").as_bytes())?;
+            file.write_all(&bytes)?;
             file.sync_all()?;
             Ok(renameat(directory, NEW, directory, KEYS)?)
         };
@@ -176,14 +182,16 @@ pub(super) fn add(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> R
         let mut lines = if reset { Vec::new() } else { user.read(Ok(&directory)).unwrap_or_default() };
         // The empty line behind the last line end is none.
         lines.pop_if(|line| line.is_empty());
-        for key in keys {
-            if !lines.contains(&key) {
-                lines.push(key);
-            }
-        }
+        add_new(&mut lines, keys);
         user.write(&directory, &lines)?;
         Ok(Value::empty())
     })
+}
+
+/// Adds those lines that are not there yet, each once.
+fn add_new(lines: &mut Vec<String>, more: Vec<String>) {
+    let mut known: HashSet<String> = lines.iter().cloned().collect();
+    lines.extend(more.into_iter().filter(|line| known.insert(line.clone())));
 }
 
 /// Takes keys away.
@@ -198,6 +206,7 @@ pub(super) fn remove(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -
             return Ok(Value::empty());
         }
         let mut lines = user.read(Ok(&directory))?;
+        let keys: HashSet<&String> = keys.iter().collect();
         lines.retain(|line| !keys.contains(line));
         user.write(&directory, &lines)?;
         Ok(Value::empty())
@@ -232,6 +241,24 @@ mod tests {
         assert_eq!(std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap()) & 0o7777, 0o600);
         assert_eq!(user.read(Ok(&directory)).unwrap(), ["one", "two"]);
         assert_eq!(std::fs::read_dir(home.path().join(".ssh")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn more_keys_than_anybody_has_keep_nobody_waiting() {
+        let key = |number: u32| format!("k{number}");
+        let mut lines: Vec<String> = (0..300_000).map(key).collect();
+        let begin = Instant::now();
+        add_new(&mut lines, (299_999..600_000).chain(0..300_000).map(key).collect());
+        assert_eq!(lines.len(), 600_000);
+        assert!(begin.elapsed() < std::time::Duration::from_secs(30));
+
+        let home = tempfile::tempdir().unwrap();
+        let user = user(&home);
+        let directory = user.made_directory().unwrap();
+        user.write(&directory, &["one".to_owned()]).unwrap();
+        let error = user.write(&directory, &lines).unwrap_err();
+        assert!(error.text().ends_with("/.ssh/authorized_keys' would be too large"), "{}", error.text());
+        assert_eq!(user.read(Ok(&directory)).unwrap(), ["one"]);
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! What commands do, seen by qemu-ga beside us.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Plan};
 use crate::port::Port;
 
 /// A guest with our agent, told these words.
@@ -95,6 +93,33 @@ fn a_frozen_agent_that_was_killed_comes_back_frozen() {
 }
 
 #[test]
+fn a_frozen_agent_touches_nothing_of_what_it_froze() {
+    let test = "a_frozen_agent_touches_nothing_of_what_it_froze";
+    // Log and state are on the disk that is frozen: who wrote there would not come back.
+    let Some((machine, mut agent, mut observer)) = start(test, "-v,-l,/mnt/log,-t,/mnt") else { return };
+    let frozen = |agent: &mut Port| {
+        assert!(error(&agent.ask("guest-file-open", &json!({"path": "/etc/passwd"}))).contains("frozen state"));
+        assert!(error(&agent.ask("nope", &json!({}))).contains("not been found"));
+        assert_eq!(agent.ask_well("guest-ping", &json!({})), json!({}));
+        assert_eq!(agent.answers(b"garbage here").len(), 1);
+        assert_eq!(agent.ask_well("guest-fsfreeze-status", &json!({})), "frozen");
+    };
+    assert_eq!(agent.ask_well("guest-fsfreeze-freeze", &json!({})), 1);
+    frozen(&mut agent);
+    // Nor does its successor.
+    observer.run("kill -KILL $(cat /run/first/number); sleep 0.2; touch /run/first/again");
+    observer.run_until("ls /run/first", |said| !said.contains("again"));
+    drop(agent);
+    let mut agent = machine.agent();
+    frozen(&mut agent);
+    let before = observer.run("wc -l </mnt/log");
+    assert_eq!(agent.ask_well("guest-fsfreeze-thaw", &json!({})), 1);
+    assert_eq!(agent.ask_well("guest-file-open", &json!({"path": "/etc/passwd"})), 1000);
+    assert_ne!(observer.run("wc -l </mnt/log"), before, "it logs again");
+    assert_eq!(observer.run("cat /mnt/qga.state; ls /mnt/*frozen 2>&1 | wc -l"), "[global]\nfd_counter=1001\n1\n");
+}
+
+#[test]
 fn a_hook_that_fails_or_hangs_freezes_nothing_and_keeps_nobody() {
     let test = "a_hook_that_fails_or_hangs_freezes_nothing_and_keeps_nobody";
     let Some((_machine, mut agent, mut observer)) = start(test, "-c,/etc/short.conf,-F/etc/hook") else { return };
@@ -120,6 +145,11 @@ fn a_password_that_was_set_is_the_users() {
     let salt = set.trim_end().split('$').nth(2).unwrap();
     // The same password with the same salt, by another program.
     assert_eq!(observer.run(&format!("openssl passwd -6 -salt '{salt}' secret")), set);
+    // A program that asks for it lets in who knows it, and nobody else.
+    observer.run("mkdir /tmp/asks && cp /bin/busybox /tmp/asks/su && chmod 4755 /tmp/asks/su");
+    let become_alice = |word: &str| format!("su alice -c \"echo {word} | /tmp/asks/su alice -c 'id -un'\"");
+    assert!(observer.run(&become_alice("secret")).ends_with("alice\n"));
+    assert!(!observer.run(&become_alice("Secret")).contains("alice"));
     let arguments = json!({"username": "alice", "password": "JDYkeCR5", "crypted": true});
     agent.ask_well("guest-set-user-password", &arguments);
     assert_eq!(observer.run(field), "$6$x$y\n");
@@ -129,17 +159,85 @@ fn a_password_that_was_set_is_the_users() {
 }
 
 #[test]
-fn clock_and_processors_become_what_is_wanted() {
-    let Some((_machine, mut agent, mut observer)) = start("clock_and_processors_become_what_is_wanted", "") else {
+fn clocks_and_processors_become_what_is_wanted() {
+    let Some((_machine, mut agent, mut observer)) = start("clocks_and_processors_become_what_is_wanted", "") else {
         return;
     };
+    let now = "date -u +%s";
+    let before: i64 = observer.run(now).trim().parse().unwrap();
+    observer.run("date -s 2001-01-01");
+    // The other clock still knows.
+    agent.ask_well("guest-set-time", &json!({}));
+    let after: i64 = observer.run(now).trim().parse().unwrap();
+    assert!((before..before + 120).contains(&after), "{before} {after}");
     agent.ask_well("guest-set-time", &json!({"time": 2_000_000_000_000_000_000_i64}));
     assert_eq!(observer.run("date -u +%Y-%m-%d"), "2033-05-18\n");
     assert!(observer.run("hwclock -u").contains("2033"));
+    let zone = agent.ask_well("guest-get-timezone", &json!({}));
+    assert_eq!(zone, json!({"zone": "IST", "offset": 5 * 3600 + 1800}));
+    assert_eq!(observer.run("date '+%Z %z'"), "IST +0530\n");
     agent.ask_well("guest-set-vcpus", &json!({"vcpus": [{"logical-id": 1, "online": false}]}));
     assert_eq!(observer.run("cat /sys/devices/system/cpu/online"), "0\n");
     agent.ask_well("guest-set-vcpus", &json!({"vcpus": [{"logical-id": 1, "online": true}]}));
     assert_eq!(observer.run("cat /sys/devices/system/cpu/online"), "0-1\n");
+}
+
+#[test]
+fn memory_comes_and_goes_by_blocks() {
+    let test = "memory_comes_and_goes_by_blocks";
+    let qemu = "-m 320,slots=2,maxmem=1G -object memory-backend-ram,id=more,size=256M -device pc-dimm,memdev=more";
+    let qemu: Vec<&str> = qemu.split(' ').collect();
+    // Where memory may be taken away again, nothing that cannot be moved is put.
+    let kernel = "memory_hotplug.online_policy=auto-movable memory_hotplug.auto_movable_ratio=1000";
+    let plan = Plan { program: "/bin/vmwire-ga", words: "", qemu: &qemu, kernel, programs: &[] };
+    let Some(machine) = Machine::planned(test, &plan) else { return };
+    let (mut agent, mut observer) = (machine.agent(), machine.observer());
+    let mut total =
+        || observer.run("sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo").trim().parse().unwrap();
+    let size = agent.ask_well("guest-get-memory-block-info", &json!({}))["size"].as_i64().unwrap() >> 10;
+    let blocks = agent.ask_well("guest-get-memory-blocks", &json!({}));
+    let block = blocks.as_array().unwrap().iter().rfind(|block| block["online"] == json!(false)).unwrap();
+    let number = block["phys-index"].clone();
+    let before: i64 = total();
+    let success = json!([{"phys-index": number, "response": "success"}]);
+    let set = |agent: &mut Port, online: bool| {
+        agent.ask_well("guest-set-memory-blocks", &json!({"mem-blks": [{"phys-index": number, "online": online}]}))
+    };
+    assert_eq!(set(&mut agent, true), success);
+    assert_eq!(total(), before + size);
+    assert_eq!(set(&mut agent, false), success);
+    assert_eq!(total(), before);
+    assert_eq!(observer.run(&format!("cat /sys/devices/system/memory/memory{number}/state")), "offline\n");
+}
+
+#[test]
+fn what_is_not_used_is_given_back_to_the_host() {
+    let Some((machine, mut agent, mut observer)) = start("what_is_not_used_is_given_back_to_the_host", "") else {
+        return;
+    };
+    let image = machine.directory.path().join("disk");
+    let blocks = || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&image).unwrap());
+    let before = blocks();
+    observer.run("head -c 8000000 /dev/urandom >/mnt/much; sync");
+    let full = blocks();
+    assert!(full - before > 8_000_000 / 512 / 2, "{before} {full}");
+    observer.run("rm /mnt/much; sync");
+    assert!(blocks() > full - 1000);
+    let trimmed = agent.ask_well("guest-fstrim", &json!({}));
+    assert_eq!(trimmed["paths"][0]["path"], "/mnt");
+    assert!(full - blocks() > 8_000_000 / 512 / 2, "{full} {}", blocks());
+}
+
+#[test]
+fn keys_are_their_users_and_only_whole() {
+    let Some((_machine, mut agent, mut observer)) = start("keys_are_their_users_and_only_whole", "") else { return };
+    let look = "cd /home/alice; stat -c '%n %a %u:%g' .ssh .ssh/*; cat .ssh/authorized_keys";
+    let keys = json!({"username": "alice", "keys": ["ssh-ed25519 AAAA a@b", "ssh-rsa BBBB"]});
+    agent.ask_well("guest-ssh-add-authorized-keys", &keys);
+    let file = ".ssh 700 1000:1000\n.ssh/authorized_keys 600 1000:1000\n";
+    assert_eq!(observer.run(look), format!("{file}ssh-ed25519 AAAA a@b\nssh-rsa BBBB"));
+    agent.ask_well("guest-ssh-remove-authorized-keys", &json!({"username": "alice", "keys": ["ssh-ed25519 AAAA a@b"]}));
+    assert_eq!(observer.run(look), format!("{file}ssh-rsa BBBB"));
 }
 
 #[test]
@@ -164,25 +262,4 @@ fn an_agent_whose_host_is_away_sleeps() {
     observer.run("sleep 2");
     assert_eq!(observer.run(busy), before);
     machine.agent().ask_well("guest-ping", &json!({}));
-}
-
-#[test]
-fn a_guest_that_sleeps_is_woken_and_answers() {
-    let Some((machine, mut agent, mut observer)) = start("a_guest_that_sleeps_is_woken_and_answers", "") else {
-        return;
-    };
-    if !observer.run("cat /sys/power/state").contains("mem") {
-        panic!("the guest cannot sleep");
-    }
-    let mut monitor = machine.monitor();
-    agent.send(b"{\"execute\":\"guest-suspend-ram\"}\n");
-    loop {
-        let event: Value = serde_json::from_slice(&monitor.line()).unwrap();
-        if event["event"] == "SUSPEND" {
-            break;
-        }
-    }
-    std::thread::sleep(Duration::from_millis(200));
-    monitor.send(b"{\"execute\":\"system_wakeup\"}\n");
-    assert!(agent.answers(b"{\"execute\":\"guest-ping\"}").iter().any(|line| line == b"{\"return\": {}}"));
 }

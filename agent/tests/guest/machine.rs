@@ -1,5 +1,6 @@
 //! A guest that is started by QEMU for one story, with a disk that can be frozen.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -19,14 +20,38 @@ const BOOT: Duration = Duration::from_secs(90);
 /// The agent that everybody knows.
 pub(crate) const QEMU_GA: &str = "/usr/sbin/qemu-ga";
 
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+/// A time zone that never changes, and is far from all that a test could mistake it for.
+const ZONE: &str = "/usr/share/zoneinfo/Asia/Kolkata";
+
+/// A guest as a test wants it.
+pub(crate) struct Plan<'a> {
+    /// Its first agent: its path in the guest.
+    pub(crate) program: &'a str,
+    /// More of the agent's words, commas for blanks.
+    pub(crate) words: &'a str,
+    /// More of QEMU's words. `{}` in them is the directory of the machine.
+    pub(crate) qemu: &'a [&'a str],
+    /// More words on the kernel's command line.
+    pub(crate) kernel: &'a str,
+    /// Programs of this machine that it needs besides.
+    pub(crate) programs: &'a [&'a str],
+}
+
 pub(crate) struct Machine {
     pub(crate) directory: TempDir,
+    command: Vec<OsString>,
     qemu: Child,
 }
 
 impl Machine {
     /// Starts a guest whose first agent is this program. `None` if that is not possible here.
     pub(crate) fn start(test: &str, program: &str, words: &str) -> Option<Machine> {
+        Machine::planned(test, &Plan { program, words, qemu: &[], kernel: "", programs: &[] })
+    }
+
+    /// Starts a guest. `None` if that is not possible here.
+    pub(crate) fn planned(test: &str, plan: &Plan<'_>) -> Option<Machine> {
         let Some(guest) = std::env::var_os("VMWIRE_GUEST").map(PathBuf::from) else {
             skip(test, "no test guest: set VMWIRE_GUEST to what contrib/guest/build prints");
             return None;
@@ -36,8 +61,12 @@ impl Machine {
             ("/usr/sbin/mke2fs", "e2fsprogs"),
             ("/usr/sbin/chpasswd", "passwd"),
             ("/usr/bin/openssl", "openssl"),
-            ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
-        ] {
+            (QEMU, "qemu-system-x86"),
+            (ZONE, "tzdata"),
+        ]
+        .into_iter()
+        .chain(plan.programs.iter().map(|path| (*path, "the package that has it")))
+        {
             if !Path::new(program).exists() {
                 skip(test, &format!("{program} is not here: install {package}"));
                 return None;
@@ -45,47 +74,53 @@ impl Machine {
         }
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        std::fs::write(at("initrd"), initrd(&guest)).unwrap();
+        let mut initrd = initrd(&guest);
+        let mut more = Archive::new();
+        for program in plan.programs {
+            more.program(program, Path::new(program));
+        }
+        initrd.extend_from_slice(&more.finish());
+        std::fs::write(at("initrd"), initrd).unwrap();
         disk(&at("disk"));
-        let socket = |name: &str| format!("socket,id={name},path={},server=on,wait=off", at(name).display());
-        let qemu = Command::new("/usr/bin/qemu-system-x86_64")
-            .args([
-                "-M",
-                "q35",
-                "-accel",
-                "tcg",
-                "-m",
-                "160",
-                "-smp",
-                "2",
-                "-nodefaults",
-                "-nographic",
-                "-no-user-config",
-            ])
-            .arg("-kernel")
-            .arg(guest.join("vmlinux"))
-            .arg("-initrd")
-            .arg(at("initrd"))
-            .args(["-append", &command_line(program, words), "-serial"])
-            .arg(format!("file:{}", at("console").display()))
-            .args(["-chardev", &socket("agent"), "-chardev", &socket("observer"), "-device", "virtio-serial-pci"])
-            .args(["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"])
-            .args(["-device", "virtserialport,chardev=observer,name=observer"])
-            .args(["-drive", &format!("file={},format=raw,if=none,id=disk,discard=unmap", at("disk").display())])
-            .args(["-device", "virtio-blk-pci,drive=disk"])
-            .args(["-netdev", "user,id=net,restrict=on,ipv6=off", "-device", "virtio-net-pci,netdev=net"])
-            .arg("-qmp")
-            .arg(format!("unix:{},server=on,wait=off", at("monitor").display()))
-            .stdin(Stdio::null())
-            .stderr(File::create(at("errors")).unwrap())
-            .spawn()
-            .unwrap();
-        let machine = Machine { directory, qemu };
+        // Of which nothing is used but by the guest that a plan gives it to.
+        File::create(at("second")).unwrap().set_len(256 << 20).unwrap();
+        let mut command: Vec<OsString> = Vec::new();
+        let fixed = "-M q35 -accel tcg -smp 2 -m 160 -nodefaults -nographic -no-user-config -kernel";
+        command.extend(fixed.split(' ').map(OsString::from));
+        command.push(guest.join("vmlinux").into());
+        command
+            .extend(["-append".into(), format!("{} {}", command_line(plan.program, plan.words), plan.kernel).into()]);
+        let words = "-initrd {}/initrd -serial file:{}/console \
+                     -chardev socket,id=agent,path={}/agent,server=on,wait=off \
+                     -chardev socket,id=observer,path={}/observer,server=on,wait=off -device virtio-serial-pci \
+                     -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+                     -device virtserialport,chardev=observer,name=observer \
+                     -drive file={}/disk,format=raw,if=none,id=disk,discard=unmap -device virtio-blk-pci,drive=disk \
+                     -netdev user,id=net,restrict=on,ipv6=off -device virtio-net-pci,netdev=net \
+                     -qmp unix:{}/monitor,server=on,wait=off";
+        let here = directory.path().display().to_string();
+        // Of what is said twice, QEMU takes the last.
+        let words = words.split(' ').chain(plan.qemu.iter().copied());
+        command.extend(words.map(|word| word.replace("{}", &here).into()));
+        let qemu = spawn(directory.path(), &command);
+        let machine = Machine { directory, command, qemu };
         wait_for_text(&machine.directory.path().join("console"), "GUEST-READY");
         Some(machine)
     }
 
-    fn connect(&self, name: &str) -> Port {
+    /// Starts the guest once more, when it has ended.
+    pub(crate) fn start_again(&mut self) {
+        self.wait_for_end();
+        self.qemu = spawn(self.directory.path(), &self.command);
+        let end = Instant::now() + BOOT;
+        while UnixStream::connect(self.directory.path().join("agent")).is_err() {
+            assert!(Instant::now() < end, "QEMU does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A port by the name of its socket, past what was said there before.
+    pub(crate) fn connect(&self, name: &str) -> Port {
         let stream = UnixStream::connect(self.directory.path().join(name)).unwrap();
         let mut port = Port::new(stream);
         port.synchronise();
@@ -132,6 +167,11 @@ impl Drop for Machine {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+fn spawn(directory: &Path, words: &[OsString]) -> Child {
+    let errors = File::options().append(true).create(true).open(directory.join("errors")).unwrap();
+    Command::new(QEMU).args(words).stdin(Stdio::null()).stderr(errors).spawn().unwrap()
 }
 
 /// Waits until a guest has said this on its console.
@@ -195,6 +235,12 @@ fn archive() -> Vec<u8> {
         0o644,
         b"NAME=\"A Guest\"\nID=guest\nVERSION=\"1 (one)\"\nVERSION_ID=1\nPRETTY_NAME=\"A \\\"Guest\\\"\"\n",
     );
+    if let Ok(zone) = std::fs::read(ZONE) {
+        archive.file(ZONE, 0o644, &zone);
+        archive.link("/etc/localtime", ZONE);
+    }
+    // The other clock keeps UTC.
+    archive.file("/etc/adjtime", 0o644, b"0.0 0 0\n0\nUTC\n");
     // Linked to what busybox has, and to what a system would have.
     archive.link("/sbin/hwclock", "/bin/busybox");
     archive.file(

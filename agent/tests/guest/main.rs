@@ -14,3 +14,5 @@ mod compare;
 mod effects;
 mod faults;
 mod libvirt;
+mod sleep;
+mod ways;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+mod sleep;
+
 /// A request.
 pub(crate) struct Step {
     pub(crate) label: String,
@@ -227,6 +229,7 @@ pub(crate) fn steps() -> Vec<Step> {
     files(&mut script);
     programs(&mut script);
     changes(&mut script);
+    sleep::sleeping(&mut script);
     freezing(&mut script);
     script.0
 }
@@ -290,6 +293,8 @@ fn reading(script: &mut Script) {
         "guest-get-devices",
         "guest-get-load",
         "guest-network-get-route",
+        "request-negotiation",
+        "qmp_capabilities",
     ] {
         script.ask(command, command, &json!({}));
     }
@@ -429,6 +434,7 @@ fn programs(script: &mut Script) {
 }
 
 fn changes(script: &mut Script) {
+    script.ask("support level", "guest-set-support-level", &json!({"major": 1, "minor": 0}));
     for (label, arguments) in [
         ("for nobody", json!({"username": "nobody-here", "keys": ["ssh-x A"]})),
         ("that is a comment", json!({"username": "alice", "keys": ["#x"]})),

@@ -7,4 +7,8 @@ mod harness;
 mod bad_input;
 mod channels;
 mod clients;
+mod handshake;
+mod log;
 mod process;
+mod programs;
+mod promises;
