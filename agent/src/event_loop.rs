@@ -26,10 +26,13 @@ use crate::command::{Task, Then};
 use crate::dispatch::Reply;
 use crate::helper::{End, Helper};
 use crate::json::{Incoming, Reader, Value};
+use crate::kernel;
 use crate::log::Level;
 
 /// With so much unsent no further request is done.
 const OUTBOX_BYTES: usize = 64 << 10;
+/// After so much, what it took in between is given back to the system.
+const MOVED_BYTES_MAX: usize = 4 << 20;
 /// What is read at once.
 const READ_BYTES: usize = 16 << 10;
 /// So much is done before it is looked whether anything else has come.
@@ -47,6 +50,8 @@ pub struct EventLoop {
     outbox: Vec<u8>,
     /// So much of the outbox is sent.
     sent: usize,
+    /// Bytes that came and went since memory was given back last.
+    moved: usize,
     /// The peer says nothing more; it goes when all is answered.
     ended: bool,
     waiting: Option<Waiting>,
@@ -94,6 +99,7 @@ impl EventLoop {
             unread: (0, 0),
             outbox: Vec::new(),
             sent: 0,
+            moved: 0,
             ended: false,
             waiting: None,
             leaving: false,
@@ -186,7 +192,10 @@ impl EventLoop {
             return Ok(written);
         }
         match self.channel.read(&mut self.input[..], now) {
-            Got::Bytes(count) => self.unread = (0, count),
+            Got::Bytes(count) => {
+                self.unread = (0, count);
+                self.moved += count;
+            }
             Got::Nothing => return Ok(written),
             Got::Connected => self.forget_peer(),
             Got::Changing => self.forget_cut_answer(),
@@ -270,6 +279,7 @@ impl EventLoop {
             Ok(0) => return Work::Done,
             Ok(count) => {
                 self.sent += count;
+                self.moved += count;
                 if self.sent < self.outbox.len() {
                     return Work::More;
                 }
@@ -305,6 +315,10 @@ impl EventLoop {
 
     /// Waits for something to do.
     fn wait(&mut self, work: Work, now: Instant) -> io::Result<()> {
+        if work == Work::Done && self.moved > MOVED_BYTES_MAX {
+            self.moved = 0;
+            kernel::give_memory_back();
+        }
         let busy = self.waiting.is_some() || self.outbox.len() - self.sent > OUTBOX_BYTES;
         let (reading, writing) = (!busy && !self.ended, !self.outbox.is_empty());
         let mut fds = vec![PollFd::new(&self.leave, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];

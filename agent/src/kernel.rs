@@ -1,9 +1,9 @@
-//! What the kernel offers and no safe wrapper does: freezing, thawing and trimming a file system,
-//! asking an NVMe disk how it is, keeping descriptors, and the address of a vsock. The one
-//! room of this crate with `unsafe`; each call is proved where it stands.
+//! What the system offers and no safe wrapper does: freezing, thawing and trimming a file system, asking an NVMe disk how it is, the
+//! address of a vsock, keeping descriptors to ourselves, giving memory back. The one room of this crate with `unsafe`; each call is proved
+//! where it stands.
 #![expect(
     unsafe_code,
-    reason = "four ioctls, one kind of address that rustix does not know, and descriptors by number"
+    reason = "four ioctls, one kind of address that rustix does not know, descriptors by number, memory"
 )]
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -65,6 +65,18 @@ pub fn keep_descriptors() -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gives memory back to the system that was freed. Of a million small values it would be kept for the next million.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: this is how `malloc.h` declares it, and it may be called at any time.
+        unsafe extern "C" {
+            safe fn malloc_trim(kept_bytes: usize) -> i32;
+        }
+        malloc_trim(0);
+    }
 }
 
 /// `struct nvme_admin_cmd` of `linux/nvme_ioctl.h`.

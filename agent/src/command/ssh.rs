@@ -97,6 +97,11 @@ impl User {
         Ok(String::from_utf8_lossy(&bytes).split('\n').map(str::to_owned).collect())
     }
 
+    /// The lines of the file, none if there is no file. One that cannot be read is not taken for none, or it would be lost.
+    fn read_if_any(&self, directory: &OwnedFd) -> Result<Vec<String>, CommandError> {
+        if has_keys(directory) { self.read(Ok(directory)) } else { Ok(Vec::new()) }
+    }
+
     /// Puts a new file in place of the old one.
     fn write(&self, directory: &OwnedFd, lines: &[String]) -> Result<(), CommandError> {
         let bytes = lines.join("\n").into_bytes();
@@ -119,6 +124,10 @@ impl User {
             CommandError::generic(format!("failed to write to '{}': {}", self.path(KEYS), reason(&error)))
         })
     }
+}
+
+fn has_keys(directory: &OwnedFd) -> bool {
+    rustix::fs::statat(directory, KEYS, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// Finds a user, and goes on with it.
@@ -179,7 +188,7 @@ pub(super) fn add(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> R
     check(&keys)?;
     with_user(agent, user, move |user| {
         let directory = user.made_directory()?;
-        let mut lines = if reset { Vec::new() } else { user.read(Ok(&directory)).unwrap_or_default() };
+        let mut lines = if reset { Vec::new() } else { user.read_if_any(&directory)? };
         // The empty line behind the last line end is none.
         lines.pop_if(|line| line.is_empty());
         add_new(&mut lines, keys);
@@ -202,7 +211,7 @@ pub(super) fn remove(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -
     check(&keys)?;
     with_user(agent, user, move |user| {
         let Ok(directory) = user.directory() else { return Ok(Value::empty()) };
-        if rustix::fs::statat(&directory, KEYS, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        if !has_keys(&directory) {
             return Ok(Value::empty());
         }
         let mut lines = user.read(Ok(&directory))?;
@@ -235,6 +244,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let user = user(&home);
         let directory = user.made_directory().unwrap();
+        assert!(user.read_if_any(&directory).unwrap().is_empty());
         user.write(&directory, &["one".to_owned(), "two".to_owned()]).unwrap();
         let path = home.path().join(".ssh/authorized_keys");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo");
@@ -275,7 +285,7 @@ mod tests {
         let secret = other.path().join("secret");
         std::fs::write(&secret, "secret").unwrap();
         std::os::unix::fs::symlink(&secret, home.path().join(".ssh/authorized_keys")).unwrap();
-        assert!(user.read(Ok(&directory)).is_err());
+        assert!(user.read_if_any(&directory).is_err(), "no key is added to what is not read");
         user.write(&directory, &["key".to_owned()]).unwrap();
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
     }

@@ -19,6 +19,7 @@ fn refused(send: impl FnOnce(&mut Client), error: &str) {
     assert_eq!(client.answer(), json!({"error": {"class": "GenericError", "desc": error}}));
     // Nothing else was said of it.
     client.ping();
+    agent.wait_until_asleep();
     let held = agent.resident_kibibytes();
     assert!(held < RESIDENT_KIBIBYTES_MAX, "{held} KiB are held");
 }
@@ -58,6 +59,18 @@ fn a_message_has_2_to_the_21_tokens_at_most() {
         client.send("1]}\n");
     };
     refused(many_tokens, "JSON token count limit exceeded");
+}
+
+#[test]
+fn what_a_million_small_values_took_is_given_back() {
+    let many_values = |client: &mut Client| {
+        client.send("{\"execute\":\"guest-ping\",\"arguments\":{\"surplus\":[");
+        for _ in 0..900 {
+            client.send("\"a word\",".repeat(1000));
+        }
+        client.send("1]}}\n");
+    };
+    refused(many_values, "Parameter 'surplus' is unexpected");
 }
 
 #[test]
