@@ -26,7 +26,6 @@ pub struct Authority {
 }
 
 /// An authority that was just made, with what has to be kept of it.
-#[derive(Debug)]
 pub struct NewAuthority {
     /// Itself, ready to sign.
     pub authority: Authority,
@@ -233,6 +232,13 @@ impl Authority {
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authority({})", self.fingerprint())
+    }
+}
+
+/// Its key is nobody's to read.
+impl fmt::Debug for NewAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.authority, f)
     }
 }
 

@@ -60,13 +60,6 @@ impl FromStr for ClientName {
     }
 }
 
-impl HostName {
-    /// Whether it stands for more than one host.
-    pub fn is_wildcard(&self) -> bool {
-        matches!(self, Self::Dns(name) if name.starts_with("*."))
-    }
-}
-
 impl FromStr for HostName {
     type Err = PkiError;
 
@@ -180,7 +173,6 @@ mod tests {
         for (text, name) in rows {
             assert_eq!(text.parse::<HostName>().unwrap().to_string(), name);
         }
-        assert!("*.example.org".parse::<HostName>().unwrap().is_wildcard());
     }
 
     #[test]

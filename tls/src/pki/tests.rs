@@ -45,6 +45,14 @@ fn an_authority_may_sign_certificates_and_lists_and_nothing_below_it_may() {
 }
 
 #[test]
+fn the_key_of_an_authority_is_not_printed_with_it() {
+    let made = Authority::create("Example Ltd", NOW).unwrap();
+    let line = made.key_pem.lines().nth(1).unwrap();
+    let printed = format!("{made:?}");
+    assert!(printed.starts_with("Authority(sha256:") && !printed.contains(line), "{printed}");
+}
+
+#[test]
 fn a_client_gets_what_it_is_called_by_the_authority_and_nothing_it_asked_for() {
     let key = KeyPair::generate().unwrap();
     let mut wishes = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
