@@ -9,7 +9,8 @@ use crate::command::handshake::{Capabilities, SupportLevel};
 use crate::command::{self, Command, Done, Task};
 use crate::dispatch::{Reply, Request};
 use crate::error::CommandError;
-use crate::files::Files;
+use crate::file_helper::Answer;
+use crate::files::{Failure, Files};
 use crate::freezer::Freezer;
 use crate::json::Value;
 use crate::log::{Level, Log};
@@ -124,6 +125,14 @@ impl Agent {
     /// Goes on with a command whose program ended.
     pub fn resume(&mut self, then: command::Then, end: crate::helper::End) -> Outcome {
         outcome(then(self, end))
+    }
+
+    /// Goes on with a command whose order to a file came to this.
+    pub fn resume_file(&mut self, then: command::FileThen, answer: Result<Answer, Failure>) -> Outcome {
+        if let Err(Failure::TooLong) = answer {
+            self.log.say(Level::Warning, "a file took too long, and whoever held the open ones was killed");
+        }
+        outcome(then(self, answer))
     }
 
     /// What is to be done by itself: a lease may be over.

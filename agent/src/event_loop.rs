@@ -22,7 +22,7 @@ use signal_hook::low_level::pipe;
 
 use crate::agent::{Agent, Outcome};
 use crate::channel::{Channel, Got};
-use crate::command::{Task, Then};
+use crate::command::{FileThen, Task, Then};
 use crate::dispatch::Reply;
 use crate::helper::{End, Helper};
 use crate::json::{Incoming, Reader, Value};
@@ -35,6 +35,8 @@ const OUTBOX_BYTES: usize = 64 << 10;
 const MOVED_BYTES_MAX: usize = 4 << 20;
 /// What is read at once.
 const READ_BYTES: usize = 16 << 10;
+/// Who has to leave waits for a file no longer.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 /// So much is done before it is looked whether anything else has come.
 const STEPS_MAX: usize = 256;
 
@@ -63,18 +65,74 @@ pub struct EventLoop {
     children: UnixStream,
 }
 
-/// A command whose program runs.
+/// A command that is not done yet.
 struct Waiting {
-    helper: Helper,
-    then: Then,
+    job: Job,
     id: Option<Value>,
     /// Who asked has left.
     orphaned: bool,
 }
 
+/// What it waits for.
+enum Job {
+    Program(Box<Helper>, Then),
+    File(FileThen),
+}
+
 impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").field("helper", &self.helper).finish_non_exhaustive()
+        f.debug_struct("Waiting").field("id", &self.id).field("orphaned", &self.orphaned).finish_non_exhaustive()
+    }
+}
+
+impl Job {
+    /// Begins what a task asks for; or says what came of it.
+    fn begin(task: Task, agent: &mut Agent, now: Instant) -> Result<Job, Outcome> {
+        match task {
+            Task::Program(program, then) => match Helper::start(program, now) {
+                Ok(helper) => Ok(Job::Program(Box::new(helper), then)),
+                Err(end) => Err(agent.resume(then, end)),
+            },
+            Task::File(order, then) => match agent.files.begin(order, now, agent.settings.request_deadline) {
+                Ok(()) => Ok(Job::File(then)),
+                Err(failure) => Err(agent.resume_file(then, Err(failure))),
+            },
+        }
+    }
+
+    /// What came of it, or itself if nothing did yet.
+    fn progress(self, agent: &mut Agent, now: Instant) -> Result<Outcome, Job> {
+        match self {
+            Job::Program(mut helper, then) => {
+                let Some(end) = helper.progress(now) else { return Err(Job::Program(helper, then)) };
+                if matches!(end, End::TooLong) {
+                    agent.log.say(Level::Warning, "a program took too long and was killed");
+                }
+                Ok(agent.resume(then, end))
+            }
+            Job::File(then) => match agent.files.progress(now) {
+                Some(answer) => Ok(agent.resume_file(then, answer)),
+                None => Err(Job::File(then)),
+            },
+        }
+    }
+
+    fn deadline(&self, agent: &Agent) -> Option<Instant> {
+        match self {
+            Job::Program(helper, _) => Some(helper.deadline()),
+            Job::File(_) => agent.files.deadline(),
+        }
+    }
+
+    fn watch<'a>(&'a self, agent: &'a Agent, fds: &mut Vec<PollFd<'a>>) {
+        match self {
+            Job::Program(helper, _) => {
+                let (input, output) = helper.pipes();
+                fds.extend(input.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
+                fds.extend(output.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            }
+            Job::File(_) => agent.files.watch(fds),
+        }
     }
 }
 
@@ -115,9 +173,10 @@ impl EventLoop {
     /// The channel is gone.
     pub fn run(mut self) -> io::Result<()> {
         let result = self.serve();
-        if let Some(waiting) = &mut self.waiting {
-            waiting.helper.kill();
+        if let Some(Waiting { job: Job::Program(helper, _), .. }) = &mut self.waiting {
+            helper.kill();
         }
+        self.agent.files.abandon();
         self.channel.remove();
         result
     }
@@ -126,7 +185,8 @@ impl EventLoop {
         loop {
             let now = Instant::now();
             self.agent.programs.progress();
-            self.look_after_helper(now);
+            self.look_after_job(now);
+            self.agent.files.tidy(self.waiting.is_some());
             if self.leaving && self.waiting.is_none() {
                 if !self.agent.freezer.is_frozen() {
                     return Ok(());
@@ -152,7 +212,11 @@ impl EventLoop {
                 }
             }
             self.wait(work, now)?;
-            self.leaving |= came(&mut self.leave);
+            if came(&mut self.leave) {
+                self.leaving = true;
+                // A file that hangs does not keep us; one that does not is done.
+                self.agent.files.hasten(Instant::now() + LEAVES_WITHIN);
+            }
             came(&mut self.children);
         }
     }
@@ -225,12 +289,12 @@ impl EventLoop {
         loop {
             match outcome {
                 Outcome::Reply(reply) => return self.send(reply, id),
-                Outcome::Task(Task { program, then }) => match Helper::start(program, now) {
-                    Ok(helper) => {
-                        self.waiting = Some(Waiting { helper, then, id, orphaned: false });
+                Outcome::Task(task) => match Job::begin(task, &mut self.agent, now) {
+                    Ok(job) => {
+                        self.waiting = Some(Waiting { job, id, orphaned: false });
                         return;
                     }
-                    Err(end) => outcome = self.agent.resume(then, end),
+                    Err(ended) => outcome = ended,
                 },
             }
         }
@@ -246,14 +310,15 @@ impl EventLoop {
         }
     }
 
-    fn look_after_helper(&mut self, now: Instant) {
-        let Some(waiting) = &mut self.waiting else { return };
-        let Some(end) = waiting.helper.progress(now) else { return };
-        let Some(Waiting { then, id, orphaned, .. }) = self.waiting.take() else { return };
-        if matches!(end, End::TooLong) {
-            self.agent.log.say(Level::Warning, "a program took too long and was killed");
-        }
-        let outcome = self.agent.resume(then, end);
+    fn look_after_job(&mut self, now: Instant) {
+        let Some(Waiting { job, id, orphaned }) = self.waiting.take() else { return };
+        let outcome = match job.progress(&mut self.agent, now) {
+            Ok(outcome) => outcome,
+            Err(job) => {
+                self.waiting = Some(Waiting { job, id, orphaned });
+                return;
+            }
+        };
         match outcome {
             // Nobody is there to read it, but what was begun is brought to its end.
             Outcome::Reply(_) if orphaned => {}
@@ -326,16 +391,14 @@ impl EventLoop {
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
         if let Some(waiting) = &self.waiting {
-            let (input, output) = waiting.helper.pipes();
-            fds.extend(input.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
-            fds.extend(output.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            waiting.job.watch(&self.agent, &mut fds);
         }
         self.agent.watch(&mut fds);
         let timeout = match work {
             Work::More => Some(Duration::ZERO),
             Work::Done => {
                 let deadline = [
-                    self.waiting.as_ref().map(|waiting| waiting.helper.deadline()),
+                    self.waiting.as_ref().and_then(|waiting| waiting.job.deadline(&self.agent)),
                     self.channel.deadline(reading),
                     self.agent.deadline(),
                 ];

@@ -165,7 +165,8 @@ impl Helper {
     }
 }
 
-fn kill_group(child: &mut Child) {
+/// Ends a child and all it started, unless the kernel keeps it.
+pub(crate) fn kill_group(child: &mut Child) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(group, Signal::KILL);
     }

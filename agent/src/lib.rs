@@ -18,6 +18,7 @@ pub mod dispatch;
 pub mod error;
 pub mod event_loop;
 pub mod feed;
+pub mod file_helper;
 pub mod files;
 pub mod filesystem_helper;
 pub mod freezer;

@@ -17,6 +17,7 @@ use crate::channel::{Channel, Listener, Method, Port};
 use crate::command::{TABLE, channel::QEMU_GA_VERSION};
 use crate::error::reason;
 use crate::event_loop::EventLoop;
+use crate::file_helper;
 use crate::filesystem_helper;
 use crate::kernel;
 use crate::log::{Level, Log};
@@ -42,6 +43,9 @@ pub fn run(words: &[String]) -> ExitCode {
         && first == filesystem_helper::WORD
     {
         return filesystem_helper::run(rest);
+    }
+    if words.first().is_some_and(|first| first == file_helper::WORD) {
+        return file_helper::run();
     }
     match start(words, is_daemon) {
         Ok(code) => code,

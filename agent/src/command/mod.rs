@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use crate::agent::Agent;
 use crate::arguments::Arguments;
 use crate::error::CommandError;
+use crate::file_helper::{Answer, Order};
+use crate::files::Failure;
 use crate::helper::{End, Program};
 use crate::json::Value;
 
@@ -36,24 +38,30 @@ pub enum Done {
     Delimited(Value),
     /// It succeeded, and that is not answered.
     Silence,
-    /// A program has to end first.
+    /// A program has to end first, or a file to answer.
     Later(Task),
 }
 
 /// How a command goes on when its program ended.
 pub type Then = Box<dyn FnOnce(&mut Agent, End) -> Result<Done, CommandError>>;
 
-/// A program, and what is done when it ended.
-pub struct Task {
-    /// The program.
-    pub program: Program,
-    /// What is done then.
-    pub then: Then,
+/// How a command goes on when something was done with a file, or not.
+pub type FileThen = Box<dyn FnOnce(&mut Agent, Result<Answer, Failure>) -> Result<Done, CommandError>>;
+
+/// What a command waits for, and what is done then.
+pub enum Task {
+    /// A program ends.
+    Program(Program, Then),
+    /// Something is done with a file.
+    File(Order, FileThen),
 }
 
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Task").field("program", &self.program).finish_non_exhaustive()
+        match self {
+            Task::Program(program, _) => f.debug_tuple("Program").field(program).finish_non_exhaustive(),
+            Task::File(order, _) => f.debug_tuple("File").field(order).finish_non_exhaustive(),
+        }
     }
 }
 
@@ -78,7 +86,15 @@ impl Task {
     ) -> Done {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let program = Program { path: path.to_owned(), arguments, input, span };
-        Done::Later(Task { program, then: Box::new(then) })
+        Done::Later(Task::Program(program, Box::new(then)))
+    }
+
+    /// Has something done with a file, then goes on.
+    pub fn file(
+        order: Order,
+        then: impl FnOnce(&mut Agent, Result<Answer, Failure>) -> Result<Done, CommandError> + 'static,
+    ) -> Done {
+        Done::Later(Task::File(order, Box::new(then)))
     }
 }
 

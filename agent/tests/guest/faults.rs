@@ -260,3 +260,23 @@ fn a_port_may_be_opened_and_closed_as_fast_as_it_goes() {
         }
     }
 }
+
+#[test]
+fn a_write_to_a_disk_that_somebody_froze_keeps_nobody_else() {
+    let test = "a_write_to_a_disk_that_somebody_froze_keeps_nobody_else";
+    let Some(machine) = Machine::start(test, "/bin/vmwire-ga", "-c,/etc/longer.conf") else { return };
+    let (mut agent, mut observer) = (machine.agent(), machine.observer());
+    let handle = agent.ask_well("guest-file-open", &json!({"path": "/mnt/file", "mode": "w"}));
+    assert_eq!(observer.ask_well("guest-fsfreeze-freeze", &json!({})), 1);
+    let write = json!({"handle": handle, "buf-b64": "eA=="});
+    let answer = agent.ask("guest-file-write", &write).to_string();
+    assert!(answer.contains("took too long; all handles are closed"), "{answer}");
+    let answer = agent.ask("guest-file-write", &write).to_string();
+    assert!(answer.contains("has not been found"), "{answer}");
+    let other = agent.ask_well("guest-file-open", &json!({"path": "/run/other", "mode": "w"}));
+    agent.ask_well("guest-file-write", &json!({"handle": other, "buf-b64": "eA=="}));
+    agent.ask_well("guest-file-close", &json!({"handle": other}));
+    assert_eq!(observer.ask_well("guest-fsfreeze-thaw", &json!({})), 1);
+    // Who was left behind in the kernel ends with the freeze, and is taken note of.
+    observer.run_until("ps | grep '[h]older-of-files'; ps | grep '[v]mwire-ga' | grep -c Z", |said| said == "0\n");
+}

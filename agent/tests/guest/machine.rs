@@ -251,5 +251,6 @@ fn archive() -> Vec<u8> {
     let hook = "#!/bin/sh\necho \"$1\" >>/run/hook\n[ ! -e /run/hook-hangs ] || sleep 1234\n[ ! -e /run/hook-fails ]\n";
     archive.file("/etc/hook", 0o755, hook.as_bytes());
     archive.file("/etc/short.conf", 0o644, b"[general]\nfreeze-lease=2\nrequest-deadline=1\n");
+    archive.file("/etc/longer.conf", 0o644, b"[general]\nrequest-deadline=8\n");
     archive.finish()
 }

@@ -7,6 +7,7 @@ mod harness;
 mod bad_input;
 mod channels;
 mod clients;
+mod files;
 mod handshake;
 mod log;
 mod process;
