@@ -159,6 +159,14 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), UriError> {
     }
 }
 
+/// `USER@HOST` of `USER:PASSWORD@HOST`: what is wrong with a URI may stand in a log.
+fn without_password(authority: &str) -> String {
+    match authority.rsplit_once('@') {
+        Some((user, place)) => format!("{}@{place}", user.split_once(':').map_or(user, |(user, _)| user)),
+        None => authority.to_owned(),
+    }
+}
+
 fn read_port(text: &str) -> Result<u16, UriError> {
     let refused = || UriError::Port(text.to_owned());
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -310,12 +318,12 @@ impl FromStr for Uri {
             None => (place, ""),
         };
         let way = match transport {
-            Transport::Unix if !authority.is_empty() => return Err(UriError::Host(authority.to_owned())),
+            Transport::Unix if !authority.is_empty() => return Err(UriError::Host(without_password(authority))),
             Transport::Unix => Way::Unix { socket: Query::read(query, transport, &["socket"])?.path("socket")? },
             _ if authority.is_empty() => return Err(UriError::NoHost(transport)),
             Transport::Ssh => Way::Ssh(Box::new(SshTarget::read(authority, query)?)),
             Transport::Tcp | Transport::Tls if authority.contains('@') => {
-                return Err(UriError::User { transport, authority: authority.to_owned() });
+                return Err(UriError::User { transport, authority: without_password(authority) });
             }
             Transport::Tcp => {
                 let host = HostPort::read(authority, None)?;
