@@ -380,7 +380,8 @@ impl EventLoop {
 
     /// Waits for something to do.
     fn wait(&mut self, work: Work, now: Instant) -> io::Result<()> {
-        if work == Work::Done && self.moved > MOVED_BYTES_MAX {
+        // Not in the middle of a message, whose end may be short.
+        if work == Work::Done && self.moved > MOVED_BYTES_MAX && self.reader.is_idle() && self.outbox.is_empty() {
             self.moved = 0;
             kernel::give_memory_back();
         }
