@@ -913,13 +913,14 @@ end
 -- ==== 5. Conversations ===============================================================================================
 
 -- The frame that is being dissected. Asking Wireshark costs more than most of what is done with the answer, so it is asked
--- once: number, visited (by an earlier pass), now (on the first pass), link, said (something, in the info column).
+-- once: number, visited (by an earlier pass), now, link, said (something, in the info column).
 local frame = {}
 
 -- A link is one direction between two ends; both directions share their conversations. More than one stands there when a
 -- port is used again. A conversation has
---   client, server   of each side: next, the serial that is due; packets, what is known of each by its serial; twins, of
---                    those whose serial was there before
+--   client, server   of each side: next, the serial that is due; remarks on packets by their serials; twins, the same for
+--                    serials that were there before; credit, what was left behind a packet of a stream
+--   calls            a list for each thing that is known of calls, by serial: a table for each call would fill the memory
 --   streams          by number: the call that opened it, the credit of both sides, the offset that is due
 --   minor, hello     the version in force, since agreed_in, and why it is
 --   daemon           what is known of the daemon across conversations: operations, the calls that asked for them
@@ -952,7 +953,7 @@ local function link_of(pinfo)
 end
 
 local function new_side()
-  return { packets = {}, twins = {} }
+  return { remarks = {}, twins = {}, credit = {} }
 end
 
 -- Whether the sender of a first packet is the client. The daemon's ports are known; else whoever begins to count speaks
@@ -970,6 +971,7 @@ local function begin(link, serial, number)
   local conversation = {
     first_link = link, first_side = by_client and "client" or "server", second_side = by_client and "server" or "client",
     client = new_side(), server = new_side(), streams = {},
+    calls = { frame = {}, sent = {}, type = {}, about = {}, asked_ms = {}, answer_in = {}, cancelled_in = {}, cancelled = {} },
     minor = 0, agreed_in = math.huge, hello = "no HELLO was said", daemon = daemons[daemon], from = frame.number,
   }
   local list = link.conversations
@@ -1038,10 +1040,14 @@ local function allowed_ms(call)
   return math.min(call.asked_ms, procedure.deadline_ms_max)
 end
 
--- The call that has a serial. What is known of a packet has a frame if it is a call.
+-- The call that has a serial, if one has: a look at the lists, made anew each time. What is to last goes into the lists.
 local function call_of(conversation, serial)
-  local call = conversation.client.packets[serial]
-  return call and call.frame and call
+  local calls = conversation.calls
+  local sent_in = calls.frame[serial]
+  return sent_in and {
+    frame = sent_in, serial = serial, sent = calls.sent[serial], type = calls.type[serial], about = calls.about[serial],
+    asked_ms = calls.asked_ms[serial], answer_in = calls.answer_in[serial], cancels = nil,
+  }
 end
 
 -- What a failure says, in one line.
@@ -1118,8 +1124,8 @@ local function judge_failure(record, conversation, call, failure, reply_to)
   end
   if call then
     local operation = detail_of(failure, "operation")
-    if operation then conversation.daemon.operations[tonumber(operation)] = call end
-    if failure.code == 9 then call.cancelled = true end
+    if operation then conversation.daemon.operations[tonumber(operation)] = call.frame end
+    if failure.code == 9 then conversation.calls.cancelled[call.serial] = true end
     if failure.code == 8 then record.late = true end
   end
   complain(record, BY_CODE[failure.code] or "failure", explain(conversation, call, failure))
@@ -1133,20 +1139,21 @@ end
 -- What an answer tells of an operation and of a stream.
 local function judge_values(conversation, call, values)
   local operation, stream = values.operation, values.stream
-  if operation and operation ~= 0 then conversation.daemon.operations[operation] = call end
+  if operation and operation ~= 0 then conversation.daemon.operations[operation] = call.frame end
   if stream then
     local credit = WIRE.stream_credit_initial
-    conversation.streams[stream] = { call = call, client = credit, server = credit, offset = values.offset }
+    conversation.streams[stream] =
+      { call = call, opened_in = frame.number, client = credit, server = credit, offset = values.offset }
   end
 end
 
 -- An answer to a call: whether it is the first, in time, and to what was asked.
-local function judge_timing(record, call, number, values)
+local function judge_timing(record, conversation, call, number, values)
   if call.answer_in then
     record.duplicate = true
     complain(record, "duplicate", "the call was answered in frame " .. call.answer_in)
   else
-    call.answer_in, call.failed = frame.number, number == 0
+    conversation.calls.answer_in[call.serial] = frame.number
   end
   local allowed = allowed_ms(call)
   if number ~= 0 and number ~= call.type then
@@ -1163,10 +1170,10 @@ local function judge_answer(conversation, packet)
   local call = call_of(conversation, reply_to)
   local record = { call = call, time = call and frame.now - call.sent }
   if call then
-    judge_timing(record, call, number, values)
+    judge_timing(record, conversation, call, number, values)
   elseif reply_to == 0 and number ~= 0 then
     complain(record, "unasked", "it answers nothing, which only the last packet may do")
-  elseif reply_to ~= 0 and conversation.client.whole and not (number == 0 and conversation.client.packets[reply_to]) then
+  elseif reply_to ~= 0 and conversation.client.whole and not (number == 0 and reply_to < conversation.client.next) then
     -- FAILURE may also answer a packet of a stream, which is no call.
     complain(record, "unasked", "no call in this capture has serial " .. reply_to)
   end
@@ -1206,9 +1213,9 @@ local function judge_gap(values)
   return record
 end
 
-local function judge_stream(conversation, side, number, values)
+local function judge_stream(conversation, side, number, serial, values)
   local stream = conversation.streams[values.stream]
-  local record = { stream = stream, credit = nil }
+  local record = { stream = stream, credit = nil, complaints = nil }
   if values.why then complain(record, "stream_failed", failure_text(values.why)) end
   if stream and number == 0x1011 then
     local other = side == "client" and "server" or "client"
@@ -1217,6 +1224,7 @@ local function judge_stream(conversation, side, number, values)
     local left = stream[side] - values.data
     stream[side] = math.max(left, 0)
     record.credit = stream[side]
+    conversation[side].credit[serial] = stream[side]
     if left == 0 then complain(record, "spent", "nothing more may come until the other side says STREAM_CREDIT") end
     if left < 0 then complain(record, "credit", -left .. " bytes more than stream " .. values.stream .. " had credit for") end
     if side == "server" then
@@ -1233,27 +1241,35 @@ local function judge_call(conversation, packet)
   local number, values = packet.number, packet.values or NOTHING
   local vm = values.vm
   local about = vm and vm ~= "" and vm or number ~= 1 and values.name ~= "" and values.name or nil
-  local call = { frame = frame.number, sent = frame.now, type = number, about = about, asked_ms = packet.second, answer_in = nil }
+  local serial, calls = packet.serial, conversation.calls
+  if not calls.frame[serial] then
+    calls.frame[serial], calls.sent[serial], calls.type[serial] = frame.number, frame.now, number
+    calls.about[serial], calls.asked_ms[serial] = about or false, packet.second
+  end
   if number == 1 then conversation.hello_in = conversation.hello_in or frame.number end
-  if vm then inner(conversation.daemon.asked, number)[vm] = call end
+  if vm then inner(conversation.daemon.asked, number)[vm] = frame.number end
+  local call = call_of(conversation, serial)
   if number == 3 and values.serial then
-    local cancelled = call_of(conversation, values.serial)
-    call.cancels = cancelled
-    if cancelled and not cancelled.answer_in then cancelled.cancelled_in = frame.number end
+    call.cancels = call_of(conversation, values.serial)
+    if call.cancels and not call.cancels.answer_in then calls.cancelled_in[values.serial] = frame.number end
   end
   return call
 end
 
+local function is_call(side, packet)
+  return side == "client" and (packet.number < UNANSWERED or not packet.known)
+end
+
 local function judge_by_type(conversation, side, packet)
   local number, values = packet.number, packet.values
-  if side == "client" and (number < UNANSWERED or not packet.known) then return judge_call(conversation, packet) end
+  if is_call(side, packet) then return judge_call(conversation, packet) end
   if not packet.known then return {} end
   if number < UNANSWERED then return judge_answer(conversation, packet) end
   if number == 0x1000 then return judge_progress(conversation, packet) end
   if not values then return {} end
   if number == 0x1001 then return judge_event(conversation, values) end
   if number == 0x1002 then return judge_gap(values) end
-  return judge_stream(conversation, side, number, values)
+  return judge_stream(conversation, side, number, packet.serial, values)
 end
 
 local function judge(conversation, side, packet)
@@ -1267,15 +1283,40 @@ local function judge(conversation, side, packet)
   return record
 end
 
--- What is known of a packet: judged when it comes for the first time, looked up afterwards.
+-- What belongs to a packet that was judged before.
+local function recall(conversation, side, packet)
+  local number, values = packet.number, packet.values
+  if is_call(side, packet) then
+    local call = call_of(conversation, packet.serial) or {}
+    call.cancels = number == 3 and values and call_of(conversation, values.serial)
+    return call
+  elseif side == "server" and packet.known and number <= 0x1000 then
+    local call = call_of(conversation, packet.second)
+    return { call = call, time = call and frame.now - call.sent, complaints = nil }
+  elseif values and number == 0x1001 then
+    return { operation = values.operation }
+  elseif values and number ~= 0x1002 then
+    return { stream = conversation.streams[values.stream], credit = conversation[side].credit[packet.serial] }
+  end
+  return {}
+end
+
+-- What is known of a packet: judged when it comes for the first time, looked up afterwards. Kept is what was complained of.
 local function record_of(conversation, side, packet)
   local known, serial = conversation[side], packet.serial
-  local first = known.packets[serial]
-  if frame.visited then
-    return next(known.twins) and known.twins[frame.number .. ":" .. packet.first .. ":" .. serial] or first or NOTHING
+  if not frame.visited then
+    local again = known.next and serial < known.next
+    local record = judge(conversation, side, packet)
+    if record.complaints then
+      local remark = { complaints = record.complaints, duplicate = record.duplicate, late = record.late }
+      if again then inner(known.twins, serial)[frame.number .. ":" .. packet.first] = remark else known.remarks[serial] = remark end
+    end
+    return record
   end
-  local record = judge(conversation, side, packet)
-  if first then known.twins[frame.number .. ":" .. packet.first .. ":" .. serial] = record else known.packets[serial] = record end
+  local record = recall(conversation, side, packet)
+  local twins = known.twins[serial]
+  local remark = twins and twins[frame.number .. ":" .. packet.first] or known.remarks[serial]
+  if remark then record.complaints, record.duplicate, record.late = remark.complaints, remark.duplicate, remark.late end
   return record
 end
 
@@ -1422,10 +1463,14 @@ local function show_header(tree, side, packet)
   add(tree, "from", side)
 end
 
-local function show_call(tree, record)
+local function show_cancelling(tree, calls, serial)
+  if calls.cancelled_in[serial] then add(tree, "cancelled_in", calls.cancelled_in[serial]) end
+  if calls.cancelled[serial] then add(tree, "cancelled", true) end
+end
+
+local function show_call(tree, conversation, record)
   if record.cancels then add(tree, "cancels", record.cancels.frame) end
-  if record.cancelled_in then add(tree, "cancelled_in", record.cancelled_in) end
-  if record.cancelled then add(tree, "cancelled", true) end
+  show_cancelling(tree, conversation.calls, record.serial)
   if record.answer_in then
     add(tree, "response_in", record.answer_in)
   elseif frame.visited then
@@ -1438,20 +1483,19 @@ end
 local function show_context(tree, conversation, packet, record)
   local call = record.call or record.stream and record.stream.call
   if record.frame then
-    show_call(tree, record)
+    show_call(tree, conversation, record)
   elseif call then
     add(tree, "request_in", call.frame)
     if record.time then add(tree, "time", nstime(record.time)) end
     if call.about then add(tree, "vm.name", call.about) end
-    if call.cancelled_in then add(tree, "cancelled_in", call.cancelled_in) end
-    if call.cancelled then add(tree, "cancelled", true) end
+    show_cancelling(tree, conversation.calls, call.serial)
   end
   if record.duplicate then add(tree, "duplicate", true) end
   if record.late then add(tree, "late", true) end
-  if record.stream then add(tree, "stream.opened_in", record.stream.call.answer_in) end
+  if record.stream then add(tree, "stream.opened_in", record.stream.opened_in) end
   if record.credit then add(tree, "stream.credit", record.credit) end
   local asked = record.operation and conversation.daemon.operations[record.operation]
-  if asked then add(tree, "operation.call_in", asked.frame) end
+  if asked then add(tree, "operation.call_in", asked) end
   add(tree, "version", version_of(conversation))
   for _, complaint_of in ipairs(record.complaints or NOTHING) do
     tree:add_proto_expert_info(complaints[complaint_of[1]], complaint_of[2])
@@ -1481,7 +1525,7 @@ local function note(side, packet, record)
   if noted.frame ~= frame.number then noted = { frame = frame.number, calls = 0 } end
   if record.frame then noted.calls = noted.calls + 1 end
   if side == "server" and record.call and packet.number < UNANSWERED and not record.duplicate then
-    noted[#noted + 1] = record
+    noted[#noted + 1] = { call = record.call, time = record.time, failed = packet.number == 0 }
   end
 end
 
@@ -1640,7 +1684,7 @@ local function begin_frame(pinfo)
   if frame.number ~= number or frame.visited ~= visited then
     frame.number, frame.visited, frame.said, items = number, visited, false, 0
   end
-  frame.now = not visited and pinfo.rel_ts
+  frame.now = pinfo.rel_ts
   frame.link = link_of(pinfo)
 end
 
@@ -1698,7 +1742,7 @@ local function new_statistics(filter)
       local row = rows[name_of(call)] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
       rows[name_of(call)] = row
       row.answers, row.sum = row.answers + 1, row.sum + took
-      row.errors = row.errors + (call.failed and 1 or 0)
+      row.errors = row.errors + (answer.failed and 1 or 0)
       row.least, row.most = math.min(row.least, took), math.max(row.most, took)
     end
   end
