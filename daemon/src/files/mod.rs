@@ -35,6 +35,9 @@ pub const REQUESTS_MAX: usize = 1024;
 /// Bytes of requests under way at most.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Kinds of requests that are named when none of them is waited for any longer.
+const DEEDS_TOLD_MAX: usize = 8;
+
 /// Children stuck in the kernel at most; with so many, the next one would only be one more.
 const STUCK_MAX: usize = 4;
 
@@ -169,14 +172,23 @@ impl Files {
     }
 
     /// Ends a child that is not done, for the daemon goes: what it did later would be done beside the next daemon. Says
-    /// what it is about.
-    pub fn give_up(&mut self) -> Option<&str> {
-        let late = self.waiting.front()?;
+    /// what it is about, some of it if it is a lot.
+    pub fn give_up(&mut self) -> Option<String> {
+        let mut deeds: Vec<&str> = Vec::new();
+        for Waiting { deed, .. } in &self.waiting {
+            if deeds.len() < DEEDS_TOLD_MAX && !deeds.contains(&deed.as_str()) {
+                deeds.push(deed);
+            }
+        }
+        if deeds.is_empty() {
+            return None;
+        }
+        let told = deeds.join(", ");
         if let Some(helper) = &mut self.helper {
             // It fails only for a child that is dead already.
             let _ = helper.process.child.kill();
         }
-        Some(&late.deed)
+        Some(told)
     }
 
     /// The child's process, if there is one.
