@@ -111,3 +111,30 @@ fn an_unknown_command_is_named() {
         r#"{"error": {"class": "CommandNotFound", "desc": "The command guest-nope has not been found"}}"#
     );
 }
+
+#[test]
+fn while_frozen_only_what_touches_nothing_is_done() {
+    let mut agent = agent();
+    agent.freezer.freeze(Instant::now());
+    let harmless = [
+        "guest-sync-delimited",
+        "guest-sync",
+        "guest-ping",
+        "guest-info",
+        "guest-fsfreeze-status",
+        "guest-fsfreeze-thaw",
+        "request-negotiation",
+        "qmp_capabilities",
+        "guest-set-support-level",
+    ];
+    for command in command::TABLE {
+        assert_eq!(enabled(&mut agent, command.name), Some(harmless.contains(&command.name)), "{}", command.name);
+    }
+    let answer = ask(&mut agent, r#"{"execute":"guest-file-close","arguments":{"x":1}}"#);
+    assert_eq!(
+        answer,
+        r#"{"error": {"class": "CommandNotFound", "desc": "Command guest-file-close has been disabled: the agent is in frozen state"}}"#
+    );
+    agent.freezer.thaw();
+    assert_eq!(enabled(&mut agent, "guest-exec"), Some(true));
+}
