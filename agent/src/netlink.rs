@@ -89,9 +89,11 @@ mod tests {
     fn attributes_that_are_cut_end_the_list() {
         let mut message = vec![0; 16];
         message.extend_from_slice(&[5, 0, 3, 0, b'x', 0, 0, 0]);
+        message.extend_from_slice(&[6, 0, 5, 0, b'y', b'z', 0, 0]);
         message.extend_from_slice(&[8, 0, 4, 0, 1, 2]);
         let found: Vec<_> = attributes(&message, 16).collect();
-        assert_eq!(found, [(3, &b"x"[..])]);
+        // Each begins at a multiple of four.
+        assert_eq!(found, [(3, &b"x"[..]), (5, b"yz")]);
         assert_eq!(attributes(&[0; 20], 16).count(), 0);
     }
 }
