@@ -7,6 +7,7 @@
 
 mod audit;
 mod bad_input;
+mod capture;
 mod clients;
 mod clocks;
 mod completion;

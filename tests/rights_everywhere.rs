@@ -77,7 +77,9 @@ fn every_procedure_asks_for_its_role_over_every_way() {
 }
 
 /// Calls that mean no machine: what they tell of machines is compared in the daemon's own tests, over every procedure.
-const OF_NO_MACHINE: [u32; 18] = [
+// A capture may be narrowed to a machine by those who see all of them.
+const OF_NO_MACHINE: [u32; 19] = [
+    number::CAPTURE_OPEN,
     number::HELLO,
     number::PING,
     number::CANCEL,

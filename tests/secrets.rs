@@ -119,6 +119,9 @@ fn what_is_marked_as_secret_stands_in_no_log_no_file_no_event_and_around_no_proc
         Setup::test().config("log = \"trace\"\n").networked().config("[audit]\nlevel = \"all\"\nburst = 0\n").start();
     let address = daemon.address(crate::harness::Way::Tls).to_string();
     let follow = Running::start(loud(&daemon, &["event", "follow"]));
+    let capture = daemon.place().join("capture.pcapng");
+    let capture = daemon.begin(&["capture", "--payload", "-w", capture.to_str().unwrap()]);
+    eventually("it is captured", || capture.err().contains("capturing into").then_some(()));
     eventually("somebody listens", || daemon.ok(&["connection", "list"]).contains("yes").then_some(()));
 
     let mut canaries = Canaries::default();
@@ -175,6 +178,9 @@ fn what_is_marked_as_secret_stands_in_no_log_no_file_no_event_and_around_no_proc
     }
     look_at_processes(&canaries, daemon.pid());
     drop(follow);
+    capture.signal(Signal::INT);
+    let captured = capture.wait();
+    assert!(captured.code == 0 && !captured.err.contains("0 packets"), "{captured:?}");
     let place = daemon.stopped();
     let mut seen = 0;
     look_at_files(&canaries, place.place.path(), &mut seen);

@@ -6,12 +6,13 @@
 //! [`Connection::call`]: crate::connection::Connection::call
 
 use vmwire_protocol::message::{
-    CancelAnswer, CancelCall, ClientAddCall, ClientCall, ClientData, ClientInfo, ClientInviteAnswer, ClientInviteCall,
-    ClientListAnswer, ClientSetRoleCall, ConnectionKickCall, ConnectionListAnswer, ConsoleOpenAnswer, ConsoleOpenCall,
-    DaemonInfoAnswer, EnrollAnswer, EnrollCall, HostCapabilitiesAnswer, HostCertificatesAnswer, HostInfoAnswer,
-    ListCall, OperationCall, OperationInfo, OperationListAnswer, OperationListCall, ServerData, SubscribeAnswer,
-    SubscribeCall, VmCall, VmDefineAnswer, VmDefineCall, VmDefinitionAnswer, VmDoneAnswer, VmListAnswer, VmListCall,
-    VmNamesAnswer, VmShowAnswer, VmShutdownCall, VmStartCall, VmWaitAnswer, VmWaitCall,
+    CancelAnswer, CancelCall, CaptureOpenAnswer, CaptureOpenCall, ClientAddCall, ClientCall, ClientData, ClientInfo,
+    ClientInviteAnswer, ClientInviteCall, ClientListAnswer, ClientSetRoleCall, ConnectionKickCall,
+    ConnectionListAnswer, ConsoleOpenAnswer, ConsoleOpenCall, DaemonInfoAnswer, EnrollAnswer, EnrollCall,
+    HostCapabilitiesAnswer, HostCertificatesAnswer, HostInfoAnswer, ListCall, OperationCall, OperationInfo,
+    OperationListAnswer, OperationListCall, ServerData, SubscribeAnswer, SubscribeCall, VmCall, VmDefineAnswer,
+    VmDefineCall, VmDefinitionAnswer, VmDoneAnswer, VmListAnswer, VmListCall, VmNamesAnswer, VmShowAnswer,
+    VmShutdownCall, VmStartCall, VmWaitAnswer, VmWaitCall,
 };
 
 /// A call that the daemon answers exactly once.
@@ -129,6 +130,8 @@ requests! {
     read VmWait(VmWaitCall) => VmWaitAnswer;
     /// Opens a console; the answer names the stream.
     change ConsoleOpen(ConsoleOpenCall) => ConsoleOpenAnswer;
+    /// Has the packets shown that pass; the answer names the stream; minor 2.
+    change CaptureOpen(CaptureOpenCall) => CaptureOpenAnswer;
     /// Gives up waiting for a call.
     change Cancel(CancelCall) => CancelAnswer;
     /// Asks for events from some point on.

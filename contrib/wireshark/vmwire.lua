@@ -444,6 +444,22 @@ local WIRE = {
       { "offset", "hyper" },
       { "writer", "string", max = 256 },
     },
+    capture_open_call = {
+      { "vm", "string", max = 128 },
+      { "payload", "bool" },
+    },
+    capture_open_answer = {
+      { "stream", "uint" },
+    },
+    capture_record = {
+      { "time_ns", "hyper" },
+      { "connection", "hyper" },
+      { "sent", "bool" },
+      { "peer", "string", max = 256 },
+      { "transport", "string", max = 64 },
+      { "position", "hyper" },
+      { "bytes", "opaque", max = 16384 },
+    },
   },
   client = {
     [0x0001] = { name = "HELLO", body = "hello_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
@@ -466,6 +482,7 @@ local WIRE = {
     [0x0043] = { name = "CLIENT_SET_ROLE", body = "client_set_role_call", minor = 2, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
     [0x0044] = { name = "CLIENT_REMOVE", body = "client_call", minor = 2, role = "admin", deadline_ms = 60000, deadline_ms_max = 600000 },
     [0x0045] = { name = "ENROLL", body = "enroll_call", minor = 2, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0050] = { name = "CAPTURE_OPEN", body = "capture_open_call", minor = 2, role = "admin", deadline_ms = 10000, deadline_ms_max = 600000 },
     [0x0100] = { name = "VM_NAMES", body = "list_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
     [0x0101] = { name = "VM_SHOW", body = "vm_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
     [0x0102] = { name = "VM_DEFINITION", body = "vm_call", minor = 0, role = "observer", deadline_ms = 10000, deadline_ms_max = 600000 },
@@ -507,6 +524,7 @@ local WIRE = {
     [0x0043] = { name = "CLIENT_SET_ROLE", body = "client_info", minor = 2 },
     [0x0044] = { name = "CLIENT_REMOVE", minor = 2 },
     [0x0045] = { name = "ENROLL", body = "enroll_answer", minor = 2 },
+    [0x0050] = { name = "CAPTURE_OPEN", body = "capture_open_answer", minor = 2 },
     [0x0100] = { name = "VM_NAMES", body = "vm_names_answer", minor = 0 },
     [0x0101] = { name = "VM_SHOW", body = "vm_show_answer", minor = 0 },
     [0x0102] = { name = "VM_DEFINITION", body = "vm_definition_answer", minor = 0 },

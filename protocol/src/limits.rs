@@ -23,6 +23,8 @@ pub const EVENT_UNSENT_BYTES_MAX: usize = 64 * 1024;
 pub const STREAM_CREDIT_INITIAL: u32 = 64 * 1024;
 /// Data of one stream packet.
 pub const STREAM_DATA_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a packet in one record of a capture: with its head it fits into one stream packet.
+pub const CAPTURED_BYTES_MAX: usize = 16 * 1024;
 /// Streams of one connection that may be open at once.
 pub const STREAMS_MAX: usize = 64;
 /// How long half a packet may take to become whole, while it is being read.

@@ -1,22 +1,18 @@
 //! A line typed at a terminal that does not show it.
 
-use std::io::{self, PipeReader};
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
+use signal_hook::low_level::emulate_default_handler;
 use zeroize::Zeroizing;
 
 use super::raw::Raw;
+use super::signals::Signals;
 
 /// More than any secret has.
 pub(super) const BYTES_MAX: usize = 4096;
-
-/// Signals that end the program, which then leaves a terminal behind that shows what is typed.
-const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 /// Reads a line; `None` when it is broken off, or the terminal hangs up before its end. Asks for it when nothing is shown any more: who is quick would see the
 /// beginning of the answer. What it asks with goes to a terminal on which a line needs its return.
@@ -102,34 +98,6 @@ fn key(typed: &mut Vec<u8>, byte: u8) -> Option<Key> {
         _ => {}
     }
     None
-}
-
-/// Signals that come as something to read, for as long as this lives.
-struct Signals(Vec<Watched>);
-
-struct Watched {
-    signal: i32,
-    id: SigId,
-    came: PipeReader,
-}
-
-impl Signals {
-    fn watch() -> io::Result<Self> {
-        let mut all = Self(Vec::new());
-        for signal in ENDING {
-            let (came, tell) = io::pipe()?;
-            all.0.push(Watched { signal, id: pipe::register(signal, tell)?, came });
-        }
-        Ok(all)
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        for watched in &self.0 {
-            unregister(watched.id);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! is printed goes through [`Output`], every error through `Problem`, every way to end through [`Exit`].
 
 mod ask;
+mod capture;
 mod client;
 mod complete;
 mod connection;
@@ -26,6 +27,7 @@ mod problem;
 mod quantity;
 mod raw;
 mod screen;
+mod signals;
 mod stdio;
 mod stood;
 mod table;
@@ -127,6 +129,8 @@ enum Noun {
     /// Who is connected to the daemon
     #[command(subcommand)]
     Connection(connection::Verb),
+    /// Write what passes the daemon into a file for Wireshark
+    Capture(capture::Arguments),
     /// Clients that the daemon knows by their keys
     #[command(subcommand)]
     Client(client::Verb),
@@ -247,11 +251,7 @@ pub(crate) fn told(error: Error) -> (Exit, String) {
 pub(crate) fn unless_too_old(error: Error) -> Problem {
     let too_old = error.is(code::UNSUPPORTED) || error.is(code::UNKNOWN_PROCEDURE);
     let problem = Problem::from(error);
-    if too_old {
-        problem.hint("the daemon is too old for this: certificates and clients came with protocol 1.2")
-    } else {
-        problem
-    }
+    if too_old { problem.hint("the daemon is too old for this: it came with protocol 1.2") } else { problem }
 }
 
 /// Runs the program: `arguments` as the shell gave them, the program's own name first.
@@ -294,6 +294,7 @@ fn perform(noun: &Noun, context: &mut Context<'_>) -> Result<Exit, Problem> {
         Noun::Event(verb) => event::run(verb, context),
         Noun::Op(verb) => operation::run(verb, context),
         Noun::Connection(verb) => connection::run(verb, context),
+        Noun::Capture(arguments) => capture::run(arguments, context),
         Noun::Client(verb) => client::run(verb, context),
         Noun::Context(verb) => context::run(verb, context),
         Noun::Enroll(arguments) => enroll::run(arguments, context),

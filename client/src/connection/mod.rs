@@ -51,7 +51,7 @@ pub(crate) use enroll::{NotEnrolled, enroll};
 pub use events::{Notice, Subscription};
 pub use recovery::Outage;
 pub use resume::{ConsoleSource, Resumed};
-pub use streams::{Console, Received};
+pub use streams::{Capture, Console, Received, Shown};
 
 use crate::ask::Ask;
 use crate::error::Error;
@@ -438,9 +438,14 @@ impl Connection {
             self.calls.remove(&id);
         }
         self.unloaded(serial);
-        if let (Ok(ServerData::ConsoleOpen(console)), Some(link)) = (result, self.link.as_mut()) {
+        let stream = match result {
+            Ok(ServerData::ConsoleOpen(console)) => Some(console.stream),
+            Ok(ServerData::CaptureOpen(capture)) => Some(capture.stream),
+            _ => None,
+        };
+        if let (Some(stream), Some(link)) = (stream, self.link.as_mut()) {
             let why = Failure::new(code::CANCELLED, "the client has given up waiting for it");
-            link.session.stream_end(console.stream, Some(why));
+            link.session.stream_end(stream, Some(why));
             link.write();
         }
     }

@@ -63,6 +63,8 @@ impl Dispatch {
             ClientData::VmShutdown(call) => self.vm_object(&call.vm),
             ClientData::VmWait(call) => self.vm_object(&call.vm),
             ClientData::ConsoleOpen(call) => self.vm_object(&call.vm),
+            ClientData::CaptureOpen(call) if call.vm.is_empty() => Object::default(),
+            ClientData::CaptureOpen(call) => self.vm_object(&call.vm),
             ClientData::OperationShow(call) | ClientData::OperationWait(call) => {
                 named("operation", call.id.to_string())
             }

@@ -17,6 +17,8 @@ pub struct Census {
     pub console_readers: usize,
     /// Streams that write to a console.
     pub console_writers: usize,
+    /// Captures that run.
+    pub captures: usize,
     /// Operations that have not ended.
     pub operations: usize,
     /// Shutdowns whose guest has a grace.
@@ -42,7 +44,7 @@ pub struct ConnectionCensus {
     pub calls_waiting: usize,
     /// Streams that are open on the wire.
     pub streams_open: usize,
-    /// Streams that have a console behind them.
+    /// Streams that have a console or a capture behind them.
     pub streams_served: usize,
     /// Whether it is shown events.
     pub subscribed: bool,
@@ -60,6 +62,7 @@ impl Census {
             subscribers,
             console_readers,
             console_writers,
+            captures,
             operations,
             graces,
             halves,
@@ -68,7 +71,7 @@ impl Census {
             held_bytes,
         } = self;
         let counts = [calls, deadlines, subscribers, console_readers, console_writers, operations];
-        let more = [graces, halves, definitions, files, held_bytes];
+        let more = [captures, graces, halves, definitions, files, held_bytes];
         connections.is_empty() && counts.into_iter().chain(more).all(|count| *count == 0)
     }
 }
@@ -83,7 +86,7 @@ impl Dispatch {
                 calls_open: usize::try_from(client.session.calls_open()).unwrap_or(usize::MAX),
                 calls_waiting: self.calls.of_connection(id).len(),
                 streams_open: usize::try_from(client.session.streams_open()).unwrap_or(usize::MAX),
-                streams_served: client.streams.numbers().len(),
+                streams_served: client.streams.numbers().len() + self.captures.of(id).len(),
                 subscribed: client.subscription.is_some(),
                 unsent_bytes: client.session.unsent_bytes(),
             })
@@ -97,6 +100,7 @@ impl Dispatch {
             subscribers: self.subscribers.len(),
             console_readers,
             console_writers,
+            captures: self.captures.len(),
             operations: self.tasks.len(),
             graces: self.graces.len(),
             halves: self.halves.len(),

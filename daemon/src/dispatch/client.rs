@@ -6,6 +6,7 @@ use std::time::Instant;
 use slab::Slab;
 use vmwire_protocol::session::ServerSession;
 
+use super::capture::Tapped;
 use super::event::Subscription;
 use crate::access::{Base, Grants, Identity, Role};
 use crate::model::VmId;
@@ -71,6 +72,8 @@ pub(super) struct Client {
     pub(super) refused: bool,
     /// The connection is to be cut without writing what is unsent.
     pub(super) cut: bool,
+    /// What is known of its packets while they are captured.
+    pub(super) tapped: Option<Box<Tapped>>,
     /// Bytes that were last counted as held on its behalf.
     held: usize,
     dirty: bool,
@@ -131,6 +134,11 @@ impl Streams {
         self.0.iter().find(|open| open.stream == stream)
     }
 
+    /// Whose console each stream is.
+    pub(super) fn vms(&self) -> impl Iterator<Item = (u32, VmId)> {
+        self.0.iter().map(|open| (open.stream, open.vm))
+    }
+
     pub(super) fn numbers(&self) -> Vec<u32> {
         self.0.iter().map(|open| open.stream).collect()
     }
@@ -178,6 +186,7 @@ impl Clients {
             blocked: false,
             refused: false,
             cut: false,
+            tapped: None,
             held: 0,
             dirty: false,
         };

@@ -44,6 +44,9 @@ impl Dispatch {
         }
         let transport = identity.transport();
         let id = self.clients.insert(session, (identity, base, grants), turn.now.utc_ns);
+        if self.is_capturing() {
+            self.tap_one(id);
+        }
         self.audit_came(turn, id, refusal.as_ref());
         match refusal {
             Some(failure) => {
@@ -90,6 +93,7 @@ impl Dispatch {
     /// A connection is gone. Its waits, subscription and streams end; operations that were received whole go on.
     pub fn gone(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.release(turn, id);
+        self.capture_last(turn, id);
         if let Some(client) = self.clients.remove(id) {
             info!("connection {}: gone", id.number);
             if !client.refused {
@@ -120,10 +124,14 @@ impl Dispatch {
         for stream in streams {
             self.console_over(turn, id, stream);
         }
+        for stream in self.captures.of(id) {
+            self.capture_over(id, stream);
+        }
     }
 
     /// After anything that changed what is held for a connection: keeps the books and the bounds.
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
+        self.captures.touch(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         if client.session.is_closed() {
             self.release(turn, id);

@@ -9,7 +9,7 @@ use vmwire_protocol::xdr::Text;
 
 use super::client::{ConnectionId, ConsoleStream};
 use super::convert::count;
-use super::refusal::{invalid, state_name};
+use super::refusal::{invalid, state_name, too_many_streams};
 use super::{Dispatch, Turn, is_up};
 use crate::model::VmId;
 
@@ -86,10 +86,7 @@ impl Dispatch {
         let Some(client) = self.clients.get_mut(id) else {
             return Err(Failure::new(code::INTERNAL, "the connection is gone"));
         };
-        let stream = client.session.stream_open().map_err(|_| {
-            Failure::new(code::OVERLOADED, "too many streams of this connection are open")
-                .detail("limit", &vmwire_protocol::limits::STREAMS_MAX.to_string())
-        })?;
+        let stream = client.session.stream_open().map_err(|_| too_many_streams())?;
         client.streams.insert(ConsoleStream {
             stream,
             vm: vm_id,

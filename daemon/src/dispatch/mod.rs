@@ -12,6 +12,7 @@
 
 mod audit;
 mod calls;
+mod capture;
 mod census;
 mod certificate;
 mod client;
@@ -57,6 +58,7 @@ pub use store::{MemoryStore, Restored, Store};
 
 use self::audit::Noted;
 use self::calls::{CallKey, Calls, Subject};
+use self::capture::Captures;
 use self::client::Clients;
 use self::console::Consoles;
 use self::define::Define;
@@ -144,6 +146,7 @@ pub struct Dispatch {
     clients: Clients,
     calls: Calls,
     consoles: Consoles,
+    captures: Captures,
     subscribers: BTreeSet<ConnectionId>,
     /// Whether events came that were not shown to the subscribers yet.
     events_pending: bool,
@@ -199,6 +202,7 @@ impl Dispatch {
             clients: Clients::default(),
             calls: Calls::default(),
             consoles: Consoles::default(),
+            captures: Captures::default(),
             subscribers: BTreeSet::new(),
             events_pending: false,
             graces: Timers::new(),
@@ -246,10 +250,17 @@ impl Dispatch {
                 Step::StreamData { stream, data, .. } => {
                     streams.receive(stream, data);
                     self.console_input(turn, id, stream);
+                    self.capture_input(id, stream);
                 }
-                Step::StreamRoom(stream) => self.console_output(id, stream),
+                Step::StreamRoom(stream) => {
+                    self.console_output(id, stream);
+                    self.capture_output(id, stream);
+                }
                 Step::StreamEnded(stream) => self.console_input_ended(turn, id, stream),
-                Step::StreamOver { stream, .. } => self.console_over(turn, id, stream),
+                Step::StreamOver { stream, .. } => {
+                    self.console_over(turn, id, stream);
+                    self.capture_over(id, stream);
+                }
                 Step::Idle => break Flow::Read,
                 Step::Blocked => break Flow::Blocked,
                 Step::Closed => break Flow::Closing,
@@ -361,6 +372,9 @@ impl Dispatch {
             ClientData::ConsoleOpen(call) => {
                 self.console_open(turn, key.connection, &call).map(|answer| Reply::Now(ServerData::ConsoleOpen(answer)))
             }
+            ClientData::CaptureOpen(call) => {
+                self.capture_open(key.connection, &call).map(|answer| Reply::Now(ServerData::CaptureOpen(answer)))
+            }
             ClientData::Hello(_)
             | ClientData::Ping
             | ClientData::Cancel(_)
@@ -373,6 +387,7 @@ impl Dispatch {
 
     /// Bytes that a connection has to write.
     pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
+        self.captures.touch(id);
         self.clients.get_mut(id).map(|client| client.session.outbox())
     }
 
@@ -391,6 +406,7 @@ impl Dispatch {
         client.session.flushed();
         self.show_events(id);
         self.consoles_output(id);
+        self.captures_output(id);
         let filled = self.clients.get(id).map_or(0, |client| client.session.unsent_bytes());
         share.spend(filled.saturating_sub(unsent));
         self.settle(turn, id);

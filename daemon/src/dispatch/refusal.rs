@@ -201,3 +201,8 @@ pub(super) fn state_name(state: VmState) -> &'static str {
 pub(super) fn reason_name(reason: crate::model::StateReason) -> &'static str {
     state_reason::name(reason as u32).unwrap_or("unknown")
 }
+/// A connection has as many streams open as it may.
+pub(super) fn too_many_streams() -> Failure {
+    Failure::new(code::OVERLOADED, "too many streams of this connection are open")
+        .detail("limit", &vmwire_protocol::limits::STREAMS_MAX.to_string())
+}

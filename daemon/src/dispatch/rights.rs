@@ -53,6 +53,7 @@ pub(super) fn vm_of(call: &ClientData) -> Option<&str> {
         | ClientData::Enroll(_)
         | ClientData::ConnectionList(_)
         | ClientData::ConnectionKick(_)
+        | ClientData::CaptureOpen(_)
         | ClientData::Hello(_)
         | ClientData::Ping
         | ClientData::Cancel(_)
@@ -185,6 +186,7 @@ impl Dispatch {
                 self.clients.mark_dirty(id);
             }
         }
+        self.captures_denied(id);
         for key in self.calls.of_connection(id).into_iter().filter(|_| !fault::is_planted(Fault::ForgottenWait)) {
             let why = match self.calls.subject(key) {
                 Some(Subject::VmState { vm, .. }) => self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as),

@@ -2,6 +2,7 @@
 
 mod adopting;
 mod audit;
+mod capture;
 mod connection;
 mod console;
 mod define;

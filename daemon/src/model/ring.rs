@@ -1,5 +1,5 @@
-//! The newest events, encoded once, in order. A subscription is a number that walks along here; nothing is queued for
-//! anyone.
+//! The newest of something, kept once, in order: events, and packets that are captured. Whoever looks on is a number that walks
+//! along here; nothing is queued for anyone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,51 +39,71 @@ pub struct Kept {
     pub encoded: Bytes,
 }
 
-/// Events `first..=newest`, without a hole.
+/// What a ring is made of.
+pub trait Item {
+    /// The most of them that are kept.
+    const COUNT_MAX: usize;
+    /// The most bytes of them that are kept.
+    const BYTES_MAX: usize;
+
+    /// How many bytes it has.
+    fn bytes(&self) -> usize;
+}
+
+impl Item for Kept {
+    const COUNT_MAX: usize = EVENTS_MAX;
+    const BYTES_MAX: usize = BYTES_MAX;
+
+    fn bytes(&self) -> usize {
+        self.encoded.len()
+    }
+}
+
+/// Items `first..=newest`, without a hole.
 ///
 /// Invariant: `bytes` is the sum of the lengths of `kept`; `kept.len() == newest + 1 - first`.
 #[derive(Debug)]
-pub struct Ring {
-    kept: VecDeque<Kept>,
+pub struct Ring<T = Kept> {
+    kept: VecDeque<T>,
     first: u64,
     bytes: usize,
 }
 
-impl Ring {
-    /// An empty ring whose next event bears the number `next`.
+impl<T: Item> Ring<T> {
+    /// An empty ring whose next item bears the number `next`.
     pub fn starting_at(next: u64) -> Self {
         Self { kept: VecDeque::new(), first: next.max(1), bytes: 0 }
     }
 
-    /// The number of the oldest event that is kept; of the next one, if none is.
+    /// The number of the oldest item that is kept; of the next one, if none is.
     pub fn first(&self) -> u64 {
         self.first
     }
 
-    /// The number of the next event.
+    /// The number of the next item.
     pub fn next(&self) -> u64 {
         self.first + u64::try_from(self.kept.len()).unwrap_or(u64::MAX)
     }
 
-    /// The number of the newest event; 0 before the first one ever.
+    /// The number of the newest item; 0 before the first one ever.
     pub fn newest(&self) -> u64 {
         self.next() - 1
     }
 
-    /// Adds the next event; the oldest go when there are too many or too long.
-    pub fn push(&mut self, event: Kept) {
-        self.bytes += event.encoded.len();
-        self.kept.push_back(event);
-        while self.kept.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
+    /// Adds the next item; the oldest go when there are too many or too long.
+    pub fn push(&mut self, item: T) {
+        self.bytes += item.bytes();
+        self.kept.push_back(item);
+        while self.kept.len() > T::COUNT_MAX || self.bytes > T::BYTES_MAX {
             let Some(oldest) = self.kept.pop_front() else { break };
-            self.bytes -= oldest.encoded.len();
+            self.bytes -= oldest.bytes();
             self.first += 1;
         }
-        debug_assert!(self.kept.len() <= EVENTS_MAX && self.bytes <= BYTES_MAX);
+        debug_assert!(self.kept.len() <= T::COUNT_MAX && self.bytes <= T::BYTES_MAX);
     }
 
-    /// The event of a number, if it is kept.
-    pub fn at(&self, sequence: u64) -> Option<&Kept> {
+    /// The item of a number, if it is kept.
+    pub fn at(&self, sequence: u64) -> Option<&T> {
         let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
         self.kept.get(index)
     }

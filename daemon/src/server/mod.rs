@@ -273,6 +273,7 @@ impl Server {
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.collect(turn));
             self.answer_enrolments(now);
             self.write_and_remove(now);
+            self.capture(now);
             self.audit(now);
             self.handle_idleness(now);
             self.log_waits = self.log.flush();
@@ -488,6 +489,15 @@ impl Server {
             for id in over {
                 with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.gone(turn, id));
             }
+        }
+    }
+
+    /// Shows what passed to those who look on. What was written was written now, which is later than the turn began.
+    fn capture(&mut self, now: Now) {
+        if self.core.is_capturing() {
+            let written = Now::read();
+            with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.capture(turn, written.utc_ns));
+            self.write_and_remove(now);
         }
     }
 

@@ -2,9 +2,9 @@
 
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
-    ClientAddCall, ClientCall, ClientData, ClientInviteCall, ClientSetRoleCall, ConnectionKickCall, ConsoleOpenCall,
-    Cursor, ListCall, OperationCall, OperationListCall, SubscribeCall, VmCall, VmCell, VmDefineCall, VmFilter,
-    VmListCall, VmShutdownCall, VmStartCall, VmWaitCall, vm_field,
+    CaptureOpenCall, ClientAddCall, ClientCall, ClientData, ClientInviteCall, ClientSetRoleCall, ConnectionKickCall,
+    ConsoleOpenCall, Cursor, ListCall, OperationCall, OperationListCall, SubscribeCall, VmCall, VmCell, VmDefineCall,
+    VmFilter, VmListCall, VmShutdownCall, VmStartCall, VmWaitCall, vm_field,
 };
 use vmwire_protocol::xdr::{Fixed, List, Text};
 
@@ -79,7 +79,7 @@ fn operation(random: &mut Random, around: &Surroundings) -> OperationCall {
 /// Any call but HELLO, PING, CANCEL, which depend on who calls.
 pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
     let named = |random: &mut Random| VmCall { vm: vm(random, around) };
-    match random.below(110) {
+    match random.below(112) {
         0..=1 => ClientData::HostInfo,
         2 => ClientData::HostCertificates,
         3..=4 => ClientData::HostCapabilities,
@@ -118,7 +118,11 @@ pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
         90..=94 => console(random, around),
         95..=98 => ClientData::Subscribe(subscribe(random, around)),
         99..=108 => client(random),
-        _ => ClientData::Unsubscribe,
+        109 => ClientData::Unsubscribe,
+        _ => ClientData::CaptureOpen(CaptureOpenCall {
+            vm: if random.chance(30) { vm(random, around) } else { Text::default() },
+            payload: random.chance(50),
+        }),
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod audit;
 mod calls;
+mod captures;
 mod client;
 mod doubles;
 mod events;
@@ -92,6 +93,7 @@ mod honest {
         let answers = PROCEDURES.iter().filter(|procedure| !signed(procedure.number));
         let answers = answers.map(|procedure| format!("{} ok", procedure.name));
         let more = [
+            "capture jumps",
             "connection-kick NOT_FOUND",
             "console-open BUSY",
             "console jumps",

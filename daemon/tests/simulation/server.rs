@@ -96,6 +96,10 @@ impl Server {
         }
         core.collect(&mut Turn { now, host: files });
         self.write_and_remove(now, &mut turned);
+        if self.core.is_capturing() {
+            self.core.capture(&mut Turn { now, host: &mut self.files }, now.utc_ns);
+            self.write_and_remove(now, &mut turned);
+        }
         self.core.hand_over_audit(&mut Turn { now, host: &mut self.files });
         turned
     }

@@ -370,7 +370,7 @@ impl World {
         }
         let subscribed = census.connections.iter().filter(|connection| connection.subscribed).count();
         let served: usize = census.connections.iter().map(|connection| connection.streams_served).sum();
-        if (census.subscribers, census.console_readers) != (subscribed, served)
+        if (census.subscribers, census.console_readers + census.captures) != (subscribed, served)
             || census.console_writers > served
             || census.graces > census.operations
             || census.files > census.operations

@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
         let (serial, number) = self.open.swap_remove(self.script.index(self.open.len()));
         let failed = self.script.byte().is_multiple_of(4);
         let mut body = self.body(if failed { number::FAILURE } else { number });
-        if number == 0x120 && !failed {
+        if super::opens_stream(number) && !failed {
             // The number of the stream is the first word of the body.
             body.splice(..4, self.stream.to_be_bytes());
             self.stream += 1;

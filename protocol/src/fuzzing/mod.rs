@@ -12,3 +12,10 @@ mod server;
 pub use client::client_session;
 pub use packets::{frame, packet};
 pub use server::server_session;
+
+use crate::message::number;
+
+/// Whether the answer to a call of this number opens a stream, whose number then is its first word.
+fn opens_stream(number: u32) -> bool {
+    matches!(number, number::CONSOLE_OPEN | number::CAPTURE_OPEN)
+}

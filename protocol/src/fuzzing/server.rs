@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::script::{Script, framed};
-use crate::message::{ClientData, Failure, HelloCall, ServerData, VmDefinitionAnswer, code, number, role};
+use crate::message::{
+    CaptureOpenAnswer, ClientData, ConsoleOpenAnswer, Failure, HelloCall, ServerData, VmDefinitionAnswer, code, number,
+    role,
+};
 use crate::session::{Peer, ServerConfig, ServerSession, Step, Ticket};
 use crate::version::NEWEST_MINOR;
 use crate::xdr::{Fixed, List, Text};
@@ -201,12 +204,13 @@ impl<'a> Run<'a> {
                 let definition = Text::clipped(&"#".repeat(49_152));
                 self.session.answer(ticket, &ServerData::VmDefinition(VmDefinitionAnswer { definition }));
             }
-            _ if ticket.number() == 0x120 => match (self.session.stream_open(), self.script.sampler().value()) {
-                (Ok(stream), answer) => {
-                    let answer = crate::message::ConsoleOpenAnswer { stream, ..answer };
+            _ if super::opens_stream(ticket.number()) => match self.session.stream_open() {
+                Ok(stream) if ticket.number() == number::CONSOLE_OPEN => {
+                    let answer = ConsoleOpenAnswer { stream, ..self.script.sampler().value() };
                     self.session.answer(ticket, &ServerData::ConsoleOpen(answer));
                 }
-                (Err(_), _) => self.session.fail(ticket, Failure::new(code::OVERLOADED, "")),
+                Ok(stream) => self.session.answer(ticket, &ServerData::CaptureOpen(CaptureOpenAnswer { stream })),
+                Err(_) => self.session.fail(ticket, Failure::new(code::OVERLOADED, "")),
             },
             _ => match ServerData::sample(ticket.number(), &mut self.script.sampler()) {
                 Some(answer) => self.session.answer(ticket, &answer),

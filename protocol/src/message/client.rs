@@ -1,5 +1,6 @@
 //! What a client may say: the union `client_data` of `vmwire.x`.
 
+use super::capture::CaptureOpenCall;
 use super::connection::{ConnectionKickCall, ListCall};
 use super::console::ConsoleOpenCall;
 use super::enrolment::{ClientAddCall, ClientCall, ClientInviteCall, ClientSetRoleCall, EnrollCall};
@@ -54,6 +55,8 @@ wire_packets! {
         0x0044 => ClientRemove(ClientCall),
         /// Spend a token; minor 2.
         0x0045 => Enroll(EnrollCall),
+        /// Show the packets that pass; minor 2.
+        0x0050 => CaptureOpen(CaptureOpenCall),
         /// Names of virtual machines.
         0x0100 => VmNames(ListCall),
         /// All of one virtual machine.

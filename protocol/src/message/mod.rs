@@ -1,5 +1,6 @@
 //! What is said: two unions, one per direction, and a room per noun. `vmwire.x` is the authority.
 
+mod capture;
 mod client;
 mod connection;
 mod console;
@@ -19,6 +20,7 @@ mod server;
 mod stream;
 mod vm;
 
+pub use capture::{CaptureOpenAnswer, CaptureOpenCall, CaptureRecord};
 pub use client::{ClientData, ClientKind};
 pub use connection::{ConnectionInfo, ConnectionKickCall, ConnectionListAnswer, ListCall};
 pub use console::{ConsoleOpenAnswer, ConsoleOpenCall, console_mode};

@@ -125,6 +125,8 @@ procedures! {
     CLIENT_REMOVE = 0x0044 => "client-remove", minor 2, CHANGE;
     /// Spend a token.
     ENROLL = 0x0045 => "enroll", minor 2, READ;
+    /// Show the packets that pass.
+    CAPTURE_OPEN = 0x0050 => "capture-open", minor 2, READ;
     /// Names of virtual machines.
     VM_NAMES = 0x0100 => "vm-names", minor 0, READ;
     /// All of one virtual machine.

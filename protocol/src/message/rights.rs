@@ -44,6 +44,7 @@ impl Right {
             HostCertificates => Self::host(role::OBSERVER),
             ConnectionKick => Self::host(role::ADMIN),
             ClientList | ClientInvite | ClientAdd | ClientSetRole | ClientRemove => Self::host(role::ADMIN),
+            CaptureOpen => Self::host(role::ADMIN),
             // Whoever holds a token has no role yet: the token is what is judged.
             Enroll => Self::host(role::OBSERVER),
             OperationList | OperationShow | OperationWait => Self::host(role::OBSERVER),

@@ -1,5 +1,6 @@
 //! What a server may say: the union `server_data` of `vmwire.x`.
 
+use super::capture::CaptureOpenAnswer;
 use super::connection::ConnectionListAnswer;
 use super::console::ConsoleOpenAnswer;
 use super::enrolment::{ClientInfo, ClientInviteAnswer, ClientListAnswer, EnrollAnswer};
@@ -58,6 +59,8 @@ wire_packets! {
         0x0044 => ClientRemove,
         /// The certificate; minor 2.
         0x0045 => Enroll(EnrollAnswer),
+        /// The capture runs; minor 2.
+        0x0050 => CaptureOpen(CaptureOpenAnswer),
         /// Names of virtual machines.
         0x0100 => VmNames(VmNamesAnswer),
         /// All of one virtual machine.

@@ -11,7 +11,9 @@ use super::stream::{self, DataHead, Received, StreamError, Streams};
 use crate::frame::Deframer;
 use crate::header::{HeaderError, Stranger};
 use crate::limits::{CLIENT_BYTES_MAX_BEFORE_HELLO, SERVER_BYTES_MAX};
-use crate::message::{ClientData, Event, Failure, Gap, Progress, ServerData, StreamEnd, number};
+use crate::message::{
+    CaptureOpenAnswer, ClientData, ConsoleOpenAnswer, Event, Failure, Gap, Progress, ServerData, StreamEnd, number,
+};
 use crate::serial::{SerialError, Serials};
 use crate::xdr::DecodeError;
 
@@ -263,8 +265,9 @@ impl Core {
                 let told = usize::try_from(hello.packet_bytes_max).unwrap_or(usize::MAX);
                 self.outbox.allow(told.max(CLIENT_BYTES_MAX_BEFORE_HELLO));
             }
-            ServerData::ConsoleOpen(console) => {
-                self.streams.adopt(console.stream).map_err(|_| ClientError::Stream(console.stream))?;
+            ServerData::ConsoleOpen(ConsoleOpenAnswer { stream, .. })
+            | ServerData::CaptureOpen(CaptureOpenAnswer { stream }) => {
+                self.streams.adopt(*stream).map_err(|_| ClientError::Stream(*stream))?;
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 //! A serial is stamped here, when a packet takes its place among the bytes, so that the order of serials is the order on
 //! the socket; nothing that was stamped is ever taken back.
 
+use super::tap::{Passed, Tap};
 use crate::fault::{self, Fault};
 use crate::header::MAGIC;
 use crate::limits::HEADER_BYTES;
@@ -21,6 +22,8 @@ pub struct Outbox {
     sent: usize,
     serials: Serials,
     payload_bytes_max: usize,
+    /// What passes here and, by [`Outbox::received`], the other way; while somebody wants to know.
+    tap: Option<Box<Tap>>,
 }
 
 /// Why a packet cannot be sent. Nothing of it is in the outbox, and no serial was used.
@@ -40,7 +43,7 @@ pub enum Unsendable {
 impl Outbox {
     /// An empty outbox for payloads of at most `payload_bytes_max`.
     pub(super) fn new(payload_bytes_max: usize) -> Self {
-        Self { bytes: Vec::new(), sent: 0, serials: Serials::new(), payload_bytes_max }
+        Self { bytes: Vec::new(), sent: 0, serials: Serials::new(), payload_bytes_max, tap: None }
     }
 
     /// Payloads may be this long from now on.
@@ -72,6 +75,8 @@ impl Outbox {
         if outcome.is_err() {
             self.bytes.truncate(begin);
             self.serials = before;
+        } else if let Some(tap) = &mut self.tap {
+            tap.sent(self.bytes.get(begin..).unwrap_or_default());
         }
         outcome.map(|()| serial)
     }
@@ -85,6 +90,26 @@ impl Outbox {
             field.copy_from_slice(&length.to_be_bytes());
         }
         Ok(())
+    }
+
+    /// From now on what passes is kept until it is fetched, or is not any more.
+    pub(super) fn set_tapped(&mut self, tapped: bool) {
+        match tapped {
+            true => drop(self.tap.get_or_insert_default()),
+            false => self.tap = None,
+        }
+    }
+
+    /// A packet of the other side was taken, given without its header.
+    pub(super) fn received(&mut self, payload: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap.received(payload);
+        }
+    }
+
+    /// What has passed since this was asked before; nothing where nobody wants to know.
+    pub(super) fn take_passed(&mut self) -> Vec<Passed> {
+        self.tap.as_mut().map(|tap| tap.take()).unwrap_or_default()
     }
 
     /// What waits to be written.

@@ -9,7 +9,7 @@ use serde::{
 };
 
 use super::{
-    Sampler, Wire,
+    Erase, Sampler, Wire,
     bytes::{fill, padded},
 };
 
@@ -29,6 +29,12 @@ impl<const N: usize> Wire for Fixed<N> {
         let mut bytes = [0; N];
         sampler.fill(&mut bytes);
         Self(bytes)
+    }
+}
+
+impl<const N: usize> Erase for Fixed<N> {
+    fn erase(&mut self) {
+        self.0.fill(b'*');
     }
 }
 

@@ -60,6 +60,10 @@ impl<T: Wire, const MAX: usize> Wire for List<T, MAX> {
         T::secret_fields(found);
     }
 
+    fn blank(&mut self) {
+        self.0.iter_mut().for_each(T::blank);
+    }
+
     fn sample(sampler: &mut Sampler) -> Self {
         let count = sampler.length(MAX, 4);
         Self((0..count).map(|_| T::sample(sampler)).collect())

@@ -50,6 +50,10 @@ macro_rules! wire_struct {
                     $( support::secret_field::<$type>(stringify!($name), stringify!($field), found); )+
                 }
 
+                fn blank(&mut self) {
+                    $( <$type as Wire>::blank(&mut self.$field); )+
+                }
+
                 fn sample(sampler: &mut Sampler) -> Self {
                     Self { $( $field: <$type as Wire>::sample(sampler), )+ }
                 }
@@ -150,6 +154,14 @@ macro_rules! wire_union {
                         stringify!($arm),
                         found,
                     ); )+
+                }
+
+                fn blank(&mut self) {
+                    match self {
+                        $( Self::$arm $( ($crate::__wire_payload!(payload, $type)) )? => {
+                            $( <$type as Wire>::blank($crate::__wire_payload!(payload, $type)); )?
+                        } )+
+                    }
                 }
 
                 fn sample(sampler: &mut Sampler) -> Self {
@@ -319,6 +331,31 @@ macro_rules! wire_packets {
                     &mut found,
                 ); )+
                 found
+            }
+
+            /// Whether something in the bodies of this number is secret; `None` if the number is unknown.
+            $vis fn has_secrets(number: u32) -> ::core::option::Option<bool> {
+                match number {
+                    $( $number => {
+                        let mut found = ::std::vec::Vec::new();
+                        $crate::xdr::support::secret_field::<$crate::__wire_body!($( $type )?)>(
+                            stringify!($name),
+                            stringify!($arm),
+                            &mut found,
+                        );
+                        ::core::option::Option::Some(!found.is_empty())
+                    } )+
+                    _ => ::core::option::Option::None,
+                }
+            }
+
+            /// Writes over what is secret in the body, so that its encoding stays as long as it was.
+            $vis fn blank(&mut self) {
+                match self {
+                    $( Self::$arm $( ($crate::__wire_payload!(payload, $type)) )? => {
+                        $( <$type as $crate::xdr::Wire>::blank($crate::__wire_payload!(payload, $type)); )?
+                    } )+
+                }
             }
 
             /// Some packet of this number, for tests; `None` if the number is unknown.

@@ -43,7 +43,7 @@ pub use self::{
     sample::Sampler,
     secret::Secret,
     text::Text,
-    wire::Wire,
+    wire::{Erase, Wire},
 };
 
 /// Whether [`encode`] and [`decode`] use [`own_backend`] instead of [`serde_backend`]; the bytes are the same.

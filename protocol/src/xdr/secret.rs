@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Sampler, Wire};
+use super::{Erase, Sampler, Wire};
 
 /// A value that opens a door to whoever reads it. On the wire it is the value itself; `Debug` tells nothing of it, so that no
 /// log line, audit record or failed assertion can. In `vmwire.x` the comment of such a field is `secret`.
@@ -23,9 +23,13 @@ impl<T> Secret<T> {
     }
 }
 
-impl<T: Wire> Wire for Secret<T> {
+impl<T: Wire + Erase> Wire for Secret<T> {
     const BYTES_MAX: usize = T::BYTES_MAX;
     const SECRET: bool = true;
+
+    fn blank(&mut self) {
+        self.0.erase();
+    }
 
     fn sample(sampler: &mut Sampler) -> Self {
         Self(T::sample(sampler))

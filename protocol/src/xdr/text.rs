@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    Sampler, Wire,
+    Erase, Sampler, Wire,
     bytes::{padded, read},
     error::{DecodeError, NotText, TooLong},
 };
@@ -66,6 +66,12 @@ impl<const MAX: usize> Wire for Text<MAX> {
     fn sample(sampler: &mut Sampler) -> Self {
         let length = sampler.length(MAX, 1);
         Self(sampler.text(length).into())
+    }
+}
+
+impl<const MAX: usize> Erase for Text<MAX> {
+    fn erase(&mut self) {
+        self.0 = "*".repeat(self.0.len()).into();
     }
 }
 

@@ -38,8 +38,17 @@ pub trait Wire: Serialize + DeserializeOwned {
     /// Adds the secret fields of this type and of those it is made of: the name of the struct, and of the field.
     fn secret_fields(_found: &mut Vec<(&'static str, &'static str)>) {}
 
+    /// Writes over what is secret in the value, so that its encoding stays as long as it was; see [`Secret`](super::Secret).
+    fn blank(&mut self) {}
+
     /// Some value, for tests; see [`Sampler`].
     fn sample(sampler: &mut Sampler) -> Self;
+}
+
+/// What can be written over without becoming longer or shorter on the wire.
+pub trait Erase {
+    /// Writes over the whole value.
+    fn erase(&mut self);
 }
 
 macro_rules! wire_numbers {
@@ -79,6 +88,12 @@ impl<T: Wire> Wire for Option<T> {
 
     fn secret_fields(found: &mut Vec<(&'static str, &'static str)>) {
         T::secret_fields(found);
+    }
+
+    fn blank(&mut self) {
+        if let Some(value) = self {
+            value.blank();
+        }
     }
 
     fn sample(sampler: &mut Sampler) -> Self {

@@ -16,3 +16,4 @@ mod rpcgen;
 mod server_session;
 mod spec;
 mod support;
+mod tapped;

@@ -118,6 +118,8 @@ fn every_arm_is_tried_with_many_values() {
             2 | 5 | 0x10 | 0x11 | 0x12 | 0x13 | 0x21 | 0x44 => 1,
             // A boolean.
             3 => 2,
+            // A number.
+            0x50 => 20,
             _ => 50,
         };
         assert!(values >= least, "{number:#x}: {values} different values");

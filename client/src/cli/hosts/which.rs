@@ -37,6 +37,7 @@ pub(in crate::cli) fn manner(noun: &Noun) -> Result<Manner, Problem> {
         Noun::Connection(connection::Verb::Kick { .. }) => {
             one("connection kick", "each daemon numbers its connections for itself")
         }
+        Noun::Capture(_) => one("capture", "a file has the packets of one daemon"),
         Noun::Event(_) => Ok(Manner::Follows),
         Noun::Vm(vm::Verb::Wait(_)) | Noun::Op(operation::Verb::Wait { .. }) => Ok(Manner::Waits),
         Noun::Vm(vm::Verb::Shutdown(_) | vm::Verb::Reboot(_)) => Ok(Manner::Answers(GUEST)),

@@ -83,7 +83,7 @@ fn every_example_is_understood_as_the_shell_passes_it_on() {
     for line in lines {
         // What is called is written down instead, a word a line; programs beside it do nothing.
         let script = format!(
-            "vmwire() {{ printf '%s\\n' -- \"$@\" >> words; }}\njq() {{ cat; }}\nsed() {{ cat; }}\n\
+            "vmwire() {{ printf '%s\\n' -- \"$@\" >> words; }}\njq() {{ cat; }}\nsed() {{ cat; }}\nwireshark() {{ cat; }}\n\
              timeout() {{ shift; \"$@\"; }}\n{line}\n"
         );
         let mut sh = std::process::Command::new("sh");

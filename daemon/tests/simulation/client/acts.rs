@@ -83,8 +83,9 @@ impl Connection {
 
     fn hello(&self, random: &mut Random, client: u8) -> ClientData {
         // Whoever is refused has what it sends on streams answered as well, and nobody asks for that.
-        let streams = self.asked.values().any(|asked| matches!(asked.data, ClientData::ConsoleOpen(_)));
-        let may_be_refused = self.streams.is_empty() && !streams;
+        let opens = |data: &ClientData| matches!(data, ClientData::ConsoleOpen(_) | ClientData::CaptureOpen(_));
+        let streams = self.asked.values().any(|asked| opens(&asked.data));
+        let may_be_refused = self.streams.is_empty() && self.captures.is_empty() && !streams;
         ClientData::Hello(HelloCall {
             major: if may_be_refused && random.chance(8) { 2 } else { 1 },
             minor: random.word(4),
@@ -123,6 +124,12 @@ impl Connection {
     }
 
     fn end_stream(&mut self, random: &mut Random) -> String {
+        if random.chance(30)
+            && let Some((number, _)) = self.captures.pop_first()
+        {
+            self.session.stream_end(number, Some(Failure::new(code::CANCELLED, "seen enough")));
+            return format!("ends capture {number}");
+        }
         let numbers: Vec<u32> = self.streams.keys().copied().collect();
         let Some(number) = random.pick(&numbers).copied() else { return "no stream to end".to_owned() };
         let why = random.chance(50).then(|| Failure::new(code::CANCELLED, "enough"));

@@ -10,6 +10,7 @@ use vmwire_protocol::message::{
 use vmwire_protocol::xdr::Text;
 
 use super::{Asked, Connection, Tally, vm_of};
+use crate::captures::Capture;
 use crate::events::Subscription;
 use crate::rights::Rights;
 use crate::streams::Stream;
@@ -103,8 +104,8 @@ impl Connection {
                 match failure.code {
                     code::DEADLINE_EXCEEDED if !shutdown && elapsed < asked.deadline => wrong("too early"),
                     code::OVERLOADED if asked.open < 256 => {
-                        let console = matches!(asked.data, ClientData::ConsoleOpen(_));
-                        if console { Ok(()) } else { wrong("it had room") }
+                        let stream = matches!(asked.data, ClientData::ConsoleOpen(_) | ClientData::CaptureOpen(_));
+                        if stream { Ok(()) } else { wrong("it had room") }
                     }
                     code::MALFORMED | code::INTERNAL | code::ANSWER_TOO_LARGE | code::AGENT => {
                         wrong("it makes no sense")
@@ -156,6 +157,10 @@ impl Connection {
                 let writes = call.mode != console_mode::READ;
                 let stream = Stream::open(vm_of(&call.vm), asked.generation, writes, answer.offset, truth)?;
                 self.streams.insert(answer.stream, stream);
+                None
+            }
+            (ClientData::CaptureOpen(_), ServerData::CaptureOpen(answer)) => {
+                self.captures.insert(answer.stream, Capture::open(asked.era));
                 None
             }
             (ClientData::VmShow(_), ServerData::VmShow(answer)) => {

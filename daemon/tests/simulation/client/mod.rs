@@ -8,10 +8,12 @@ mod scopes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use vmwire_daemon::access::Role;
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{ClientData, Failure, SubscribeCall, code};
 use vmwire_protocol::session::{ClientSession, ClientStep, Closing};
 
+use crate::captures::Capture;
 use crate::events::Subscription;
 use crate::link::{Found, Link, SharedLink};
 use crate::random::Random;
@@ -45,8 +47,8 @@ pub(crate) struct Connection {
     identity: String,
     /// What it may do, and might before.
     pub(crate) eras: Vec<Era>,
-    /// The consoles behind its streams.
-    consoles: BTreeMap<u32, VmId>,
+    /// The consoles behind its streams; nothing behind a capture.
+    consoles: BTreeMap<u32, Option<VmId>>,
     session: ClientSession,
     tap: Tap,
     phase: Phase,
@@ -57,6 +59,7 @@ pub(crate) struct Connection {
     cancelled: BTreeSet<u32>,
     pub(crate) subscription: Option<Subscription>,
     streams: BTreeMap<u32, Stream>,
+    captures: BTreeMap<u32, Capture>,
     /// It sends no more.
     pub(crate) half_closed: bool,
     pub(crate) told: Option<Failure>,
@@ -114,6 +117,7 @@ impl Client {
             cancelled: BTreeSet::new(),
             subscription: None,
             streams: BTreeMap::new(),
+            captures: BTreeMap::new(),
             half_closed: false,
             told: None,
             deaf: false,
@@ -200,6 +204,12 @@ impl Connection {
                     *tally.entry(kind.to_owned()).or_default() += 1;
                 }
                 ClientStep::StreamData { stream, offset, data, .. } => {
+                    if let Some(capture) = self.captures.get_mut(&stream) {
+                        let jumped = capture.data(self.id, offset, data)?;
+                        *tally.entry("packets captured".to_owned()).or_default() += 1;
+                        *tally.entry("capture jumps".to_owned()).or_default() += u64::from(jumped);
+                        continue;
+                    }
                     let stream = self.streams.get_mut(&stream).ok_or("data of a stream that is not open")?;
                     let jumped = stream.data(offset, data, truth)?;
                     *tally.entry("console jumps".to_owned()).or_default() += u64::from(jumped);
@@ -227,6 +237,13 @@ impl Connection {
         truth: &Truth,
         tally: &mut Tally,
     ) -> Result<(), String> {
+        if let Some(capture) = self.captures.remove(&number) {
+            let might_lose = self.eras[capture.era..].iter().any(|era| era.rights.host() != Role::Admin);
+            return match why {
+                Some(why) if why.code == code::DENIED && might_lose => Ok(()),
+                why => Err(format!("capture {number} ended for {why:?}")),
+            };
+        }
         let mut stream = self.streams.remove(&number).ok_or("the end of a stream that is over")?;
         match why.map(|why| (why.code, why.message)) {
             None if stream.we_ended => stream.ended(truth),
@@ -249,6 +266,9 @@ impl Connection {
     pub(crate) fn take_streams(&mut self) {
         for (number, stream) in &mut self.streams {
             self.session.stream_taken(*number, std::mem::take(&mut stream.untaken));
+        }
+        for (number, capture) in &mut self.captures {
+            self.session.stream_taken(*number, std::mem::take(&mut capture.untaken));
         }
     }
 

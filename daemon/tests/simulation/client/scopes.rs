@@ -41,7 +41,10 @@ impl Connection {
         if let (ServerData::ConsoleOpen(answer), Some(Asked { data: ClientData::ConsoleOpen(call), .. })) =
             (&data, asked)
         {
-            self.consoles.insert(answer.stream, super::vm_of(&call.vm));
+            self.consoles.insert(answer.stream, Some(super::vm_of(&call.vm)));
+        }
+        if let ServerData::CaptureOpen(answer) = &data {
+            self.consoles.insert(answer.stream, None);
         }
         let era = &self.eras[at];
         let wrong = |why: &str| {
@@ -56,6 +59,12 @@ impl Connection {
         match &data {
             ServerData::StreamData(call) => {
                 let vm = self.consoles.get(&call.stream).copied().ok_or("data of a stream that was never opened")?;
+                let Some(vm) = vm else {
+                    return match era.rights.host() {
+                        Role::Admin => Ok(()),
+                        _ => wrong("a capture that it may not have open"),
+                    };
+                };
                 let least = truth.roles_since(era.from_event, &era.rights, |groups| groups.get(&vm)).1;
                 if least < Some(Role::Operator) {
                     return wrong("a console that it may not have open");

@@ -14,6 +14,7 @@ use crate::serial::Serials;
 use crate::session::outbox::{Outbox, Unsendable};
 use crate::session::refusal::{denied, malformed, too_many_calls, unknown, unsupported, version_mismatch};
 use crate::session::stream::{self, Received, Streams};
+use crate::session::words;
 use crate::version::MAJOR;
 use crate::xdr::{self, List, Text};
 
@@ -290,9 +291,4 @@ impl Core {
             self.streams = Streams::default();
         }
     }
-}
-
-fn words(head: &[u8; 12]) -> [u32; 3] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *head;
-    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])]
 }

@@ -25,6 +25,7 @@ use self::core::{Core, Phase};
 use super::outbox::Outbox;
 use super::refusal::header_failure;
 use super::stream::{self, DataHead, StreamError, Streams};
+use super::tap::Passed;
 use crate::fault::{self, Fault};
 use crate::frame::Deframer;
 use crate::limits::{EVENT_UNSENT_BYTES_MAX, FIRST_PACKET_TIME, HALF_PACKET_TIME, SERVER_BYTES_MAX, UNSENT_BYTES_HIGH};
@@ -229,7 +230,9 @@ impl ServerSession {
         match self.deframer.next(input, self.core.client_bytes_max()) {
             Ok(Some(packet)) => {
                 self.half = Half::None;
-                let step = self.core.packet(now, self.deframer.payload(packet));
+                let payload = self.deframer.payload(packet);
+                self.core.outbox.received(payload);
+                let step = self.core.packet(now, payload);
                 if self.core.phase == Phase::Closed {
                     *input = &[];
                 }
@@ -418,6 +421,17 @@ impl ServerSession {
     /// Bytes have been written: sends what waited for room.
     pub fn flushed(&mut self) {
         self.core.send_progress();
+    }
+
+    /// From now on packets that pass are kept for [`ServerSession::take_passed`], or are not any more.
+    pub fn set_tapped(&mut self, tapped: bool) {
+        self.core.outbox.set_tapped(tapped);
+    }
+
+    /// The packets that have passed since this was asked before, in their order. To be asked once a turn, for they are kept
+    /// until then.
+    pub fn take_passed(&mut self) -> Vec<Passed> {
+        self.core.outbox.take_passed()
     }
 
     /// Bytes held on behalf of this connection: unsent ones, and those of packets not taken yet.

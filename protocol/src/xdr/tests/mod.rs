@@ -145,7 +145,22 @@ fn a_secret_travels_as_it_is_and_is_found_wherever_it_hides() {
     Handover::secret_fields(&mut found);
     assert_eq!(found, [("Key", "bytes"), ("Ring", "words"), ("Handover", "Word")]);
     assert_eq!(Packet::secret_fields(), []);
+    assert_eq!([2, 0x1000, 3].map(Packet::has_secrets), [Some(false), Some(false), None]);
     assert_eq!(Handover::Cell(Cell::Absent).number(), 3);
+}
+
+#[test]
+fn a_secret_is_written_over_wherever_it_hides_and_nothing_else_is() {
+    let ring = |bytes: &[u8; 4], word: &str| {
+        let key = Key { owner: Text::clipped("me"), bytes: Secret::new(Fixed(*bytes)) };
+        Ring { keys: Some(List::clipped([key])), words: List::clipped([Secret::new(Text::clipped(word))]) }
+    };
+    let mut handover = Handover::Ring(ring(b"open", "sesame"));
+    handover.blank();
+    assert!(handover == Handover::Ring(ring(b"****", "******")));
+    let mut packet = Packet::Cell(Cell::Text(Text::clipped("plain")));
+    packet.blank();
+    assert_eq!(packet, Packet::Cell(Cell::Text(Text::clipped("plain"))));
 }
 
 #[test]

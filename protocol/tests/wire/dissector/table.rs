@@ -70,6 +70,7 @@ const NAMED_WAITS: [(&str, &str); 1] = [("vm_wait_call.states", "state")];
 /// Numbers that are only numbers. A test holds that each `unsigned int` is here or has a set, so that a new one is thought of.
 const PLAIN: &[&str] = &[
     "cancel_call.serial",
+    "capture_open_answer.stream",
     "connection_info.calls_open",
     "connection_info.minor",
     "connection_info.streams",

@@ -160,6 +160,13 @@ fn the_details_of_events_are_frozen() {
 }
 
 #[test]
+fn what_streams_of_1_2_carry_is_frozen() {
+    for (bytes, rows) in v1_2::records() {
+        assert!(bytes == read(rows), "a record is written as {bytes:02x?}");
+    }
+}
+
+#[test]
 fn what_clients_of_1_1_send_besides_is_frozen() {
     assert_eq!(hold(v1_1::client()), numbers_of_minor(ClientData::NUMBERS, 1));
 }

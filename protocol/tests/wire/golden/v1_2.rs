@@ -93,6 +93,15 @@ pub(super) fn client() -> Vec<Golden<ClientData>> {
                 30820100 | request
             ",
         },
+        Golden {
+            packet: ClientData::CaptureOpen(CaptureOpenCall { vm: text("web1"), payload: true }),
+            rows: "
+                00000050 | CAPTURE_OPEN
+                00000004 | vm, bytes: 4
+                77656231 | vm: 'web1'
+                00000001 | payload: true
+            ",
+        },
     ]
 }
 
@@ -273,6 +282,13 @@ pub(super) fn server() -> Vec<Golden<ServerData>> {
                 30040506 | ca
             ",
         },
+        Golden {
+            packet: ServerData::CaptureOpen(CaptureOpenAnswer { stream: 3 }),
+            rows: "
+                00000050 | CAPTURE_OPEN
+                00000003 | stream: 3
+            ",
+        },
     ]
 }
 
@@ -302,4 +318,31 @@ pub(super) fn details() -> Vec<(u32, Vec<u8>, &'static str)> {
             ",
         ),
     ]
+}
+
+/// What the streams of 1.2 carry.
+pub(super) fn records() -> Vec<(Vec<u8>, &'static str)> {
+    vec![(
+        super::bytes(&CaptureRecord {
+            time_ns: 0x1_0000_0002,
+            connection: 7,
+            sent: true,
+            peer: text("uid 0"),
+            transport: text("unix"),
+            position: 20,
+            bytes: Opaque::new(*b"\x89VM").unwrap(),
+        }),
+        "
+            00000001 00000002 | time_ns: 4294967298
+            00000000 00000007 | connection: 7
+            00000001 | sent: true
+            00000005 | peer, bytes: 5
+            75696420 30000000 | peer: 'uid 0'
+            00000004 | transport, bytes: 4
+            756e6978 | transport: 'unix'
+            00000000 00000014 | position: 20
+            00000003 | bytes, bytes: 3
+            89564d00 | bytes
+        ",
+    )]
 }

@@ -1,0 +1,256 @@
+//! What was captured as a file that Wireshark opens.
+//!
+//! pcapng has no link that carries our packets as they are, so each record is put into an IPv6 packet of TCP, as if the
+//! connection had been one over a network: the daemon is `2001:db8::1`, whoever is on connection n `2001:db8:1::n`
+//! (addresses that RFC 3849 keeps for documentation). TCP's sequence numbers are the positions of the records, so that a loss
+//! looks like one; who was really there stands in a comment of the connection's first packet.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use etherparse::PacketBuilder;
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
+use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::{DataLink, PcapError};
+use vmwire_protocol::message::CaptureRecord;
+
+const DAEMON: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const CLIENTS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
+
+/// The daemon's port for TLS, which is where somebody would look first.
+const DAEMON_PORT: u16 = 16515;
+const CLIENT_PORT: u16 = 49152;
+
+/// How much TCP says that it could take; nobody asks.
+const WINDOW: u16 = u16::MAX;
+const HOPS: u8 = 64;
+
+/// Times are in units of 10 to the power of minus this, in seconds.
+const NANOSECONDS: u8 = 9;
+
+/// What a capture came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    /// Packets, whole ones or what came of them.
+    pub(super) packets: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Bytes that passed and did not come.
+    pub(super) lost: u64,
+}
+
+/// A capture on its way into a file.
+pub(super) struct CaptureFile<W> {
+    /// Blocks that were not written yet: a file has whole blocks, whenever the program ends.
+    blocks: PcapNgWriter<Vec<u8>>,
+    out: W,
+    ways: BTreeMap<u64, Ways>,
+    written: Written,
+}
+
+/// How far each way of a connection has come.
+#[derive(Debug, Default)]
+struct Ways {
+    received: Way,
+    sent: Way,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Way {
+    /// The position of the next byte.
+    next: u64,
+    /// What is still to come of a packet that began.
+    left: u64,
+}
+
+impl<W: Write> CaptureFile<W> {
+    /// Begins a capture of the packets of `daemon`.
+    pub(super) fn begin(out: W, daemon: &str) -> io::Result<Self> {
+        let program = concat!("vmwire ", env!("CARGO_PKG_VERSION"));
+        let section = SectionHeaderBlock {
+            options: vec![SectionHeaderOption::UserApplication(Cow::Borrowed(program))],
+            ..SectionHeaderBlock::default()
+        };
+        let mut blocks = PcapNgWriter::with_section_header(Vec::new(), section).map_err(broken)?;
+        let interface = InterfaceDescriptionBlock {
+            linktype: DataLink::RAW,
+            snaplen: 0,
+            options: vec![
+                InterfaceDescriptionOption::IfName(Cow::Owned(daemon.to_owned())),
+                InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
+            ],
+        };
+        blocks.write_pcapng_block(interface).map_err(broken)?;
+        let mut file = Self { blocks, out, ways: BTreeMap::new(), written: Written::default() };
+        file.flush()?;
+        Ok(file)
+    }
+
+    /// Adds a record; [`CaptureFile::flush`] writes it.
+    pub(super) fn add(&mut self, record: &CaptureRecord) -> io::Result<()> {
+        let is_new = !self.ways.contains_key(&record.connection);
+        let ways = self.ways.entry(record.connection).or_default();
+        let (way, back) = if record.sent { (&mut ways.sent, ways.received) } else { (&mut ways.received, ways.sent) };
+        let length = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
+        let jump = record.position.saturating_sub(way.next);
+        if jump > 0 || way.left == 0 {
+            way.left = packet_bytes(&record.bytes);
+            self.written.packets += 1;
+        }
+        way.left = way.left.saturating_sub(length);
+        way.next = record.position.saturating_add(length);
+        self.written.bytes += length;
+        self.written.lost = self.written.lost.saturating_add(jump);
+
+        let client = Ipv6Addr::from_bits(CLIENTS.to_bits() | u128::from(record.connection));
+        let ((from, port), (to, other)) = match record.sent {
+            true => ((DAEMON, DAEMON_PORT), (client, CLIENT_PORT)),
+            false => ((client, CLIENT_PORT), (DAEMON, DAEMON_PORT)),
+        };
+        let builder = PacketBuilder::ipv6(from.octets(), to.octets(), HOPS)
+            .tcp(port, other, sequence(record.position), WINDOW)
+            .ack(sequence(back.next))
+            .psh();
+        let mut data = Vec::with_capacity(builder.size(record.bytes.len()));
+        builder.write(&mut data, &record.bytes).map_err(io::Error::other)?;
+        let options = match is_new {
+            true => vec![EnhancedPacketOption::Comment(Cow::Owned(format!(
+                "connection {}: {} over {}",
+                record.connection, record.peer, record.transport
+            )))],
+            false => Vec::new(),
+        };
+        let block = EnhancedPacketBlock {
+            interface_id: 0,
+            timestamp: Duration::from_nanos(record.time_ns),
+            original_len: u32::try_from(data.len()).unwrap_or(u32::MAX),
+            data: Cow::Owned(data),
+            options,
+        };
+        self.blocks.write_pcapng_block(block).map_err(broken)?;
+        Ok(())
+    }
+
+    /// Writes what was added.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let blocks = self.blocks.get_mut();
+        if !blocks.is_empty() {
+            self.out.write_all(blocks)?;
+            self.out.flush()?;
+            blocks.clear();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is missing of the packets that have begun.
+    pub(super) fn is_between_packets(&self) -> bool {
+        self.ways.values().all(|ways| ways.received.left == 0 && ways.sent.left == 0)
+    }
+
+    pub(super) fn written(&self) -> Written {
+        self.written
+    }
+}
+
+/// How long a packet says it is, its header included.
+fn packet_bytes(bytes: &[u8]) -> u64 {
+    let length = bytes.get(4..8).and_then(|field| field.try_into().ok()).map_or(0, u32::from_be_bytes);
+    u64::from(length) + 8
+}
+
+/// The sequence number of TCP at a position; they go round.
+fn sequence(position: u64) -> u32 {
+    u32::try_from((position + 1) & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+fn broken(error: PcapError) -> io::Error {
+    match error {
+        PcapError::IoError(error) => error,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::SlicedPacket;
+    use pcap_file::pcapng::{Block, PcapNgReader};
+    use vmwire_protocol::xdr::{Opaque, Text};
+
+    use super::*;
+
+    fn record(connection: u64, sent: bool, position: u64, bytes: &[u8]) -> CaptureRecord {
+        CaptureRecord {
+            time_ns: 1_700_000_000_123_456_789,
+            connection,
+            sent,
+            peer: Text::clipped("uid 0"),
+            transport: Text::clipped("unix"),
+            position,
+            bytes: Opaque::new(bytes).unwrap(),
+        }
+    }
+
+    fn packet(length: u8) -> Vec<u8> {
+        let mut packet = vec![0x89, b'V', b'M', b'W', 0, 0, 0, length];
+        packet.resize(8 + usize::from(length), 7);
+        packet
+    }
+
+    /// Sequence number, payload and comment of each.
+    fn read(file: &[u8]) -> Vec<(u32, Vec<u8>, Option<String>)> {
+        let mut reader = PcapNgReader::new(file).unwrap();
+        let mut all = Vec::new();
+        while let Some(block) = reader.next_block() {
+            let Block::EnhancedPacket(block) = block.unwrap() else { continue };
+            assert_eq!(block.timestamp.as_nanos(), 1_700_000_000_123_456_789);
+            let sliced = SlicedPacket::from_ip(&block.data).unwrap();
+            let Some(etherparse::TransportSlice::Tcp(tcp)) = sliced.transport else { panic!("no TCP") };
+            let comment = block.options.iter().find_map(|option| match option {
+                EnhancedPacketOption::Comment(comment) => Some(comment.to_string()),
+                _ => None,
+            });
+            all.push((tcp.sequence_number(), tcp.payload().to_vec(), comment));
+        }
+        all
+    }
+
+    #[test]
+    fn each_record_is_a_segment_where_it_stood_and_the_first_says_who_it_was() {
+        let mut out = Vec::new();
+        let mut file = CaptureFile::begin(&mut out, "qemu:///system").unwrap();
+        let (ping, pong) = (packet(12), packet(16));
+        file.add(&record(7, false, 0, &ping)).unwrap();
+        file.add(&record(7, true, 0, &pong[..10])).unwrap();
+        file.add(&record(7, true, 10, &pong[10..])).unwrap();
+        file.add(&record(8, false, 20, &ping)).unwrap();
+        // Others were lost before this one.
+        file.add(&record(7, false, 120, &ping)).unwrap();
+        file.flush().unwrap();
+        assert_eq!(file.written(), Written { packets: 4, bytes: 3 * 20 + 24, lost: 100 + 20 });
+        let who = |number: u64| Some(format!("connection {number}: uid 0 over unix"));
+        let expected = [
+            (1, ping.clone(), who(7)),
+            (1, pong[..10].to_vec(), None),
+            (11, pong[10..].to_vec(), None),
+            (21, ping.clone(), who(8)),
+            (121, ping, None),
+        ];
+        assert_eq!(read(&out), expected);
+    }
+
+    #[test]
+    fn what_was_flushed_can_be_read_whenever_it_ends() {
+        let mut out = Vec::new();
+        let mut file = CaptureFile::begin(&mut out, "test:///default").unwrap();
+        file.add(&record(1, false, 0, &packet(12))).unwrap();
+        file.flush().unwrap();
+        file.add(&record(1, false, 20, &packet(12))).unwrap();
+        drop(file);
+        assert_eq!(read(&out).len(), 1);
+    }
+}

@@ -1,0 +1,162 @@
+//! `vmwire capture`: what passes a daemon, into a file that Wireshark opens.
+//!
+//! The daemon shows the packets, with secrets written over; nothing is captured here that was not shown. The file is
+//! made anew and for its owner alone: what people ask of their machines is nobody else's business.
+
+mod file;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use vmwire_protocol::message::{CaptureOpenCall, Failure};
+
+use super::named::text;
+use super::output::Format;
+use super::problem::Problem;
+use super::quantity::{read_duration, show_bytes};
+use super::signals::Watched;
+use super::{Context, Exit, unless_too_old};
+use crate::connection::{Capture, Connection, Shown};
+use crate::error::Error;
+use file::{CaptureFile, Written};
+
+/// How often a person is shown how far it has come.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The name that means standard output.
+const STDOUT: &str = "-";
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  vmwire capture -w today.pcapng\n  vmwire capture --vm web --duration 1m -w web.pcapng\n  \
+                        vmwire -c qemu+ssh://root@host/system capture -w - | wireshark -k -i -\n\n\
+                        It goes on until interrupted. Connections that have a capture open are not shown, this one among them.\n\
+                        Secrets are written over by the daemon; what consoles carry is zeroes without --payload.\n"
+)]
+pub(crate) struct Arguments {
+    /// The file, which must not be there yet; - for standard output
+    #[arg(short, long = "write", value_name = "FILE")]
+    write: String,
+
+    /// Only what is about this virtual machine, and how connections begin
+    #[arg(long, value_name = "VM")]
+    vm: Option<String>,
+
+    /// Also what streams carry: what is typed into consoles, and what guests say there
+    #[arg(long)]
+    payload: bool,
+
+    /// End after so long, as in 30s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = read_duration)]
+    duration: Option<Duration>,
+
+    /// End after so many packets
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Problem> {
+    let to_stdout = arguments.write == STDOUT;
+    if to_stdout && io::stdout().is_terminal() {
+        return Err(Problem::usage("a capture is no text for a terminal")
+            .hint("name a file with -w, or send it on: | wireshark -k -i -"));
+    }
+    let interrupt = Watched::interrupt().map_err(|error| Problem::local("cannot watch for ^C", &error))?;
+    let call =
+        CaptureOpenCall { vm: text("name", arguments.vm.as_deref().unwrap_or_default())?, payload: arguments.payload };
+    let daemon = context.uri()?.to_string();
+    let mut connection = context.connect()?;
+    let capture = connection.open_capture(call, context.timeout).map_err(unless_too_old)?;
+    // Not before the daemon has agreed: a capture that was refused leaves no file behind.
+    let out: Box<dyn Write> = if to_stdout { Box::new(io::stdout()) } else { Box::new(create(&arguments.write)?) };
+    let failed = |error: io::Error| Problem::local(format!("cannot write {}", arguments.write), &error);
+    let mut file = CaptureFile::begin(out, &daemon).map_err(failed)?;
+    context.output.note(&format!("capturing into {}, ^C ends", arguments.write));
+    let until = arguments.duration.map(|duration| Instant::now() + duration);
+    let ended = loop {
+        let ended = take(&mut connection, &capture, &mut file, arguments.count).map_err(failed)?;
+        file.flush().map_err(failed)?;
+        if let Some(ended) = ended {
+            break ended;
+        }
+        let now = Instant::now();
+        let look = until.map_or(LOOK, |until| until.saturating_duration_since(now).min(LOOK));
+        // A link that breaks may have brought something before: taking it tells.
+        if look.is_zero() || connection.wait_beside(interrupt.came.as_fd(), Some(look)).unwrap_or(false) {
+            break Ok(None);
+        }
+        if context.output.shows_progress() {
+            context.output.progress(&sentence(file.written(), arguments));
+        }
+    };
+    if context.output.shows_progress() {
+        context.output.progress("");
+    }
+    tell(file.written(), arguments, context)?;
+    match ended {
+        Ok(None) => Ok(Exit::Ok),
+        Ok(Some(why)) => Err(Error::Failure(Box::new(why)).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes what has come; answers how the capture ended, if it did.
+fn take<W: Write>(
+    connection: &mut Connection,
+    capture: &Capture,
+    file: &mut CaptureFile<W>,
+    count: Option<u64>,
+) -> io::Result<Option<Result<Option<Failure>, Error>>> {
+    loop {
+        match connection.take_capture(capture) {
+            Ok(Some(Shown::Record(record))) => file.add(&record)?,
+            Ok(Some(Shown::End(why))) => return Ok(Some(Ok(why))),
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(Some(Err(error))),
+        }
+        // A packet is not counted before it is there whole.
+        if count.is_some_and(|count| file.written().packets >= count) && file.is_between_packets() {
+            return Ok(Some(Ok(None)));
+        }
+    }
+}
+
+/// Makes the file, for its owner alone; one that is there is not touched.
+fn create(path: &str) -> Result<File, Problem> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+        let problem = Problem::local(format!("cannot make {path}"), &error);
+        if error.kind() == ErrorKind::AlreadyExists {
+            problem.hint("a capture never takes the place of a file; name another one")
+        } else {
+            problem
+        }
+    })
+}
+
+/// Says what the capture came to.
+fn tell(written: Written, arguments: &Arguments, context: &mut Context<'_>) -> io::Result<()> {
+    if context.output.format() == Format::Json && arguments.write != STDOUT {
+        let Written { packets, bytes, lost } = written;
+        let lost = arguments.vm.is_none().then_some(lost);
+        return context.output.json(&json!({
+            "file": arguments.write, "packets": packets, "bytes": bytes, "lost_bytes": lost,
+        }));
+    }
+    context.output.note(&sentence(written, arguments));
+    Ok(())
+}
+
+fn sentence(written: Written, arguments: &Arguments) -> String {
+    let packets = if written.packets == 1 { "packet" } else { "packets" };
+    // What is about others is left out, and nobody can tell that from what was lost.
+    let lost = if arguments.vm.is_none() && written.lost > 0 {
+        format!("; {} passed too fast and are lost", show_bytes(written.lost))
+    } else {
+        String::new()
+    };
+    format!("{} {packets}, {}{lost}", written.packets, show_bytes(written.bytes))
+}

@@ -1,0 +1,58 @@
+//! One capture, held against what packets are: whole but for what was lost, in their order, and never its own.
+
+use std::collections::BTreeMap;
+
+use vmwire_protocol::header::MAGIC;
+use vmwire_protocol::message::CaptureRecord;
+use vmwire_protocol::xdr;
+
+/// A capture as its client sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Capture {
+    /// The era in which it was opened.
+    pub(crate) era: usize,
+    /// Bytes read and not taken over yet.
+    pub(crate) untaken: usize,
+    /// The offset of the next record.
+    offset: u64,
+    /// Of each connection and way: the next position, and how much of the packet there is still to come.
+    ways: BTreeMap<(u64, bool), (u64, usize)>,
+}
+
+impl Capture {
+    /// One that is opened in this era.
+    pub(crate) fn open(era: usize) -> Self {
+        Self { era, ..Self::default() }
+    }
+
+    /// A record came to the connection `own`; answers whether there is a hole before it.
+    pub(crate) fn data(&mut self, own: u64, offset: u64, data: &[u8]) -> Result<bool, String> {
+        let record: CaptureRecord = xdr::decode(data).map_err(|error| format!("no record of a capture: {error}"))?;
+        if offset != self.offset {
+            return Err(format!("a capture goes on at {offset}, not at {}", self.offset));
+        }
+        self.offset += u64::try_from(data.len()).unwrap();
+        self.untaken += data.len();
+        if record.connection == own {
+            return Err("a capture of itself".to_owned());
+        }
+        let known = self.ways.get(&(record.connection, record.sent)).copied();
+        let (next, left) = known.unwrap_or((record.position, 0));
+        if record.position < next {
+            return Err(format!("{record:?} where {next} is next"));
+        }
+        let jumped = record.position > next;
+        let left = if jumped || left == 0 {
+            let head = record.bytes.first_chunk::<8>().filter(|head| head.starts_with(&MAGIC));
+            let head = head.ok_or_else(|| format!("{record:?} is no beginning of a packet"))?;
+            8 + usize::try_from(u32::from_be_bytes(*head.last_chunk().unwrap())).unwrap()
+        } else {
+            left
+        };
+        let length = record.bytes.len();
+        let left = left.checked_sub(length).ok_or_else(|| format!("{record:?} is longer than its packet"))?;
+        let next = record.position + u64::try_from(length).unwrap();
+        self.ways.insert((record.connection, record.sent), (next, left));
+        Ok(jumped)
+    }
+}

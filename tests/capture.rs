@@ -1,0 +1,195 @@
+//! Captures: what the file has, whose it is, and when there is none.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use etherparse::{SlicedPacket, TransportSlice};
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::{Block, PcapNgReader};
+use rustix::process::Signal;
+use vmwire_protocol::message::{ClientData, ServerData};
+
+use crate::harness::{Daemon, Running, Setup, Way, by_ways, eventually, vmwire};
+
+by_ways!(by_unix_as_admin Unix: who_asks_for_it_gets_a_file_that_explains_itself);
+by_ways!(by_tls_as_admin Tls: who_asks_for_it_gets_a_file_that_explains_itself);
+
+/// What a file of a capture has.
+#[derive(Default)]
+struct Captured {
+    /// The bytes that went from each port and address to the other, as TCP would put them together.
+    ways: BTreeMap<String, Vec<u8>>,
+    comments: Vec<String>,
+    times: Vec<Duration>,
+}
+
+fn read(path: &Path) -> Captured {
+    let bytes = fs::read(path).unwrap();
+    let mut reader = PcapNgReader::new(&bytes[..]).unwrap();
+    let mut captured = Captured::default();
+    while let Some(block) = reader.next_block() {
+        let Block::EnhancedPacket(block) = block.unwrap() else { continue };
+        captured.times.push(block.timestamp);
+        for option in &block.options {
+            if let EnhancedPacketOption::Comment(comment) = option {
+                captured.comments.push(comment.to_string());
+            }
+        }
+        let sliced = SlicedPacket::from_ip(&block.data).unwrap();
+        let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { panic!("no TCP") };
+        let Some(etherparse::NetSlice::Ipv6(ip)) = sliced.net else { panic!("no IPv6") };
+        let way = format!("{} -> {}", ip.header().source_addr(), ip.header().destination_addr());
+        let bytes = captured.ways.entry(way).or_default();
+        assert_eq!(usize::try_from(tcp.sequence_number()).unwrap(), bytes.len() + 1, "nothing is missing");
+        bytes.extend_from_slice(tcp.payload());
+    }
+    captured
+}
+
+impl Captured {
+    /// Everything that was said, as our own decoder has it.
+    fn said(&self) -> (Vec<ClientData>, Vec<ServerData>) {
+        let (mut clients, mut server) = (Vec::new(), Vec::new());
+        for (way, bytes) in &self.ways {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                assert_eq!(&rest[..4], b"\x89VMW", "{way}");
+                let word = |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap());
+                let end = 8 + usize::try_from(word(4)).unwrap();
+                let (number, body) = (word(16), &rest[20..end]);
+                if way.starts_with("2001:db8::1 ") {
+                    server.push(ServerData::decode_body(number, body).unwrap().unwrap());
+                } else {
+                    clients.push(ClientData::decode_body(number, body).unwrap().unwrap());
+                }
+                rest = &rest[end..];
+            }
+        }
+        (clients, server)
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        self.ways.values().any(|bytes| bytes.windows(text.len()).any(|at| at == text.as_bytes()))
+    }
+}
+
+/// A capture that has begun.
+fn begin(daemon: &Daemon, uri: &str, path: &Path, more: &[&str]) -> Running {
+    let words = [&["capture", "-w", path.to_str().unwrap()][..], more].concat();
+    let running = daemon.begin_at(uri, &words);
+    eventually("it has begun", || running.err().contains("capturing into").then_some(()));
+    running
+}
+
+/// Ends it as ^C does.
+fn end(running: Running) -> String {
+    running.signal(Signal::INT);
+    let ran = running.wait();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran.err
+}
+
+fn who_asks_for_it_gets_a_file_that_explains_itself(way: Way) {
+    let daemon = way.setup().start();
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole = \"password: \"\n");
+    let (blind, seeing) = (daemon.place().join("blind.pcapng"), daemon.place().join("seeing.pcapng"));
+    let without = begin(&daemon, &daemon.uri_by(way), &blind, &[]);
+    let with = begin(&daemon, &daemon.uri_by(way), &seeing, &["--payload"]);
+    daemon.ok(&["vm", "start", "web"]);
+    let mut console = daemon.begin(&["vm", "console", "web", "--history", "1KiB"]);
+    console.expect("password: ");
+    console.write("hunter2\n");
+    console.expect("hunter2");
+    daemon.ok(&["vm", "stop", "web"]);
+    assert_eq!(console.wait().code, 0);
+    let summary = end(without);
+    assert!(summary.contains(" packets, ") && !summary.contains("lost"), "{summary}");
+    end(with);
+    for (path, payload) in [(&blind, false), (&seeing, true)] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        let captured = read(path);
+        assert_eq!((captured.holds("hunter2"), captured.holds("password: ")), (payload, payload));
+        let (asked, answered) = captured.said();
+        assert!(asked.iter().any(|data| matches!(data, ClientData::VmStart(call) if &*call.vm == "web")));
+        assert!(answered.iter().any(|data| matches!(data, ServerData::VmStart(_))));
+        assert!(asked.iter().any(|data| matches!(data, ClientData::StreamData(_))));
+        assert!(!asked.iter().any(|data| matches!(data, ClientData::CaptureOpen(_))), "it is not of itself");
+        // Those who came behind it: start, console, stop.
+        let by_unix = captured.comments.iter().filter(|comment| comment.ends_with(": uid 0 over unix")).count();
+        assert!(by_unix >= 3, "{:?}", captured.comments);
+        assert!(captured.times.is_sorted());
+    }
+}
+
+#[test]
+fn of_one_machine_is_what_is_about_it() {
+    let daemon = Setup::test().start();
+    for name in ["mine", "theirs"] {
+        daemon.define(&format!("name = \"{name}\"\nmemory = \"64 MiB\"\n"));
+    }
+    let path = daemon.place().join("mine.pcapng");
+    let capture = begin(&daemon, &daemon.uri(), &path, &["--vm", "mine", "-n", "6"]);
+    for name in ["theirs", "mine"] {
+        daemon.ok(&["vm", "start", name]);
+    }
+    daemon.ok(&["vm", "show", "mine"]);
+    // HELLO and its answer of the three, what was asked of this one, and it ends by itself.
+    let ran = capture.wait();
+    assert!(ran.code == 0 && ran.err.contains("6 packets, "), "{ran:?}");
+    let bytes = fs::read(&path).unwrap();
+    let holds = |text: &str| bytes.windows(text.len()).any(|at| at == text.as_bytes());
+    assert!(holds("mine") && !holds("theirs"));
+}
+
+#[test]
+fn a_capture_that_is_refused_leaves_no_file_and_one_that_is_there_is_left_alone() {
+    let daemon = Way::Tcp.setup().start();
+    let path = daemon.place().join("none.pcapng");
+    let path = path.to_str().unwrap();
+    let refused = Running::start({
+        let mut command = vmwire();
+        command.args(["-c", &daemon.uri_by(Way::Tcp), "capture", "-w", path]);
+        command
+    });
+    let refused = refused.wait();
+    assert_eq!((refused.code, Path::new(path).exists()), (4, false), "{refused:?}");
+    assert!(refused.err.contains("capture-open needs the role admin"), "{refused:?}");
+
+    fs::write(path, "what was there").unwrap();
+    let there = daemon.vmwire(&["capture", "-w", path]).fails(1);
+    assert!(there.contains("a capture never takes the place of a file"), "{there}");
+    assert_eq!(fs::read_to_string(path).unwrap(), "what was there");
+
+    let nobody = daemon.vmwire(&["capture", "--vm", "nobody", "-w", &format!("{path}.2")]).fails(5);
+    assert!(nobody.contains("there is no virtual machine of that name"), "{nobody}");
+    let several = daemon.vmwire(&["-H", "a,b", "capture", "-w", path]).fails(2);
+    assert!(several.contains("a file has the packets of one daemon"), "{several}");
+}
+
+#[test]
+fn a_capture_ends_with_its_time_and_its_daemon_and_tells_a_program_what_it_came_to() {
+    let daemon = Setup::test().start();
+    let path = daemon.place().join("timed.pcapng");
+    let ran = daemon.json(&["capture", "-w", path.to_str().unwrap(), "--duration", "100ms"]);
+    let expected = serde_json::json!({"file": path.to_str().unwrap(), "packets": 0, "bytes": 0, "lost_bytes": 0});
+    assert_eq!(ran, expected);
+
+    let path = daemon.place().join("cut.pcapng");
+    let capture = begin(&daemon, &daemon.uri(), &path, &[]);
+    daemon.ok(&["host", "info"]);
+    // Its directory goes with it.
+    let _place = daemon.stopped();
+    let ran = capture.wait();
+    assert!(ran.code == 3 && ran.err.contains("the daemon is leaving"), "{ran:?}");
+    assert!(read(&path).said().0.iter().any(|data| matches!(data, ClientData::HostInfo)));
+}
+
+#[test]
+fn a_daemon_that_is_too_old_for_captures_is_told_apart() {
+    let daemon = Setup::test().argument("--newest-minor").argument("1").start();
+    let ran = daemon.vmwire(&["capture", "-w", daemon.place().join("none").to_str().unwrap()]);
+    assert!(ran.code == 1 && ran.err.contains("the daemon is too old for this"), "{ran:?}");
+}
