@@ -138,3 +138,23 @@ fn while_frozen_only_what_touches_nothing_is_done() {
     agent.freezer.thaw();
     assert_eq!(enabled(&mut agent, "guest-exec"), Some(true));
 }
+
+#[test]
+fn nothing_is_logged_from_the_freeze_to_the_thaw() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let log = Log::new(Some(std::fs::File::create(&path).unwrap()), true);
+    let mut agent = Agent::new(Settings::default(), log, State::open(directory.path()).unwrap());
+    // The helper that would freeze is never started.
+    let freeze = Value::object([("execute", "guest-fsfreeze-freeze".into())]);
+    let (_, outcome) = agent.handle(freeze, Instant::now());
+    assert!(matches!(outcome, Outcome::Task(_)), "{outcome:?}");
+    let marker = directory.path().join("qga.state.isfrozen");
+    assert!(marker.exists());
+    let before = std::fs::read_to_string(&path).unwrap();
+    agent.log.say(Level::Critical, "this would never return");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    agent.thawed();
+    assert!(!marker.exists());
+    assert!(std::fs::read_to_string(&path).unwrap().ends_with("logging re-enabled due to filesystem unfreeze\n"));
+}
