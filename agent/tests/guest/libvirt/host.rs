@@ -103,7 +103,7 @@ impl Host {
         let xml = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>160</memory><vcpu>2</vcpu>
              <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{place}/vmlinux</kernel>
-             <initrd>{place}/initrd</initrd><cmdline>{}</cmdline></os><features><acpi/></features><pm><suspend-to-mem enabled='yes'/></pm>
+             <initrd>{place}/initrd</initrd><cmdline>{}</cmdline></os><features><acpi/></features>
              <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><controller type='usb' model='none'/>
              <disk type='file' device='disk'><driver name='qemu' type='raw' discard='unmap'/>
              <source file='{place}/{name}.disk'/><target dev='vda' bus='virtio'/></disk>
@@ -124,11 +124,7 @@ impl Host {
     /// Waits until a guest is up.
     pub(crate) fn wait_for(&self, name: &str) {
         wait_for_text(&self.at(&format!("{name}.console")), "GUEST-READY");
-        self.wait_for_agent(name);
-    }
-
-    /// Waits until libvirtd was told of a guest's agent.
-    pub(crate) fn wait_for_agent(&self, name: &str) {
+        // And until libvirtd was told so.
         let end = Instant::now() + PATIENCE;
         while !self.virsh(&["qemu-agent-command", name, "{\"execute\":\"guest-ping\"}"]).well {
             assert!(Instant::now() < end, "{name} has no agent");

@@ -207,15 +207,6 @@ fn freezing(pair: &mut Pair) {
 }
 
 fn leaving(pair: &mut Pair) {
-    pair.well("dompmsuspend DOMAIN mem");
-    for (name, _) in GUESTS {
-        pair.host.wait_for_state(name, "pmsuspended");
-    }
-    pair.well("dompmwakeup DOMAIN");
-    for (name, _) in GUESTS {
-        pair.host.wait_for_state(name, "running");
-        pair.host.wait_for_agent(name);
-    }
     // What virsh says of it is a race of libvirt's own: the guest may be gone before its agent is known to have been asked.
     pair.each("shutdown DOMAIN --mode agent");
     for (name, _) in GUESTS {
