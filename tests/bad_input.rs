@@ -116,7 +116,7 @@ fn half_a_packet_has_30_seconds_and_disturbs_nobody() {
         let failure = half.closing();
         assert_eq!((failure.code, failure.fact("limit")), (code::DEADLINE_EXCEEDED, Some("30000")), "{failure:?}");
         let waited = begun.elapsed().as_secs();
-        assert!((29..40).contains(&waited), "after {waited} s");
+        assert!((29..60).contains(&waited), "after {waited} s");
     }
     other.ping();
 }

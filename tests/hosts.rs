@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Place, Ran, Running, Way, vmwire};
+use crate::harness::{Daemon, Place, Ran, Running, SOON, Way, vmwire};
 
 /// Daemons, and a person who has given them names: `a`, `b` and so on, all in the group `all`.
 struct Hosts {
@@ -159,7 +159,7 @@ fn whoever_breaks_off_is_not_kept() {
     let began = Instant::now();
     running.signal(Signal::INT);
     running.wait();
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 #[test]

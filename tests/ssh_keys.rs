@@ -183,11 +183,11 @@ fn an_agent_that_hangs_when_it_has_to_sign_is_given_up_in_time() {
         }
     });
     let began = Instant::now();
-    let arguments = ["-c", &story.uri(""), "--timeout", "2s", "-o", "json", "vm", "list"];
+    let arguments = ["-c", &story.uri(""), "--timeout", "5s", "-o", "json", "vm", "list"];
     let error = with_agent(&story, path.to_str().unwrap(), &arguments).end().error(6);
     assert_eq!(error["message"], format!("the agent at {} has not signed in time", path.display()));
     assert!(error["hint"].as_str().unwrap().starts_with("does it wait for somebody to confirm?"), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(25));
 }
 
 #[test]

@@ -60,10 +60,10 @@ fn where_the_server_forbids_sockets_vmwire_is_the_bridge_over_there() {
         assert!(told.contains("cause: \\u{1b}[2Jgone\n") && !told.contains('\u{1b}'), "{told}");
         far("while :; do echo again and again; done >&2");
         let began = Instant::now();
-        let arguments = ["-c", &story.uri(""), "--timeout", "2s", "-o", "json", "vm", "list"];
+        let arguments = ["-c", &story.uri(""), "--timeout", "5s", "-o", "json", "vm", "list"];
         let error = Running::start(story.alone(&arguments)).end().error(6);
         assert!(error["message"].as_str().unwrap().starts_with("no daemon by ssh to vm1 within"), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(25));
     }
 }
 
@@ -203,12 +203,12 @@ fn a_far_side_that_falls_silent_anywhere_is_given_up_in_time() {
         let (address, _) = proxy(story.sshd.address(), Limit::ToClient(place), Stop::Silence);
         let uri = story.uri_at(address, &format!("{files}&known_hosts={}", hosts(&story, address)));
         let began = Instant::now();
-        let arguments = ["-c", &uri, "--timeout", "1s", "-o", "json", "vm", "list"];
+        let arguments = ["-c", &uri, "--timeout", "2s", "-o", "json", "vm", "list"];
         let error = Running::start(story.alone(&arguments)).end().error(6);
-        assert!(began.elapsed() < Duration::from_secs(6), "{place}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{place}: {:?}", began.elapsed());
         let message = error["message"].as_str().unwrap();
         let silent = format!("root@{address} has been silent for too long ");
-        if message == "no answer within 1 s" {
+        if message == "no answer within 2 s" {
             // Everything stood, and it is the daemon that is waited for.
             continue;
         }

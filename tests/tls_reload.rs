@@ -10,7 +10,7 @@ use vmwire_protocol::xdr::Text;
 use vmwire_tls::config::ClientContext;
 
 use crate::harness::{
-    Daemon, Owner, Raw, Running, Signer, Socket, Way, client_context, ending_in, eventually, params, pki,
+    Daemon, Owner, Raw, Running, SOON, Signer, Socket, Way, client_context, ending_in, eventually, params, pki,
 };
 
 /// Puts a file where another is, at once.
@@ -147,7 +147,7 @@ fn a_revoked_client_is_shown_out_with_its_console_and_neither_comes_back_nor_res
     pki(daemon.place(), &["revoke", "pki/issued/alice/client.crt"]).ok();
     let begun = Instant::now();
     let failure = inside.closing();
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     assert!([code::DENIED, code::GOING_AWAY].contains(&failure.code), "{failure:?}");
     assert!(failure.message.contains("revoked"), "{failure:?}");
     let ran = console.wait();
@@ -174,7 +174,7 @@ fn whom_a_rule_names_no_more_is_shown_out_with_its_console() {
         daemon.signal(Signal::HUP);
         let begun = Instant::now();
         let ran = who.wait();
-        assert!(ran.code == 4 && begun.elapsed() < Duration::from_secs(1), "{ran:?} after {:?}", begun.elapsed());
+        assert!(ran.code == 4 && begun.elapsed() < SOON, "{ran:?} after {:?}", begun.elapsed());
         assert!(ran.err.contains(words), "{words:?}: {ran:?}");
     };
     let rule = "[[rule]]\nidentity = \"subject:CN=alice\"\nrole = \"observer\"\n";

@@ -35,6 +35,10 @@ pub(crate) use way::{Way, pki, pki_command, tls_table};
 /// Long enough for anything that happens at once, on a machine that is busy with something else.
 pub(crate) const ENOUGH: Duration = Duration::from_secs(30);
 
+/// What is done at once is done within this on a machine that is busy with something else, and nothing that waits for one
+/// of the programs' own limits is: those are 10 s and more.
+pub(crate) const SOON: Duration = Duration::from_secs(8);
+
 /// Waits until `happened` answers something.
 pub(crate) fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + ENOUGH;

@@ -17,7 +17,7 @@ use crate::transport::Environment;
 use wire::{Over, Wire, place};
 
 /// Longer than any step takes, shorter than anybody waits for a test.
-const STEP_TIME: Duration = Duration::from_secs(10);
+const STEP_TIME: Duration = Duration::from_secs(30);
 
 /// The epoch of a scripted daemon's events.
 pub(crate) const EPOCH: Fixed<16> = Fixed([7; 16]);

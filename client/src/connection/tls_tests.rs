@@ -130,7 +130,7 @@ fn a_daemon_that_goes_at_any_stage_is_told_from_one_that_was_never_there() {
     for limit in (0..whole - 64).step_by(whole / 24) {
         let began = Instant::now();
         let error = stopped(limit, true).1.unwrap_err();
-        assert!(began.elapsed() < Duration::from_secs(4), "{limit} of {whole}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{limit} of {whole}");
         match &error {
             Error::Tls(tls) => assert!(tls.may_pass(), "{error:?}"),
             Error::Lost(Lost::Cut | Lost::Closed | Lost::Io(_)) => {}
@@ -151,7 +151,7 @@ fn a_daemon_that_falls_silent_at_any_stage_is_given_up_in_time() {
     for limit in (0..whole - 64).step_by(whole / 8) {
         let began = Instant::now();
         let error = stopped(limit, false).1.unwrap_err();
-        assert!(began.elapsed() < Duration::from_secs(4), "{limit} of {whole}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{limit} of {whole}");
         match &error {
             Error::Lost(Lost::Handshake(_)) => handshakes += 1,
             Error::Lost(Lost::Silent(_)) => {}

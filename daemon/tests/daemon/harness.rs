@@ -17,6 +17,10 @@ use vmwire_protocol::xdr::{List, Text};
 /// Far more than anything here takes.
 pub(crate) const ENOUGH: Duration = Duration::from_secs(30);
 
+/// What is done at once is done within this on a machine that is busy with something else, and nothing that waits for one
+/// of the daemon's own limits is: those are 10 s and more.
+pub(crate) const SOON: Duration = Duration::from_secs(8);
+
 /// A daemon with directories of its own; killed when dropped.
 pub(crate) struct Daemon {
     pub(crate) child: Child,

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use vmwire_protocol::message::{ClientData, ServerData};
 
-use crate::harness::{Client, Daemon, ENOUGH, command, run, start};
+use crate::harness::{Client, Daemon, ENOUGH, SOON, command, run, start};
 
 #[test]
 fn each_signal_that_asks_to_leave_ends_it_well_and_removes_the_socket() {
@@ -21,7 +21,7 @@ fn each_signal_that_asks_to_leave_ends_it_well_and_removes_the_socket() {
         daemon.signal(signal);
         let (code, log) = daemon.end();
         assert_eq!(code, 0, "{log}");
-        assert!(asked.elapsed() < Duration::from_secs(3));
+        assert!(asked.elapsed() < SOON);
         assert!(!socket.exists());
         assert!(log.contains(" INFO  listening at "), "{log}");
         assert!(log.contains("; its guests, kept in memory, go with it\n"), "{log}");

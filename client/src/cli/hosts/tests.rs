@@ -147,13 +147,13 @@ fn where_all_fail_it_ends_as_all_or_partly() {
 #[test]
 fn whoever_does_not_answer_within_the_time_is_given_up_alone() {
     let began = Instant::now();
-    let words = [&["--timeout", "300ms"], &LIST[..]].concat();
+    let words = [&["--timeout", "3s"], &LIST[..]].concat();
     let run = vmwire(&words, vec![lists(&["web"]), hangs(), There::Silent]);
     assert_eq!((run.exit, run.out.as_str()), (Exit::Partial, "HOST  NAME  CPUS\nhost0  web  1\n"));
     for host in ["host1", "host2"] {
-        assert!(run.err.contains(&format!("vmwire: {host}: no answer within 300 ms\n")), "{}", run.err);
+        assert!(run.err.contains(&format!("vmwire: {host}: no answer within 3 s\n")), "{}", run.err);
     }
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

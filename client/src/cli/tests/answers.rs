@@ -157,7 +157,7 @@ fn a_daemon_that_hangs_is_given_up_shortly_after_the_time_that_was_set() {
             assert_eq!(exit, Exit::Deadline, "{err}");
             assert!(err.starts_with("vmwire: no answer within 200 ms\n"), "{err}");
         }
-        assert!(began.elapsed() < Duration::from_secs(4), "{words:?} took {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{words:?} took {:?}", began.elapsed());
     };
     hangs(&["host", "info"]);
     hangs(&["event", "follow"]);

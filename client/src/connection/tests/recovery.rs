@@ -97,7 +97,7 @@ fn a_link_that_cannot_be_made_anew_in_time_is_lost_for_good(over: Over) {
     let began = Instant::now();
     let error = connection.call(request::HostInfo, None).unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(20));
     assert!(connection.call(request::HostInfo, None).is_err());
 }
 
@@ -117,7 +117,7 @@ fn an_attempt_that_our_own_time_ended_does_not_hide_how_the_link_was_lost(over: 
 
 fn a_daemon_that_keeps_going_away_is_not_asked_without_pause(over: Over) {
     let Place { _directory, listener, uri } = place(over);
-    let options = Options { reconnect: Duration::from_millis(500), ..Options::default() };
+    let options = Options { reconnect: Duration::from_secs(2), ..Options::default() };
     let daemon = std::thread::spawn(move || {
         let mut attempts = 0;
         while Scripted::greet_and_go(listener.accept()) {
@@ -149,7 +149,7 @@ fn a_daemon_that_wants_to_be_asked_much_later_is_not_waited_for(over: Over) {
     let began = Instant::now();
     let error = connection.call(request::HostInfo, Some(Duration::from_secs(8))).unwrap_err();
     assert!(error.is(code::OVERLOADED), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
     daemon.join().unwrap();
 }
 

@@ -452,6 +452,6 @@ mod tests {
         assert_eq!(run("exec sleep 60", 50), None);
         assert_eq!(run("exec >&- 2>&-; exec sleep 60", 50), None);
         assert_eq!(run("exec yes", 10_000), None);
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     }
 }
