@@ -187,7 +187,12 @@ fn what(event: &Event) -> Option<String> {
             detail.purpose,
             match detail.change {
                 certificate_change::TAKEN_UP => "taken up".to_owned(),
-                certificate_change::EXPIRES => format!("expires in {} days", detail.days),
+                // A day that has begun is none, and so is none at all: the message says which.
+                certificate_change::EXPIRES => match detail.days {
+                    0 => "is at its end".to_owned(),
+                    1 => "expires in a day".to_owned(),
+                    days => format!("expires in {days} days"),
+                },
                 change => name_of(change, certificate_change::name),
             },
             because(&detail.message)
@@ -344,6 +349,16 @@ mod tests {
         assert_eq!(what(&told).unwrap(), "server expires in 7 days");
         let json = json!({"purpose": "server", "change": "expires", "days": 7, "message": null});
         assert_eq!(detail_json(&told), json);
+        let words = "the certificate (CN=vm1) expired on 2026-01-01 00:00:00 UTC";
+        for (days, message, said) in [
+            (1, "", "server expires in a day".to_owned()),
+            (0, "", "server is at its end".to_owned()),
+            (0, words, format!("server is at its end: {words}")),
+        ] {
+            let expires = EventCertificate { days, message: Text::clipped(message), ..expires.clone() };
+            let Notice::Event(told) = event(event_kind::CERTIFICATE, &expires) else { panic!() };
+            assert_eq!(what(&told).unwrap(), said);
+        }
         let refused = EventCertificate {
             change: certificate_change::REFUSED,
             days: 0,

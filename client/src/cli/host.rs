@@ -117,7 +117,7 @@ struct CertificateJson {
     subject: String,
     not_before_ns: Option<u64>,
     not_after_ns: Option<u64>,
-    fingerprint: Option<String>,
+    certificate_sha256: Option<String>,
     problem: Option<String>,
 }
 
@@ -130,7 +130,7 @@ impl From<CertificateInfo> for CertificateJson {
             subject: info.subject.to_string(),
             not_before_ns: ns(info.not_before_s),
             not_after_ns: ns(info.not_after_s),
-            fingerprint: has_fingerprint.then(|| Fingerprint::from(info.fingerprint.0).to_string()),
+            certificate_sha256: has_fingerprint.then(|| Fingerprint::from(info.fingerprint.0).as_openssl()),
             problem: unless_empty(&info.problem),
         }
     }

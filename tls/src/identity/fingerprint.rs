@@ -35,6 +35,14 @@ impl Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// As openssl and browsers show that of a certificate: upper case, pairs with colons between them.
+    pub fn as_openssl(&self) -> String {
+        let pairs: Vec<String> = self.0.iter().map(|byte| format!("{byte:02X}")).collect();
+        pairs.join(":")
+    }
+}
+
 impl From<[u8; BYTES]> for Fingerprint {
     fn from(sum: [u8; BYTES]) -> Self {
         Self(sum)

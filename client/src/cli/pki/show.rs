@@ -190,7 +190,7 @@ fn certificate(path: &Path, der: &[u8], judge: &Judge, now: Date) -> Result<File
         names: described.names,
         serial: Some(described.serial.to_string()),
         key: Some(described.key.to_string()),
-        certificate_sha256: Some(as_openssl(described.certificate)),
+        certificate_sha256: Some(described.certificate.as_openssl()),
         not_before_ns: Some(nanoseconds(described.not_before)),
         not_after_ns: Some(nanoseconds(described.not_after)),
         days_left: Some(described.not_after.days_left(now)),
@@ -305,11 +305,6 @@ impl FileJson {
     }
 }
 
-/// Upper case, pairs with colons between them.
-fn as_openssl(fingerprint: Fingerprint) -> String {
-    fingerprint.bytes().map(|byte| format!("{byte:02X}")).join(":")
-}
-
 fn table(rows: &[FileJson]) -> Table {
     let columns = ["file", "is", "subject", "names", "until", "problem"].map(|name| (name, Align::Left));
     let mut table = Table::new(columns);
@@ -376,7 +371,12 @@ impl EntryJson {
             purpose: entry.purpose.clone(),
             serial: entry.serial.to_string(),
             key: entry.key.clone(),
-            certificate_sha256: entry.certificate.as_deref().and_then(|sum| sum.parse().ok()).map(as_openssl),
+            certificate_sha256: entry
+                .certificate
+                .as_deref()
+                .and_then(|sum| sum.parse().ok())
+                .as_ref()
+                .map(Fingerprint::as_openssl),
             not_before_ns: nanoseconds(entry.not_before),
             not_after_ns: nanoseconds(entry.not_after),
             days_left: entry.not_after.days_left(now),
