@@ -39,6 +39,7 @@ mod remote;
 mod rights;
 mod rights_everywhere;
 mod secrets;
+mod ssh_accounts;
 mod ssh_hostile;
 mod ssh_hosts;
 mod ssh_keys;

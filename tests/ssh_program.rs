@@ -134,9 +134,29 @@ fn a_host_that_is_not_to_be_trusted_and_one_that_does_not_trust_us_are_told() {
     let (name, _) = known.split_once(' ').unwrap();
     let other = line_of(&public(&story.sshd.place().join("other")));
     knows(&format!("{name} {other}\n"));
-    story.fails(3, "vm1 shows another key than the one it is known by", "ssh-keygen -R");
+    let print = |line: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), line).unwrap();
+        let output = Command::new("ssh-keygen").args(["-l", "-f"]).arg(file.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
+    };
+    let file = story.sshd.known_hosts();
+    let message = format!(
+        "vm1 shows another key than the one it is known by: ED25519 {} and not ED25519 {}, which line 1 of {} has",
+        print(&known.replacen(&format!("{name} "), "", 1)),
+        print(&other),
+        file.display()
+    );
+    // Also where the program alone would let it pass.
+    for checking in ["yes", "ask", "accept-new", "no"] {
+        story.sshd.settings(&format!("StrictHostKeyChecking {checking}"));
+        let error = story.fails(3, &message, &format!("if it is new: ssh-keygen -R '{name}' -f {}", file.display()));
+        assert_eq!(error["causes"], json!([]), "it is all in the message: {error}");
+    }
+    story.sshd.settings("");
     knows(&format!("@revoked {known}\n"));
-    story.fails(3, "vm1 shows a key that was revoked", "before its admin has said why");
+    let error = story.fails(3, "vm1 shows a key that was revoked", "before its admin has said why");
+    assert!(!is_caused_by(&error, "@"), "{error}");
     // A marker makes the program the one that is taken.
     let error = story.error(&story.sshd.uri(&story.daemon.socket(), ""), 3);
     assert_eq!(error["message"], "vm1 shows a key that was revoked", "{error}");

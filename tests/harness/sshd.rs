@@ -23,6 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub(crate) struct SshdSetup {
     lines: String,
     host_keys: Vec<PathBuf>,
+    password: Option<String>,
 }
 
 /// What the far side finds when it looks for `vmwire`.
@@ -47,6 +48,13 @@ impl SshdSetup {
     /// The same, with these keys in place of an ed25519 of its own.
     pub(crate) fn host_key(mut self, key: impl Into<PathBuf>) -> Self {
         self.host_keys.push(key.into());
+        self
+    }
+
+    /// The same, but with accounts of its own, seen by nobody else: `guest`, who is root by another name, has this
+    /// password. Takes root.
+    pub(crate) fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
         self
     }
 
@@ -98,6 +106,26 @@ pub(crate) fn public(key: &Path) -> PathBuf {
     let mut name = key.as_os_str().to_owned();
     name.push(".pub");
     name.into()
+}
+
+/// The server where the files of accounts are others, for it alone.
+fn with_accounts(place: &Place, password: &str) -> Command {
+    let hash = Command::new("openssl").args(["passwd", "-6", password]).output().expect("openssl");
+    let hash = String::from_utf8(hash.stdout).unwrap();
+    let add = |name: &str, line: &str| {
+        let text = std::fs::read_to_string(Path::new("/etc").join(name)).unwrap();
+        place.write(name, format!("{text}{line}\n"))
+    };
+    let passwd = add("passwd", &format!("guest:x:0:0::{}:/bin/sh", place.path().display()));
+    let shadow = add("shadow", &format!("guest:{}:19000:0:99999:7:::", hash.trim_end()));
+    let pam = place
+        .write("pam", "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n");
+    let mount = [(passwd, "/etc/passwd"), (shadow, "/etc/shadow"), (pam, "/etc/pam.d/sshd")]
+        .map(|(file, over)| format!("mount --bind '{file}' {over} && "))
+        .concat();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{mount} exec {SSHD} \"$@\""), "sh"]);
+    command
 }
 
 /// Runs the command line that was built, which takes nothing of the server's surroundings either.
@@ -168,7 +196,10 @@ impl Sshd {
         );
         let config = place.write("sshd_config", lines);
         let log = File::options().create(true).append(true).open(place.join("log")).unwrap();
-        let mut command = Command::new(SSHD);
+        let mut command = match &setup.password {
+            Some(password) => with_accounts(place, password),
+            None => Command::new(SSHD),
+        };
         command.args(["-D", "-e", "-f", &config]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut server = Server(command.spawn().expect("sshd: install openssh-server"));
         eventually("sshd listens or ends", || {

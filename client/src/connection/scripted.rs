@@ -99,7 +99,11 @@ impl Scripted {
     /// Reads once; `None` when nothing came in time, `false` when the client has gone.
     fn read(&mut self, time: Duration) -> Option<bool> {
         let mut buffer = vec![0; 65536];
-        let count = self.wire.read(&mut buffer, time).ok()?;
+        let count = match self.wire.read(&mut buffer, time) {
+            // Whoever goes with something unread in his hands leaves so.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            came => came.map_err(|error| eprintln!("the client was waited for: {error}")).ok()?,
+        };
         let mut input = &buffer[..count];
         loop {
             let mut rest = input;

@@ -26,6 +26,6 @@ pub use location::{
 pub(crate) use socket::{Ending, Socket};
 #[cfg(feature = "ssh2")]
 pub use ssh::NativeError;
-pub use ssh::{Ended, Reason, SshError, Told, Verdict};
+pub use ssh::{ChangedKey, Ended, Reason, SshError, Told, Verdict};
 pub use start::{DAEMON_VARIABLE, StartError};
 pub use tls::TlsError;

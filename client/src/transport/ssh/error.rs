@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Reason;
 #[cfg(feature = "ssh2")]
 use super::native::NativeError;
+use super::{ChangedKey, Reason};
 use crate::uri::SshTarget;
 
 /// Why there is no connection by ssh.
@@ -87,8 +87,8 @@ pub struct Ended {
 pub enum Verdict {
     /// The host does not take any key or password of this user's.
     Denied,
-    /// The host offers none of the keys that it is known by.
-    HostKeyChanged,
+    /// The host offers none of the keys that it is known by; both keys, where they could be read.
+    HostKeyChanged(Option<Box<ChangedKey>>),
     /// The host's key was revoked.
     HostKeyRevoked,
     /// Nobody has said yet that the host's key is the right one.
@@ -224,7 +224,7 @@ impl SshError {
             }
             Self::Noise { place, .. } => format!(
                 "a shell's start-up file over there prints something also where nobody looks; this has to print \
-                 nothing: ssh {} true",
+                 nothing: ssh {} true; or another command is forced there (ForceCommand, command= in authorized_keys)",
                 arguments(place)
             ),
             Self::Late { place, .. } => format!("does this work by itself: ssh {} true", arguments(place)),
@@ -265,11 +265,16 @@ impl Ended {
                      qemu+ssh://USER@{host}/system"
                 )
             }
-            Verdict::HostKeyChanged => format!(
-                "somebody may be in between: ask the host's admin for the fingerprint of its key; if it is new: \
-                 ssh-keygen -R {}",
-                known_as(place)
-            ),
+            Verdict::HostKeyChanged(keys) => {
+                let forget = match keys {
+                    Some(keys) => format!("{} -f {}", quoted(&keys.name), quoted(&keys.file.to_string_lossy())),
+                    None => known_as(place),
+                };
+                format!(
+                    "somebody may be in between: ask the host's admin for the fingerprint of its key; if it is new: \
+                     ssh-keygen -R {forget}"
+                )
+            }
             Verdict::HostKeyRevoked => "do not trust this host before its admin has said why".to_owned(),
             Verdict::HostKeyUnknown => format!("connect once on a terminal and look at its key: ssh {ssh} true"),
             Verdict::NoSuchHost => {
@@ -338,7 +343,10 @@ impl fmt::Display for Ended {
         let place = &self.place;
         match &self.verdict {
             Verdict::Denied => write!(f, "{place} does not let this user in"),
-            Verdict::HostKeyChanged => write!(f, "{place} shows another key than the one it is known by"),
+            Verdict::HostKeyChanged(None) => write!(f, "{place} shows another key than the one it is known by"),
+            Verdict::HostKeyChanged(Some(keys)) => {
+                write!(f, "{place} shows another key than the one it is known by: {keys}")
+            }
             Verdict::HostKeyRevoked => write!(f, "{place} shows a key that was revoked"),
             Verdict::HostKeyUnknown => write!(f, "the key of {place} is not known, and nobody is there to be asked"),
             Verdict::NoSuchHost => write!(f, "cannot connect to {place}: its name cannot be looked up"),

@@ -15,7 +15,7 @@ use super::host_names::matches;
 use crate::uri::SshTarget;
 
 /// The longest file of known hosts, and the longest key, that are looked into.
-const KNOWN_HOSTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+pub(super) const KNOWN_HOSTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const KEY_BYTES_MAX: u64 = 64 * 1024;
 
 /// What makes a choice beside the settings.
@@ -58,7 +58,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// A file's content; nothing where anything but a file stands, for opening that could hang.
-fn read(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
+pub(super) fn read(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).ok()?;
     let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
     if !file.metadata().ok()?.is_file() {

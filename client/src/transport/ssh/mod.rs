@@ -7,6 +7,7 @@
 //! What the user has set for a host is asked of the `ssh` program; nothing here reads its configuration. On the far side
 //! the daemon's unix socket is what is wanted; `vmwire stdio` is the bridge to it where ssh itself is none.
 
+mod changed;
 mod choose;
 mod error;
 mod facts;
@@ -18,6 +19,7 @@ mod said;
 mod settings;
 mod verdict;
 
+pub use changed::ChangedKey;
 pub use choose::Reason;
 use choose::{Choice, choose};
 pub use error::{Ended, SshError, Told, Verdict};

@@ -26,7 +26,7 @@ use super::error::{Ended, SshError, Verdict};
 use super::said::Said;
 use super::settings::{PROGRAM, Settings, destination};
 use super::verdict::verdict;
-use super::{Reason, SshPlace};
+use super::{ChangedKey, Reason, SshPlace};
 use crate::ask::Asking;
 use crate::error::Error;
 use crate::transport::socket::{self, Came, Ending, Socket, Unwaiting, Written};
@@ -80,6 +80,7 @@ pub(super) fn connect(
         child,
         said,
         chosen: (*reason != Reason::Asked).then(|| format!("by the ssh program, because {reason}")),
+        settings: settings.clone(),
         first: 0,
         asks,
         begun: Instant::now(),
@@ -95,6 +96,10 @@ fn arguments(place: &SshPlace, settings: &Settings, asks: bool, time: Duration) 
     set("PermitLocalCommand", "no");
     if !asks {
         set("BatchMode", "yes");
+    }
+    // With no, a host whose key has changed would be let pass with a warning that nobody reads; else it means the same.
+    if matches!(settings.value("stricthostkeychecking"), Some("no" | "false" | "off")) {
+        set("StrictHostKeyChecking", "accept-new");
     }
     // Options that an older ssh does not know are there only where this one has told of them.
     if settings.value("remotecommand").is_some() {
@@ -157,6 +162,7 @@ pub(crate) struct ProgramSocket {
     said: Said,
     /// Why it is the program that goes there, where nobody asked for it.
     chosen: Option<String>,
+    settings: Settings,
     /// How much has come of what every packet begins with.
     first: usize,
     /// Whether a person may be asked.
@@ -235,6 +241,7 @@ impl ProgramSocket {
             _ if self.is_open() => Verdict::Lost,
             _ => verdict,
         };
+        let (verdict, said) = clear(verdict, said, &self.settings);
         refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said: self.with_choice(said) }))
     }
 
@@ -247,6 +254,21 @@ impl ProgramSocket {
                 Ok(None) | Err(_) => return None,
             }
         }
+    }
+}
+
+/// ssh shouts about keys of hosts. What its shouting says is said once, and what is left of it is no cause.
+fn clear(verdict: Verdict, mut said: Vec<String>, settings: &Settings) -> (Verdict, Vec<String>) {
+    match verdict {
+        Verdict::HostKeyChanged(_) => match ChangedKey::of(&said, settings) {
+            Some(keys) => (Verdict::HostKeyChanged(Some(Box::new(keys))), Vec::new()),
+            None => (Verdict::HostKeyChanged(None), said),
+        },
+        Verdict::HostKeyRevoked => {
+            said.retain(|line| !line.starts_with('@'));
+            (Verdict::HostKeyRevoked, said)
+        }
+        other => (other, said),
     }
 }
 
@@ -379,14 +401,14 @@ mod tests {
             }
             let pid = Pid::from_child(&child);
             let said = Said::new(&place, None);
-            let place = place.clone();
             let began = Instant::now();
             drop(ProgramSocket {
                 socket: ours.into(),
-                place,
+                place: place.clone(),
                 child,
                 said,
                 chosen: None,
+                settings: Settings::from_text(&place, Path::new("/"), ""),
                 first: 0,
                 asks: false,
                 begun: began,

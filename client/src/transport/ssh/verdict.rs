@@ -59,7 +59,7 @@ fn told(line: &str) -> Option<Verdict> {
 /// What ssh's words mean. Those that say more come first: `Host key verification failed` ends all that is about host keys.
 fn of_words(said: &[String]) -> Option<Verdict> {
     let table: [(&[&str], Verdict); 14] = [
-        (&["REMOTE HOST IDENTIFICATION HAS CHANGED", "HOST IDENTIFICATION HAS CHANGED"], Verdict::HostKeyChanged),
+        (&["REMOTE HOST IDENTIFICATION HAS CHANGED", "HOST IDENTIFICATION HAS CHANGED"], Verdict::HostKeyChanged(None)),
         (&["REVOKED HOST KEY", "marked as revoked"], Verdict::HostKeyRevoked),
         (&["Host key verification failed", "host key is known for"], Verdict::HostKeyUnknown),
         (&["Too many authentication failures"], Verdict::TooManyKeys),
@@ -95,7 +95,7 @@ mod tests {
             ("me@vm1: Permission denied (publickey,password).", Verdict::Denied),
             (
                 "@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@\nHost key verification failed.",
-                Verdict::HostKeyChanged,
+                Verdict::HostKeyChanged(None),
             ),
             (
                 "@       WARNING: REVOKED HOST KEY DETECTED!               @\nHost key verification failed.",

@@ -20,6 +20,10 @@ const REFUSED: i32 = -18;
 const PASSWORD_EXPIRED: i32 = -15;
 const UNANSWERED: &str = "Waiting for";
 
+/// And when it takes a signature, but wants more than that.
+const UNVERIFIED: i32 = -19;
+const NOT_ENOUGH: &str = "Invalid signature";
+
 /// Ways to be let in that a host has, and how long their names are: there are five, and none has 32 letters.
 const METHODS_MAX: usize = 16;
 const METHOD_BYTES_MAX: usize = 64;
@@ -88,6 +92,10 @@ impl Attempts<'_> {
             return Ok(true);
         }
         if !self.may_ask() {
+            // A host that wants more than a key says so only now; one that has had enough has said all it will.
+            if self.shown > 0 && self.ask_for_methods().unwrap_or(false) {
+                return Ok(true);
+            }
             return Ok(false);
         }
         // Where two proofs are wanted the first has changed what is taken.
@@ -340,6 +348,9 @@ fn outcome(shown: Result<(), Failed>) -> Result<Tried, Failed> {
     match shown {
         Ok(()) => Ok(Tried::LetIn),
         Err(Failed::Ssh(error)) if code(&error) == REFUSED => Ok(Tried::Refused),
+        Err(Failed::Ssh(error)) if code(&error) == UNVERIFIED && error.message().starts_with(NOT_ENOUGH) => {
+            Ok(Tried::Refused)
+        }
         Err(Failed::Ssh(error)) if SOCKET_GONE.contains(&code(&error)) || error.message().starts_with(UNANSWERED) => {
             Err(Failed::Gone)
         }
