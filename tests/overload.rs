@@ -3,9 +3,9 @@
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
-use vmwire_protocol::limits::CALLS_IN_FLIGHT_MAX;
+use vmwire_protocol::limits::{CALLS_IN_FLIGHT_MAX, TOTAL_BYTES_MAX};
 use vmwire_protocol::message::{
-    CancelCall, ClientData, ConsoleOpenCall, ListCall, ServerData, StreamData, VmDefineCall, VmWaitCall, code,
+    CancelCall, ClientData, ConsoleOpenCall, ListCall, ServerData, StreamData, VmCall, VmDefineCall, VmWaitCall, code,
     console_mode, number, vm_state,
 };
 use vmwire_protocol::xdr::{List, Opaque, Text};
@@ -23,6 +23,7 @@ by_ways!(by_unix_as_admin Unix:
     data_beyond_credit_end_the_stream_and_not_the_connection
 );
 by_ways!(by_tls_as_admin Tls:
+    those_who_read_nothing_take_hardly_more_memory_together_than_is_counted
     a_peer_that_vanishes_in_the_middle_of_a_stream_leaves_nothing_behind
     a_reader_that_stops_reading_stops_neither_the_guest_nor_other_readers
     data_beyond_credit_end_the_stream_and_not_the_connection
@@ -96,6 +97,35 @@ fn a_flood_without_reading_costs_a_bounded_amount_and_every_call_of_it_is_answer
     writing.join().unwrap();
     drop(floods);
     eventually("they are gone", || (daemon.json(&["connection", "list"]).as_array()?.len() == 1).then_some(()));
+}
+
+/// What was sent already, and room that had been made for more, was held as well and counted for nothing: more than twice as much.
+fn those_who_read_nothing_take_hardly_more_memory_together_than_is_counted(way: Way) {
+    let daemon = web(way, "");
+    daemon.define(&format!("name = \"big\"\nmemory = \"64 MiB\"\n# {}\n", "x".repeat(48_000)));
+    let big = ClientData::VmDefinition(VmCall { vm: Text::clipped("big") });
+    let before = daemon.memory_kib("VmRSS");
+    // Each asks for some 50 KB at a time, until the daemon takes no more of it.
+    let slow: Vec<_> = (0..400)
+        .map(|_| {
+            let mut raw = daemon.raw_by(way);
+            raw.socket.keep_little();
+            for _ in 0..60 {
+                raw.call(&big);
+            }
+            raw
+        })
+        .collect();
+    let counted = u64::try_from(TOTAL_BYTES_MAX).unwrap() / 1024;
+    let mut former = 0;
+    eventually("they hold what they are to hold", || {
+        let rows = daemon.json(&["connection", "list"]);
+        let unsent: u64 = rows.as_array()?.iter().filter_map(|row| row["unsent_bytes"].as_u64()).sum();
+        (std::mem::replace(&mut former, unsent) == unsent && unsent / 1024 > counted / 3).then_some(())
+    });
+    let grown = daemon.memory_kib("VmHWM") - before;
+    assert!(grown < counted * 5 / 4 + 8 * 1024, "{grown} KiB, and {counted} KiB are counted");
+    drop(slow);
 }
 
 fn of_257_waits_the_last_is_refused_and_pings_and_cancels_go_through(way: Way) {

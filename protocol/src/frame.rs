@@ -115,6 +115,11 @@ impl Deframer {
         self.bytes.len() - self.start
     }
 
+    /// The memory that is held for them.
+    pub fn held_memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Forgets everything and gives the memory back.
     pub fn clear(&mut self) {
         self.start = 0;

@@ -326,7 +326,10 @@ impl<S: Socket> Connection<S> {
                     }
                     self.fill(core, turn, share);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    core.is_stalled(self.id);
+                    return Ok(true);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -30,6 +30,12 @@ impl ConnectionId {
     pub(crate) fn of_test(number: u64) -> Self {
         Self { number, slot: 0 }
     }
+
+    /// The one that came as this and stands at the place of that number.
+    #[cfg(test)]
+    pub(crate) fn at_test_place(number: usize) -> Self {
+        Self { number: u64::try_from(number).unwrap_or_default(), slot: number }
+    }
 }
 
 /// Someone at the door.
@@ -258,6 +264,11 @@ impl Clients {
         {
             self.dirty.push_back(id);
         }
+    }
+
+    /// Whether somebody may have something to write.
+    pub(super) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     pub(super) fn poll_dirty(&mut self) -> Option<ConnectionId> {

@@ -391,6 +391,14 @@ impl Dispatch {
         self.clients.get_mut(id).map(|client| client.session.outbox())
     }
 
+    /// A connection's socket takes no more for now: what waits for it is held in no more memory than it needs.
+    pub fn is_stalled(&mut self, id: ConnectionId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.session.outbox().tighten();
+        }
+        self.clients.count_held(id);
+    }
+
     /// What a connection's socket keeps has changed.
     pub fn keeps_below(&mut self, turn: &mut Turn<'_>, id: ConnectionId, below: Below) {
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -410,6 +418,11 @@ impl Dispatch {
         let filled = self.clients.get(id).map_or(0, |client| client.session.unsent_bytes());
         share.spend(filled.saturating_sub(unsent));
         self.settle(turn, id);
+    }
+
+    /// Whether [`Dispatch::poll_dirty`] may have one more.
+    pub fn has_dirty(&self) -> bool {
+        self.clients.has_dirty()
     }
 
     /// Takes the next connection that has something to write although it received nothing. Only now is it shown its

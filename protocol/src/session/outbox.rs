@@ -130,6 +130,21 @@ impl Outbox {
         }
     }
 
+    /// Gives memory back that is much more than what waits needs: of what was sent already, or for what might have come. For
+    /// a socket that takes no more for now.
+    pub fn tighten(&mut self) {
+        if self.bytes.capacity() > 2 * self.unsent().len().max(FIRST_BYTES) {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+            self.bytes.shrink_to_fit();
+        }
+    }
+
+    /// The memory that is held for what waits.
+    pub fn held(&self) -> usize {
+        if self.is_empty() { 0 } else { self.bytes.capacity() }
+    }
+
     /// Lets go of what waits, and of its memory: it will never be written, for the connection is cut.
     pub fn discard(&mut self) {
         self.bytes = Vec::new();
@@ -193,6 +208,30 @@ mod tests {
         );
         assert!(outbox.is_empty());
         assert_eq!(outbox.push(0, |out| xdr::encode(out, &1_u32)), Ok(1));
+    }
+
+    #[test]
+    fn what_waits_for_long_is_held_in_hardly_more_memory_than_it_needs() {
+        let mut outbox = Outbox::new(1024 * 1024);
+        outbox.borrow_buffer(&mut Vec::with_capacity(1024 * 1024));
+        assert_eq!(outbox.held(), 0, "nothing waits");
+        for _ in 0..10 {
+            outbox.push(0, |out| xdr::encode(out, &Fixed::from([7_u8; 4096]))).unwrap();
+        }
+        outbox.advance(30_000);
+        let unsent = outbox.unsent().to_vec();
+        assert!(outbox.held() >= 1024 * 1024, "all of it is, until somebody has time");
+        outbox.tighten();
+        assert!(outbox.held() < 2 * unsent.len(), "{} for {}", outbox.held(), unsent.len());
+        assert_eq!(outbox.unsent(), unsent);
+        outbox.push(0, |out| xdr::encode(out, &1_u32)).unwrap();
+        assert_eq!(outbox.unsent().len(), unsent.len() + 20);
+        // Little is not worth the work.
+        outbox.advance(unsent.len() + 10);
+        outbox.tighten();
+        let held = outbox.held();
+        outbox.tighten();
+        assert_eq!((outbox.held(), outbox.unsent().len()), (held, 10));
     }
 
     #[test]

@@ -434,9 +434,10 @@ impl ServerSession {
         self.core.outbox.take_passed()
     }
 
-    /// Bytes held on behalf of this connection: unsent ones, and those of packets not taken yet.
+    /// Memory that is held on behalf of this connection: for unsent bytes, and those of packets not taken yet. What was made
+    /// for more of them counts, for it is held as well.
     pub fn held_bytes(&self) -> usize {
-        self.deframer.held() + self.below.half + self.unsent_bytes()
+        self.deframer.held_memory() + self.below.half + self.core.outbox.held() + self.below.unsent
     }
 
     /// Bytes that wait to be written, here and below.
