@@ -227,7 +227,7 @@ fn a_daemon_with_files_that_are_of_no_use_does_not_start() {
     };
     let other = crate::pki::with_authority();
     let others = std::fs::read_to_string(other.join("pki/server.key")).unwrap();
-    broken("ca.crt", None, &["no TLS: "]);
+    broken("ca.crt", None, &["no TLS: ", "`vmwire pki init --server NAME` makes what is needed"]);
     broken("ca.crt", Some("garbage"), &["no TLS: "]);
     broken("server.crt", Some("-----BEGIN CERTIFICATE-----\n!!!\n"), &["no TLS: "]);
     broken("server.key", Some(""), &["no TLS: "]);
@@ -242,6 +242,7 @@ fn a_daemon_with_files_that_are_of_no_use_does_not_start() {
             file("server.key").display()
         );
         assert!(told.contains(&words), "{words:?} is not in {told}");
+        assert!(!told.contains("pki init"), "nothing is missing: {told}");
     }
     std::fs::set_permissions(file("server.key"), Permissions::from_mode(0o600)).unwrap();
     setup.start().vmwire_by(Way::Tls, &["ping"]).ok();

@@ -222,6 +222,43 @@ fn whose_certificate_ends_is_shown_out_at_once_and_nobody_else_is() {
 }
 
 #[test]
+fn when_a_list_ends_those_whom_it_is_about_are_shown_out_until_there_is_another() {
+    let daemon = Way::Tls.setup().start();
+    let place = daemon.place();
+    let (other, certificate) = Signer::root("an authority without a list");
+    let authorities = std::fs::read_to_string(place.join("pki/ca.crt")).unwrap() + &certificate;
+    let ours = Signer::of(place).issue(&params("alice")).install(place, "ours");
+    let theirs = other.issue(&params("alice")).install(place, "theirs");
+    let replace = |name: &str, text: &str| {
+        std::fs::write(place.join("new"), text).unwrap();
+        std::fs::rename(place.join("new"), place.join("pki").join(name)).unwrap();
+    };
+    replace("ca.crt", &authorities);
+    taken_up(&daemon, 1);
+    let comes_to_stay = |dir: &Path| {
+        let mut raw = Raw::new(Socket::tls(daemon.address(Way::Tls), &client_context(dir)).unwrap());
+        raw.ping();
+        raw
+    };
+    let [mut goes, mut stays] = [&ours, &theirs].map(|dir| comes_to_stay(dir));
+    let begun = Instant::now();
+    replace("crl.pem", &Signer::of(place).list_for(5));
+    taken_up(&daemon, 2);
+    goes.ping();
+    let failure = goes.closing();
+    let after = begun.elapsed();
+    assert_eq!(failure.code, code::DENIED, "{failure:?}");
+    assert!(failure.message.contains("list of the authority was to be replaced by"), "{failure:?}");
+    assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&after), "after {after:?}");
+    stays.ping();
+    assert!(!comes(&daemon, &client_context(&ours)) && comes(&daemon, &client_context(&theirs)));
+    replace("crl.pem", &Signer::of(place).list_for(3600));
+    taken_up(&daemon, 3);
+    comes_to_stay(&ours).ping();
+    stays.ping();
+}
+
+#[test]
 fn whom_another_authority_stands_for_is_let_in_when_that_takes_the_place() {
     let daemon = Way::Tls.setup().start();
     let mut there = daemon.raw_by(Way::Tls);

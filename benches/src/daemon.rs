@@ -45,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) rules: usize,
     /// The level of its audit, instead of the default; no line of it is left out, and its file is never rotated.
     pub(crate) audit: Option<&'static str>,
+    /// No rule names the generator's certificate.
+    pub(crate) denies: bool,
     /// Instead of the default.
     pub(crate) connections_max: Option<usize>,
 }
@@ -53,6 +55,7 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
+    file: PathBuf,
     audit: PathBuf,
     socket: Address,
     ruled: Address,
@@ -85,7 +88,9 @@ impl Setup {
             let file = |name: &str| papers.file(name).display().to_string();
             add(format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"", file("server.crt"), file("server.key")));
             add(format!("client_ca = \"{}\"\ncrl = \"{}\"", file("ca.crt"), file("crl.pem")));
-            add(format!("[[rule]]\nidentity = \"subject:CN={CLIENT_NAME}\"\nrole = \"admin\""));
+            if !self.denies {
+                add(format!("[[rule]]\nidentity = \"subject:CN={CLIENT_NAME}\"\nrole = \"admin\""));
+            }
         }
         let uid = rustix::process::getuid().as_raw();
         for number in 1..=self.rules {
@@ -112,7 +117,7 @@ impl Daemon {
         match setup {
             Some(setup) => {
                 std::fs::write(&file, setup.text(&socket, &ruled, tls.as_ref().map(|(address, _)| *address)))?;
-                command.arg("--config").arg(file);
+                command.arg("--config").arg(&file);
             }
             None => {
                 command.arg("--listen").arg(format!("unix:{}", socket.display()));
@@ -133,8 +138,9 @@ impl Daemon {
         if let Some(log) = child.stderr.take() {
             std::thread::spawn(move || drain(log));
         }
+        let audit = room.join("state/audit.jsonl");
         let (socket, ruled) = (Address::Unix(socket), Address::Unix(ruled));
-        Ok(Self { child, audit: room.join("state/audit.jsonl"), socket, ruled, tls, subscriber: None })
+        Ok(Self { child, file, audit, socket, ruled, tls, subscriber: None })
     }
 
     /// What rows are measured on that name no driver: QEMU, with ten guests up and one subscriber.
@@ -158,6 +164,16 @@ impl Daemon {
         daemon.start_all()?;
         daemon.subscribe_one()?;
         Ok(daemon)
+    }
+
+    /// Has it read another configuration.
+    pub(crate) fn reload(&self, setup: &Setup) -> Outcome<()> {
+        let (Address::Unix(socket), Address::Unix(ruled)) = (&self.socket, &self.ruled) else {
+            return Err("the daemon listens at no socket".into());
+        };
+        let tls = self.tls.as_ref().map(|(address, _)| *address);
+        std::fs::write(&self.file, setup.text(socket, ruled, tls))?;
+        Ok(kill_process(Pid::from_child(&self.child), Signal::HUP)?)
     }
 
     /// Where it listens.

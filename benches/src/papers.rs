@@ -14,12 +14,15 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig};
 use vmwire_tls::config::ALPN;
 use vmwire_tls::date::Date;
-use vmwire_tls::pki::{Authority, HostName, HostNames, Reason, RevocationList, Revoked};
+use vmwire_tls::pki::{Authority, HostName, HostNames, NewAuthority, Reason, RevocationList, Revoked};
 
 use crate::Outcome;
 
 /// What the client's certificate calls its owner.
 pub(crate) const CLIENT_NAME: &str = "bench";
+
+/// A certificate with its chain, and its key.
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// A directory with the files of both ends.
 #[derive(Debug, Clone)]
@@ -31,7 +34,8 @@ impl Papers {
     /// Makes them.
     pub(crate) fn make(dir: &Path) -> Outcome<Self> {
         let now = Date::from(SystemTime::now());
-        let authority = Authority::create("vmwire-bench", now)?.authority;
+        let NewAuthority { authority, key_pem } = Authority::create("vmwire-bench", now)?;
+        let next_authority = Authority::create("vmwire-bench", now)?.authority;
         let host = HostNames::new(["127.0.0.1".parse::<HostName>()?])?;
         let (server_key, server) = authority.issue_server(&host, now)?;
         let (client_key, client) = authority.issue_client(&CLIENT_NAME.parse()?, now)?;
@@ -48,6 +52,8 @@ impl Papers {
             ("other.crt", other.pem),
             ("other.key", other_key),
             ("ca.crt", authority.pem()),
+            ("ca.key", key_pem),
+            ("next.crt", next_authority.pem()),
             ("crl.pem", list),
             ("next.pem", next),
         ];
@@ -90,8 +96,28 @@ impl Papers {
         Ok(std::fs::rename(self.file("next.pem"), self.file("crl.pem"))?)
     }
 
+    /// Puts another authority in place, of the same name and with another key.
+    pub(crate) fn replace_authority(&self) -> Outcome<()> {
+        Ok(std::fs::rename(self.file("next.crt"), self.file("ca.crt"))?)
+    }
+
+    /// So many of the same name, each with a certificate of their own.
+    pub(crate) fn strangers(&self, count: usize) -> Outcome<impl Iterator<Item = Outcome<Arc<ClientConfig>>>> {
+        let [certificate, key] = [self.file("ca.crt"), self.file("ca.key")].map(std::fs::read);
+        let authority = Authority::from_pem(&certificate?, &key?)?;
+        let (name, now) = (CLIENT_NAME.parse()?, Date::from(SystemTime::now()));
+        Ok((0..count).map(move |_| {
+            let (key, issued) = authority.issue_client(&name, now)?;
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+            self.client_of((vec![issued.der.into()], key), false)
+        }))
+    }
+
     fn client_as(&self, whose: &str, resumes: bool) -> Outcome<Arc<ClientConfig>> {
-        let (chain, key) = self.pair(whose)?;
+        self.client_of(self.pair(whose)?, resumes)
+    }
+
+    fn client_of(&self, (chain, key): Pair, resumes: bool) -> Outcome<Arc<ClientConfig>> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(DEFAULT_VERSIONS)?
             .with_root_certificates(self.roots()?)
@@ -121,7 +147,7 @@ impl Papers {
         Ok(Arc::new(config))
     }
 
-    fn pair(&self, whose: &str) -> Outcome<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    fn pair(&self, whose: &str) -> Outcome<Pair> {
         let chain = CertificateDer::pem_file_iter(self.file(&format!("{whose}.crt")))?.collect::<Result<_, _>>()?;
         Ok((chain, PrivateKeyDer::from_pem_file(self.file(&format!("{whose}.key")))?))
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 use super::Place;
@@ -36,9 +36,13 @@ pub(crate) fn params(name: &str) -> CertificateParams {
 
 /// The same, until the end of a whole second that is so far away.
 pub(crate) fn ending_in(mut params: CertificateParams, seconds: u64) -> CertificateParams {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now + seconds);
+    params.not_after = date_time_ymd(1970, 1, 1) + since_1970(seconds);
     params
+}
+
+/// From 1970 to the whole second that is so far away.
+fn since_1970(seconds: u64) -> Duration {
+    Duration::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + seconds)
 }
 
 impl Signer {
@@ -52,6 +56,13 @@ impl Signer {
     /// One that nobody knows.
     pub(crate) fn unknown(name: &str) -> Self {
         Self { issuer: Issuer::new(authority(name), KeyPair::generate().unwrap()), chain: String::new() }
+    }
+
+    /// One of its own, and its certificate.
+    pub(crate) fn root(name: &str) -> (Self, String) {
+        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        let certificate = params.self_signed(&key).unwrap().pem();
+        (Self { issuer: Issuer::new(params, key), chain: String::new() }, certificate)
     }
 
     /// One below this one.
@@ -73,6 +84,19 @@ impl Signer {
     /// The certificates that lead from here to the root.
     pub(crate) fn chain(&self) -> &str {
         &self.chain
+    }
+
+    /// A list of revoked certificates, with none on it, that is to be replaced in so many seconds.
+    pub(crate) fn list_for(&self, seconds: u64) -> String {
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(1970, 1, 1) + since_1970(seconds),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     pub(crate) fn issue(&self, params: &CertificateParams) -> Owner {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vmwire_protocol::message::{ServerData, vm_field};
 
@@ -71,11 +71,8 @@ pub(super) fn many(lab: &Lab) -> Outcome<Vec<Row>> {
     let setup = Setup { connections_max: most, ..Setup::tls(&papers) };
     let crowded = Daemon::with_guests_as(lab, &lab.vmwired, Some(&setup))?;
     let tls = crowded.tls(false)?;
-    // Whoever came first is judged last.
-    let other = Wire::greet(&crowded.tls_as(papers.other()?)?)?;
     let mut weighed = weigh(lab, &crowded, &tls, MANY)?;
     let exchange = Exchange::learn(&tls, &list(&[vm_field::TITLE; 32]))?;
-    let out = shown_out(&papers, other)?;
     drop((crowded, std::mem::take(&mut weighed.crowd)));
     let bare = weigh_bare(&papers, &exchange)?;
     let what = format!("{MANY} idle TLS connections");
@@ -85,20 +82,7 @@ pub(super) fn many(lab: &Lab) -> Outcome<Vec<Row>> {
             .at_most(ratio, 1.3, "x"),
     );
     rows.extend(rows_beside(&what, &weighed));
-    let what = format!("{what}: from a list that revokes one of them until it is out");
-    rows.push(Row::of(what, format!("{out:.2} s")).at_most(out, 1.0, " s"));
     Ok(rows)
-}
-
-/// How many seconds somebody stays whose certificate is revoked, when all others are judged again as well.
-fn shown_out(papers: &Papers, other: Wire) -> Outcome<f64> {
-    let mut socket = other.into_parts().0;
-    let begin = Instant::now();
-    papers.revoke()?;
-    let mut told = Vec::new();
-    // A failure says why; how the socket ends after it is all one.
-    let _ = socket.read_to_end(&mut told);
-    if told.is_empty() { Err("nothing was told to who was revoked".into()) } else { Ok(begin.elapsed().as_secs_f64()) }
 }
 
 fn rows_beside(what: &str, weighed: &Weighed) -> [Row; 2] {

@@ -8,6 +8,7 @@ mod list;
 mod ping_pong;
 mod pipelined;
 mod rules;
+mod shown_out;
 mod ssh;
 mod start;
 mod system_calls;
@@ -30,7 +31,7 @@ pub(crate) struct Group {
 }
 
 /// All of them, in the order of the table.
-pub(crate) const GROUPS: [Group; 14] = [
+pub(crate) const GROUPS: [Group; 15] = [
     Group { name: "ping-pong", measure: ping_pong::measure },
     Group { name: "system-calls", measure: system_calls::measure },
     Group { name: "pipelined", measure: pipelined::measure },
@@ -45,6 +46,7 @@ pub(crate) const GROUPS: [Group; 14] = [
     Group { name: "ssh", measure: ssh::measure },
     Group { name: "many-idle", measure: idle::many },
     Group { name: "agent", measure: agent::measure },
+    Group { name: "shown-out", measure: shown_out::measure },
 ];
 
 fn vm_show() -> ClientData {

@@ -58,6 +58,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the sockets and records of running guests are kept.
     pub runtime_dir: PathBuf,
+    /// The socket for operators that there is by default, where the places to listen at are written and it is none of them.
+    pub left_out: Option<PathBuf>,
     /// How many connections there may be.
     pub connections_max: u32,
     /// The level of the log.
@@ -182,19 +184,22 @@ impl Config {
         let runtime_dir =
             directory(&arguments.runtime_dir, file.runtime_dir, environment.vm_runtime_dir(), "--runtime-dir")?;
 
+        let dir = environment.socket_dir().filter(|_| !own_runtime_dir).map(|dir| of_driver(driver, dir));
+        let path = dir.unwrap_or_else(|| runtime_dir.clone()).join("vmwired.sock");
+        let operators = environment.users.gid(OPERATORS).filter(|_| environment.root).map(|gid| {
+            let path = path.with_file_name("operator.sock");
+            UnixListen { path, mode: 0o660, gid: Some(gid), role: Some(Role::Operator) }
+        });
+        let mut left_out = None;
         let listen = if !arguments.listen.is_empty() {
             Listen::of_arguments(&arguments.listen, &environment.current_dir).map_err(wrong("--listen"))?
         } else if let Some(listen) = file.listen {
+            let named = |path: &Path| listen.iter().any(|at| matches!(at, Listen::Unix(unix) if unix.path == path));
+            left_out = operators.map(|operators| operators.path).filter(|path| !named(path));
             listen
         } else {
-            let dir = environment.socket_dir().filter(|_| !own_runtime_dir).map(|dir| of_driver(driver, dir));
-            let path = dir.unwrap_or_else(|| runtime_dir.clone()).join("vmwired.sock");
             path::SOCKET.check(&path).map_err(wrong("--listen"))?;
-            let operators = environment.users.gid(OPERATORS).filter(|_| environment.root).map(|gid| {
-                let path = path.with_file_name("operator.sock");
-                Listen::Unix(UnixListen { path, mode: 0o660, gid: Some(gid), role: Some(Role::Operator) })
-            });
-            [Listen::Unix(UnixListen::own(path))].into_iter().chain(operators).collect()
+            [UnixListen::own(path)].into_iter().chain(operators).map(Listen::Unix).collect()
         };
 
         let tls = if listen.iter().any(|listen| matches!(listen, Listen::Tls(_))) {
@@ -207,6 +212,7 @@ impl Config {
         let config = Self {
             driver,
             listen,
+            left_out,
             tls,
             rules: file.rules,
             audit: file.audit.resolve(&state_dir),

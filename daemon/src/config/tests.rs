@@ -374,6 +374,22 @@ fn root_listens_for_operators_where_the_host_has_a_group_for_them() {
 }
 
 #[test]
+fn the_socket_for_operators_is_left_out_where_others_are_written_and_the_daemon_knows_it() {
+    let users = Users::parse("", "vmwire:x:70:\n");
+    let left_out =
+        |text: &str, environment: &Environment| resolve(text, &Arguments::default(), environment).unwrap().left_out;
+    let with_group = Environment { users: users.clone(), ..root() };
+    let operators = Path::new("/run/vmwire/operator.sock");
+    let written = "[[listen]]\npath = \"/run/vmwire/vmwired.sock\"\n";
+    assert_eq!(left_out(written, &with_group).as_deref(), Some(operators));
+    let both = format!("{written}[[listen]]\npath = \"{}\"\n", operators.display());
+    assert_eq!(left_out(&both, &with_group), None);
+    assert_eq!(left_out("", &with_group), None);
+    assert_eq!(left_out(written, &root()), None, "there is no group");
+    assert_eq!(left_out(written, &Environment { users, ..user() }), None);
+}
+
+#[test]
 fn a_socket_for_others_and_rules_are_read_as_they_are_written() {
     let environment = Environment { users: Users::parse("alice:x:1000:1000::/:\n", "web:x:71:\n"), ..root() };
     let text = "[[listen]]\npath = \"/run/a.sock\"\nmode = \"0660\"\ngroup = \"web\"\nrole = \"observer\"\n\

@@ -10,8 +10,7 @@ use mio::net::TcpStream;
 use vmwire_protocol::session::Below;
 use vmwire_tls::config::ServerContext;
 use vmwire_tls::date::Date;
-use vmwire_tls::error::Refusal;
-use vmwire_tls::stream::{End, Received, ServerTls, Stream as _};
+use vmwire_tls::stream::{End, Judgement, Received, ServerTls, Stream as _};
 
 use super::{READ_BYTES, Socket};
 
@@ -67,16 +66,8 @@ impl TlsSocket {
     }
 
     /// Judges the peer's certificates again, by another context.
-    ///
-    /// # Errors
-    /// Why it would not be let in now.
-    pub fn judge(&self, context: &ServerContext) -> Result<(), Refusal> {
+    pub fn judge(&self, context: &ServerContext) -> Judgement {
         self.tls.judge(context)
-    }
-
-    /// How many certificates the peer has shown.
-    pub fn certificates(&self) -> usize {
-        self.tls.certificates()
     }
 
     /// When the first of them ends, of those that have not ended before `after`.

@@ -258,6 +258,39 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// Somebody looks and tries to connect all the time: what they see of a socket for others is one that is its owner's
+    /// alone, and whoever is let in is let in by the mode that was asked for.
+    #[test]
+    fn nobody_can_connect_before_the_mode_is_in_force_and_it_is_never_a_wider_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let mode = || std::fs::symlink_metadata(&path).map(|metadata| metadata.permissions().mode() & 0o7777).ok();
+        let (seen, connected) = std::thread::scope(|scope| {
+            let onlooker = scope.spawn(|| {
+                let (mut seen, mut connected) = (std::collections::BTreeSet::new(), 0);
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    seen.extend(mode());
+                    if Client::connect(&path).is_ok() {
+                        connected += 1;
+                        // It is the last one, if there still is one.
+                        assert!(mode().is_none_or(|mode| mode == 0o620), "{:?}", mode());
+                    }
+                }
+                (seen, connected)
+            });
+            for _ in 0..2000 {
+                let listener = Listener::bind_for(&path, 0o620, Some(rustix::process::getgid().as_raw())).unwrap();
+                assert_eq!(mode(), Some(0o620));
+                drop(listener);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            onlooker.join().unwrap()
+        });
+        assert!(connected > 0, "nobody came in time to see anything");
+        assert!(seen.iter().all(|mode| [0o600, 0o620].contains(mode)), "{seen:?}");
+    }
+
     #[test]
     fn a_socket_of_somebody_else_under_our_name_stays() {
         let dir = tempfile::tempdir().unwrap();

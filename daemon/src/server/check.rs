@@ -53,7 +53,7 @@ fn tls_files(files: &TlsFiles) -> Result<(), Unfit> {
     let Err(error) = tls::context(files, &read) else { return Ok(()) };
     let key = match &error {
         TlsError::Material { error, .. } => of_material(error),
-        TlsError::File(_) | TlsError::ListLost(_) => "tls.certificate",
+        TlsError::Missing(_) | TlsError::File(_) | TlsError::ListLost(_) => "tls.certificate",
     };
     Err(Unfit { blamed: Blamed::Key(key), why: error.to_string() })
 }

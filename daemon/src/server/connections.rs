@@ -12,8 +12,14 @@ use crate::connection::{Buffers, Connection, Hints, Next, Stream};
 use crate::dispatch::{ConnectionId, Dispatch, Turn};
 use crate::event_loop::{Now, Readiness, Timers};
 
-/// Certificates that are judged in one turn, those that lead to an authority included.
-const JUDGED_MAX: usize = 32;
+/// The work of one turn for judging connections again, as [`vmwire_tls::stream::Judgement`] counts it: some milliseconds.
+const JUDGED_WORK_MAX: usize = 2 * 1024 * 1024;
+
+/// The work of judging one of them, however little its signatures took.
+const JUDGED_WORK_MIN: usize = 16 * 1024;
+
+/// Connections whose time is over that are ended in one turn.
+const OVERDUE_MAX: usize = 256;
 
 /// Before a connection is taken up its certificates were judged at most so many seconds ago.
 const HANDSHAKE_SECONDS: i64 = 10;
@@ -109,9 +115,10 @@ impl Connections {
         settle(watched, next, &mut self.timers, &mut self.over)
     }
 
-    /// Ends those whose time is over.
+    /// Ends some of those whose time is over.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        while let Some(id) = self.timers.take_due(now) {
+        for _ in 0..OVERDUE_MAX {
+            let Some(id) = self.timers.take_due(now) else { return };
             // It may have made progress since the timer was set.
             if let Some(watched) = find(&mut self.places, id).filter(|watched| watched.connection.is_overdue(now)) {
                 settle(watched, Next::Gone, &mut self.timers, &mut self.over);
@@ -119,24 +126,29 @@ impl Connections {
         }
     }
 
-    /// All certificates are to be judged again.
-    pub(super) fn judge_again(&mut self) {
-        self.judging.all(self.places.len());
+    /// Whether a list of revoked certificates has ended that was believed so far. Says so once.
+    pub(super) fn take_list_ended(&mut self, now: Now) -> bool {
+        self.judging.take_list_ended(now)
     }
 
-    /// Judges by `context` some of those that are to be judged again, and names who would not be let in any more: a
-    /// signature takes a tenth of a millisecond, so that all of them at once might hold up the loop.
+    /// All certificates are to be judged again.
+    pub(super) fn judge_again(&mut self, now: Now, context: &ServerContext) {
+        self.judging.all(self.places.len(), context.next_list_end(date(now)));
+    }
+
+    /// Judges by `context` some of those that are to be judged again, and names who would not be let in any more: all of
+    /// them at once might hold up the loop.
     pub(super) fn judge_some(&mut self, now: Now, context: &ServerContext) -> Vec<(ConnectionId, String)> {
         let mut refused = Vec::new();
-        let mut judged = 0;
-        while judged < JUDGED_MAX {
+        let mut work = 0;
+        while work < JUDGED_WORK_MAX {
             let ended = self.judging.take_ended(now).map(ConnectionId::place);
             let Some(place) = ended.or_else(|| self.judging.take_place()) else { break };
-            judged += 1;
             let Some(Some(watched)) = self.places.get_mut(place) else { continue };
             let Stream::Tls(socket) = watched.connection.socket_mut() else { continue };
-            judged += socket.certificates();
-            if let Err(why) = socket.judge(context) {
+            let judgement = socket.judge(context);
+            work += JUDGED_WORK_MIN + judgement.work;
+            if let Err(why) = judgement.verdict {
                 refused.push((watched.id, why.to_string()));
             }
             if ended.is_some() {
@@ -214,5 +226,101 @@ fn settle(
             }
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::time::SystemTime;
+
+    use vmwire_tls::config::{ClientContext, ClientMaterial, HostName, KeyPair, ServerMaterial, ServerOptions};
+    use vmwire_tls::date::Clock;
+    use vmwire_tls::pki::{Authority, HostNames, Reason, RevocationList, Revoked};
+    use vmwire_tls::stream::{ClientTls, Phase, ServerTls, Stream as _};
+
+    use super::*;
+    use crate::connection::{Scratch, TlsSocket};
+
+    const CROWD: usize = 150;
+
+    fn context(authority: &Authority, list: &str, now: Now) -> ServerContext {
+        let host = HostNames::new(["vm1".parse::<vmwire_tls::pki::HostName>().unwrap()]).unwrap();
+        let (key, server) = authority.issue_server(&host, date(now)).unwrap();
+        let authorities = authority.pem();
+        let material = ServerMaterial {
+            pair: KeyPair { certificates: server.pem.as_bytes(), key: key.as_bytes() },
+            authorities: authorities.as_bytes(),
+            revocation_lists: &[list.as_bytes()],
+        };
+        ServerContext::build(&material, Clock::new(SystemTime::now), ServerOptions::default()).unwrap()
+    }
+
+    /// Shakes hands over the loopback.
+    fn admitted(listener: &TcpListener, server: &ServerContext, client: &ClientContext) -> (TlsSocket, TcpStream) {
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut ours, _) = listener.accept().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut client = ClientTls::new(client, &"vm1".parse::<HostName>().unwrap()).unwrap();
+        let mut server = ServerTls::new(server.clone());
+        let mut buffers = [vec![0; 64 * 1024], vec![0; 64 * 1024]];
+        let [scratch, plaintext] = &mut buffers;
+        while server.phase() != Phase::Open {
+            assert_eq!(server.refusal(), None);
+            client.write(&mut theirs, &[]).unwrap();
+            let received = server.read(&mut ours, scratch, plaintext);
+            assert!(received.is_ok_and(|received| received.plaintext == 0));
+            server.write(&mut ours, &[]).unwrap();
+            client.read(&mut theirs, scratch, plaintext).unwrap();
+        }
+        (TlsSocket::new(mio::net::TcpStream::from_std(ours), server, Scratch::new(), Vec::new(), None), theirs)
+    }
+
+    /// How many are refused in each turn until all are judged.
+    fn judge(connections: &mut Connections, now: Now, context: &ServerContext) -> Vec<usize> {
+        connections.judge_again(now, context);
+        let mut turns = Vec::new();
+        while connections.judging.poll_timeout(now) == Some(now.monotonic) {
+            turns.push(connections.judge_some(now, context).len());
+        }
+        turns
+    }
+
+    #[test]
+    fn a_turn_judges_as_many_as_it_has_time_for() {
+        let now = Now::read();
+        let [authority, other] = ["CA"; 2].map(|name| Authority::create(name, date(now)).unwrap().authority);
+        let list = |authority: &Authority, revoked: &[Revoked]| {
+            authority.sign_revocations(&RevocationList::default(), revoked, date(now)).unwrap()
+        };
+        let ours = context(&authority, &list(&authority, &[]), now);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (mut connections, mut readiness) = (Connections::new(), Readiness::new().unwrap());
+        let (key, issued) = authority.issue_client(&"anna".parse().unwrap(), date(now)).unwrap();
+        let authorities = authority.pem();
+        let material = ClientMaterial {
+            authorities: authorities.as_bytes(),
+            pair: Some(KeyPair { certificates: issued.pem.as_bytes(), key: key.as_bytes() }),
+            revocation_lists: &[],
+        };
+        let client = ClientContext::build(&material, Clock::new(SystemTime::now)).unwrap();
+        let mut theirs = Vec::new();
+        for number in 0..CROWD {
+            let (socket, end) = admitted(&listener, &ours, &client);
+            let id = ConnectionId::at_test_place(number);
+            connections.insert(now, id, Stream::Tls(Box::new(socket)), &mut readiness);
+            theirs.push(end);
+        }
+        let revoked = Revoked { serial: issued.serial, since: date(now), reason: Reason::Unspecified };
+        let none = judge(&mut connections, now, &ours);
+        let by_list = judge(&mut connections, now, &context(&authority, &list(&authority, &[revoked]), now));
+        let by_authority = judge(&mut connections, now, &context(&other, &list(&other, &[]), now));
+        assert!(none.len() == by_list.len() && none.iter().all(|refused| *refused == 0), "{none:?}");
+        for turns in [by_list, by_authority] {
+            assert_eq!(turns.iter().sum::<usize>(), CROWD);
+            assert!(turns.len() > 1 && turns.iter().all(|refused| *refused <= 128), "{turns:?}");
+        }
+        drop(theirs);
     }
 }

@@ -44,6 +44,9 @@ const TOO_SLOW: &str = "too-slow";
 /// Reads in one turn, after which others come first.
 const READS_MAX: usize = 16;
 
+/// Handshakes that go on in one turn: each costs up to some milliseconds, of which its peer chooses how many.
+const TURN_MAX: usize = 2;
+
 /// Handshakes under way, by age.
 pub(super) struct Handshakes {
     pending: BTreeMap<u64, Pending>,
@@ -179,15 +182,17 @@ impl Handshakes {
         }
     }
 
-    /// Takes the next one who can go on.
-    pub(super) fn take_waiting(&mut self) -> Option<u64> {
-        loop {
-            let number = self.waiting.pop_front()?;
+    /// Takes those who go on in this turn, the longest waiting first.
+    pub(super) fn take_turn(&mut self) -> Vec<u64> {
+        let mut turn = Vec::new();
+        while turn.len() < TURN_MAX {
+            let Some(number) = self.waiting.pop_front() else { break };
             if let Some(pending) = self.pending.get_mut(&number) {
                 pending.waits = false;
-                return Some(number);
+                turn.push(number);
             }
         }
+        turn
     }
 
     /// Whether somebody can go on.
@@ -286,10 +291,12 @@ impl Handshakes {
             self.pending.iter().filter(|(_, pending)| pending.until <= now).map(|(number, _)| *number).collect();
         for number in late {
             let Some(pending) = self.remove(number, readiness) else { continue };
-            if !pending.over {
-                let seconds = FIRST_PACKET_TIME.as_secs();
-                self.send_away(pending.address, TOO_SLOW, format!("it did not say who it is within {seconds} s"));
-            }
+            let message = match pending.enrolling {
+                _ if pending.over => continue,
+                Some(_) => format!("its enrolment was not done within {} s", ENROLMENT_TIME.as_secs()),
+                None => format!("it did not say who it is within {} s", FIRST_PACKET_TIME.as_secs()),
+            };
+            self.send_away(pending.address, TOO_SLOW, message);
         }
     }
 
@@ -394,5 +401,92 @@ impl Pending {
             }
         }
         Outcome::Over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::SystemTime;
+
+    use vmwire_tls::config::{KeyPair, ServerMaterial, ServerOptions};
+    use vmwire_tls::date::Clock;
+    use vmwire_tls::pki::{Authority, HostName, HostNames};
+
+    use super::*;
+    use crate::server::judging::date;
+
+    /// Peers that have connected and say nothing.
+    struct World {
+        now: Now,
+        readiness: Readiness<Who>,
+        handshakes: Handshakes,
+        clients: Vec<std::net::TcpStream>,
+    }
+
+    impl World {
+        fn with(peers: usize) -> Self {
+            let now = Now::read();
+            let authority = Authority::create("CA", date(now)).unwrap().authority;
+            let host = HostNames::new(["vm1".parse::<HostName>().unwrap()]).unwrap();
+            let (key, server) = authority.issue_server(&host, date(now)).unwrap();
+            let authorities = authority.pem();
+            let material = ServerMaterial {
+                pair: KeyPair { certificates: server.pem.as_bytes(), key: key.as_bytes() },
+                authorities: authorities.as_bytes(),
+                revocation_lists: &[],
+            };
+            let options = ServerOptions { enroll: true, key_log: false };
+            let context = ServerContext::build(&material, Clock::new(SystemTime::now), options).unwrap();
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let mut world =
+                Self { now, readiness: Readiness::new().unwrap(), handshakes: Handshakes::new(), clients: Vec::new() };
+            for _ in 0..peers {
+                let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                world.clients.push(client);
+                let (socket, address) = listener.accept().unwrap();
+                socket.set_nonblocking(true).unwrap();
+                let socket = TcpStream::from_std(socket);
+                world.handshakes.begin(now, socket, address, (context.clone(), 0), &mut world.readiness);
+            }
+            world
+        }
+
+        /// Those who are sent away when so much time has passed, and why.
+        fn late(&mut self, after: Duration) -> Vec<(&'static str, String)> {
+            self.handshakes.handle_timeout(self.now.monotonic + after, &mut self.readiness);
+            std::iter::from_fn(|| self.handshakes.poll_sent_away()).map(|away| (away.why, away.message)).collect()
+        }
+    }
+
+    #[test]
+    fn of_a_burst_a_few_go_on_in_each_turn_the_longest_waiting_first() {
+        let mut world = World::with(5);
+        let handshakes = &mut world.handshakes;
+        for number in [3, 1, 2, 1, 5, 3, 4, 99] {
+            handshakes.mark(number);
+        }
+        assert_eq!(handshakes.take_turn(), [3, 1]);
+        // Whoever has more to say comes after those who have not had their turn.
+        handshakes.mark(3);
+        assert!(handshakes.has_waiting());
+        handshakes.remove(2, &mut world.readiness);
+        assert_eq!(handshakes.take_turn(), [5, 4], "one of them is gone, and takes nobody's place");
+        assert_eq!(handshakes.take_turn(), [3]);
+        assert!(handshakes.take_turn().is_empty() && !handshakes.has_waiting());
+    }
+
+    #[test]
+    fn whoever_is_too_slow_is_told_of_by_the_time_that_it_had() {
+        let mut world = World::with(2);
+        world.handshakes.enrolling(world.now, 2, EnrolmentId(7));
+        let before = Duration::from_millis(9_999);
+        assert_eq!(world.late(before), []);
+        let silent = ("too-slow", "it did not say who it is within 10 s".to_owned());
+        assert_eq!(world.late(Duration::from_secs(10)), [silent]);
+        assert_eq!(world.late(Duration::from_millis(29_999)), []);
+        let enrolling = ("too-slow", "its enrolment was not done within 30 s".to_owned());
+        assert_eq!(world.late(Duration::from_secs(30)), [enrolling]);
+        assert_eq!(world.handshakes.poll_timeout(), None);
     }
 }

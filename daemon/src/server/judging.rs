@@ -16,6 +16,8 @@ pub(super) struct Judging {
     ends: BTreeSet<(Date, ConnectionId)>,
     /// Places that are to be judged again: so many from the first.
     places: usize,
+    /// The last second of a list of revoked certificates.
+    list_end: Option<Date>,
 }
 
 /// The date of a turn.
@@ -45,9 +47,14 @@ impl Judging {
         self.ends.pop_first().map(|(_, id)| id)
     }
 
-    /// So many places are to be judged again.
-    pub(super) fn all(&mut self, places: usize) {
-        self.places = places;
+    /// So many places are to be judged again, and all once more after a second that is the last one of a list.
+    pub(super) fn all(&mut self, places: usize, list_end: Option<Date>) {
+        (self.places, self.list_end) = (places, list_end);
+    }
+
+    /// Whether a list has ended by which they were let in. Says so once.
+    pub(super) fn take_list_ended(&mut self, now: Now) -> bool {
+        self.list_end.take_if(|end| *end < date(now)).is_some()
     }
 
     /// Takes the next place that is to be judged again.
@@ -61,7 +68,7 @@ impl Judging {
         if self.places > 0 {
             return Some(now.monotonic);
         }
-        let (end, _) = self.ends.first()?;
+        let end = self.ends.first().map(|(end, _)| *end).into_iter().chain(self.list_end).min()?;
         let over = u64::try_from(end.0).unwrap_or(0).saturating_add(1).saturating_mul(NS_A_SECOND);
         now.monotonic.checked_add(Duration::from_nanos(over.saturating_sub(now.utc_ns)))
     }
@@ -88,6 +95,25 @@ mod tests {
         assert_eq!(judging.take_ended(now.later(over)), Some(soon));
         assert_eq!(judging.take_ended(now.later(over)), None);
         judging.forget(Date(today.0 + 60), late);
+        assert_eq!(judging.poll_timeout(now), None);
+    }
+
+    #[test]
+    fn all_are_judged_again_after_the_last_second_of_a_list_and_once() {
+        let now = Now::read();
+        let into = Duration::from_nanos(now.utc_ns % NS_A_SECOND);
+        let mut judging = Judging::default();
+        judging.all(2, Some(Date(date(now).0 + 4)));
+        assert_eq!(judging.poll_timeout(now), Some(now.monotonic), "they are judged by it first");
+        assert_eq!([(); 3].map(|()| judging.take_place()), [Some(1), Some(0), None]);
+        let over = Duration::from_secs(5) - into;
+        assert_eq!(judging.poll_timeout(now), Some(now.monotonic + over));
+        assert!(!judging.take_list_ended(now.later(over - Duration::from_millis(1))));
+        assert!(judging.take_list_ended(now.later(over)) && !judging.take_list_ended(now.later(over)));
+        // A new one came in time.
+        judging.all(0, Some(Date(date(now).0 + 4)));
+        judging.all(0, None);
+        assert!(!judging.take_list_ended(now.later(over)));
         assert_eq!(judging.poll_timeout(now), None);
     }
 }

@@ -42,7 +42,7 @@ pub use self::place::PlaceError;
 use self::reload::{Reload, What};
 use self::tls::Tls;
 pub use self::tls::TlsError;
-use self::watch::Watch;
+use self::watch::{Taken, Watch};
 use crate::access::{Base, Identity};
 use crate::config::{Config, Listen, Source};
 use crate::connection::{Hints, Stream};
@@ -75,8 +75,9 @@ const LEFT_OVER_WORK_MIN: usize = 4 * 1024;
 /// The work of looking at a listener that was not done.
 const LISTENER_WORK: usize = 256 * 1024;
 
-/// Handshakes that go on in one turn: each costs up to some milliseconds, of which its peer chooses how many.
-const HANDSHAKES_MAX: usize = 2;
+/// Those whom something is written to in one turn because it concerns them: when all are sent away at once, others are still
+/// to be served meanwhile.
+const WRITTEN_TO_MAX: usize = 256;
 
 /// How long connections may take to go when the daemon leaves.
 const LEAVE_TIME: Duration = Duration::from_millis(2500);
@@ -196,6 +197,7 @@ impl Server {
         let mut core = Dispatch::new(start::parts(&config, log.clone(), now, &mut door)?, now);
         core.start(&mut Turn { now, host: &mut door });
         let mut tls = config.tls.as_ref().map(|files| Tls::start(files, now)).transpose().map_err(ServerError::Tls)?;
+        let mut connections = Connections::new();
         let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
         let mut port = None;
         for listen in &config.listen {
@@ -223,10 +225,15 @@ impl Server {
             listeners.push(Listening { listener, token, tls, base, retry: None });
         }
         core.set_sockets(sockets);
+        if let Some(path) = &config.left_out {
+            let path = path.display();
+            log::info!("not listening at {path}, which is there by default: the configuration names other places");
+        }
         if let (Some(tls), Some(files)) = (&mut tls, &config.tls) {
             tls.port = port.unwrap_or(tls.port);
             core.set_certificates(tls.facts.clone());
             core.set_authority(tls.take_authority(files));
+            connections.judge_again(now, &tls.context);
         }
         notify::notify("READY=1");
         Ok(Self {
@@ -239,7 +246,7 @@ impl Server {
             hangups,
             reload: Reload::new(source, watch),
             listeners,
-            connections: Connections::new(),
+            connections,
             tls,
             idle_exit: config.idle_exit,
             config,
@@ -298,8 +305,12 @@ impl Server {
                 }
             }
             Who::Watch => {
-                if self.reload.watch().is_some_and(Watch::take) {
+                let Some(Taken { changed, more }) = self.reload.watch().map(Watch::take) else { return };
+                if changed {
                     self.reload.changed(now.monotonic);
+                }
+                if more {
+                    self.readiness.run_again(token);
                 }
             }
             Who::Files => self.files.handle_ready(&mut self.readiness),
@@ -385,8 +396,7 @@ impl Server {
 
     /// Some handshakes go on.
     fn shake_hands(&mut self, now: Now) {
-        for _ in 0..HANDSHAKES_MAX {
-            let Some(number) = self.tls.as_mut().and_then(|tls| tls.handshakes.take_waiting()) else { return };
+        for number in self.tls.as_mut().map(|tls| tls.handshakes.take_turn()).unwrap_or_default() {
             self.go_on_with_handshake(now, number);
         }
     }
@@ -406,7 +416,7 @@ impl Server {
         };
         let Admitted { socket, address, generation, certificate, until } = *admitted;
         // Somebody's handshake may have begun before a change, and ended after it.
-        let judged = if generation == tls.generation { Ok(()) } else { socket.judge(&tls.context) };
+        let judged = if generation == tls.generation { Ok(()) } else { socket.judge(&tls.context).verdict };
         let refusal = judged.err().map(|why| Refusal::Denied(why.to_string()));
         let identity = Identity::Tls { address, certificate };
         let arrival = Arrival { identity, base: Base::Registry, refusal, first_packet_by: Some(until) };
@@ -470,11 +480,15 @@ impl Server {
         }
     }
 
-    /// Writes what the turn brought, and lets go of those who are gone, whose going may bring more to be written.
+    /// Writes what the turn brought, to so many, and lets go of those who are gone, whose going may bring more to be written.
     fn write_and_remove(&mut self, now: Now) {
+        let mut room = WRITTEN_TO_MAX;
         loop {
-            while let Some(id) = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.poll_dirty(turn))
+            while room > 0
+                && let Some(id) =
+                    with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.poll_dirty(turn))
             {
+                room -= 1;
                 let again = with_turn(&mut self.readiness, &mut self.files, now, |turn| {
                     self.connections.handle_output(&mut self.core, turn, id)
                 });
@@ -537,7 +551,7 @@ impl Server {
     fn next_deadline(&self, turn: Now) -> Option<Instant> {
         let now = turn.monotonic;
         let log = self.log_waits.then(|| now + LOG_RETRY);
-        let answers = self.files.has_answers().then_some(now);
+        let at_once = (self.files.has_answers() || self.core.has_dirty()).then_some(now);
         let idle = self.idle_since.zip(self.idle_exit).map(|(since, patience)| since + patience);
         let accept = self.listeners.iter().filter_map(|listening| listening.retry).min();
         let tls = self.tls.as_ref().and_then(Tls::poll_timeout);
@@ -552,7 +566,7 @@ impl Server {
             self.connections.poll_timeout(turn),
             self.leaving,
             log,
-            answers,
+            at_once,
             idle,
             accept,
         ];

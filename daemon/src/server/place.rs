@@ -147,6 +147,7 @@ mod tests {
     fn config(dir: &Path) -> Config {
         Config {
             driver: DriverKind::Test,
+            left_out: None,
             listen: vec![Listen::Unix(UnixListen::own(dir.join("deep/er/a.sock")))],
             tls: None,
             rules: Vec::new(),

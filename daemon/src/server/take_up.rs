@@ -80,7 +80,7 @@ impl Server {
             Ok((made, read)) => {
                 tls.take_up(made, &read, now);
                 self.core.set_authority(tls.take_authority(files));
-                self.connections.judge_again();
+                self.connections.judge_again(now, &tls.context);
                 let message = format!("the certificate of {} is in force", tls.context.identity().subject);
                 info!("{message}");
                 (CertificateChange::TakenUp, message)
@@ -116,6 +116,11 @@ impl Server {
             with_turn(&mut self.readiness, &mut self.files, now, |turn| {
                 self.core.certificate_changed(turn, purpose, change, &words);
             });
+        }
+        if self.connections.take_list_ended(now) {
+            // Whose handshake has begun before is judged at its end.
+            tls.generation += 1;
+            self.connections.judge_again(now, &tls.context);
         }
         for (id, why) in self.connections.judge_some(now, &tls.context) {
             with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.deny(turn, id, &why));

@@ -50,6 +50,8 @@ pub(super) struct Tls {
 /// Why there is no TLS.
 #[derive(Debug)]
 pub enum TlsError {
+    /// A file is not there.
+    Missing(String),
     /// A file cannot be read.
     File(String),
     /// A list of revoked certificates was in force, and its file is gone.
@@ -77,7 +79,8 @@ impl Tls {
 
     /// Reads the files. At the start, when there is nobody yet to keep waiting.
     pub(super) fn start(files: &TlsFiles, now: Now) -> Result<Self, TlsError> {
-        let read = read_all(&requests(files)).map_err(TlsError::File)?;
+        let wanted = requests(files);
+        let read = read_all(&wanted).map_err(|why| unread(&wanted, why))?;
         let (context, authority) = context(files, &read)?;
         let mut tls = Self {
             generation: 0,
@@ -202,6 +205,16 @@ pub(super) fn requests(files: &TlsFiles) -> Vec<ReadFile> {
     ]
 }
 
+/// Whether files could not be read because there are none, which is mended otherwise than by changing those that there are.
+#[expect(clippy::disallowed_methods, reason = "at the start there is nobody yet to keep waiting")]
+fn unread(wanted: &[ReadFile], why: String) -> TlsError {
+    if wanted.iter().any(|file| !file.optional && !file.path.exists()) {
+        TlsError::Missing(why)
+    } else {
+        TlsError::File(why)
+    }
+}
+
 /// The list of revoked certificates, if there is one, in the order of the requests.
 fn list(read: &[Option<Vec<u8>>]) -> Option<&[u8]> {
     read.get(3)?.as_deref()
@@ -276,7 +289,8 @@ fn facts(context: &ServerContext, read: &[Option<Vec<u8>>]) -> Vec<CertificateFa
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(why) => write!(f, "no TLS: {why}; `vmwire pki init --server NAME` makes what is needed"),
+            Self::Missing(why) => write!(f, "no TLS: {why}; `vmwire pki init --server NAME` makes what is needed"),
+            Self::File(why) => write!(f, "no TLS: {why}"),
             Self::ListLost(path) => write!(
                 f,
                 "{} is gone, and whoever was revoked would be let in: put it back, or start vmwired again to go without",

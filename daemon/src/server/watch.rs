@@ -28,6 +28,19 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
 /// What takes the directory away from under its name.
 const GONE: ReadFlags = ReadFlags::DELETE_SELF.union(ReadFlags::MOVE_SELF).union(ReadFlags::UNMOUNT);
 
+/// Changes that are looked at in one turn, and some more that the kernel tells along with them: whoever may write there
+/// could make more of them without an end.
+const CHANGES_MAX: usize = 1024;
+
+/// What there was to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Something has changed since the last time.
+    pub(super) changed: bool,
+    /// There may be more.
+    pub(super) more: bool,
+}
+
 /// Directories under watch.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -63,13 +76,18 @@ impl Watch {
     /// Whether something has changed since the last time. Which file it was does not matter: all are read. The index of what
     /// was signed is none of them, and grows there whenever somebody enrols. A directory that was moved or removed is not
     /// watched any more, nor is what takes its place: to look up a name may wait for a disk. The log says so.
-    pub(super) fn take(&mut self) -> bool {
-        let mut changed = false;
+    pub(super) fn take(&mut self) -> Taken {
+        let (mut changed, mut count) = (false, 0);
         let mut bytes = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut bytes);
         loop {
+            // What was read along with the others and is left here is told to nobody else.
+            if count >= CHANGES_MAX && reader.is_buffer_empty() {
+                return Taken { changed, more: true };
+            }
             match reader.next() {
                 Ok(event) => {
+                    count += 1;
                     changed |= event.file_name().is_none_or(|name| name.to_bytes() != INDEX_FILE.as_bytes());
                     if event.events().intersects(GONE)
                         && let Some(directory) = self.directories.remove(&event.wd())
@@ -79,7 +97,7 @@ impl Watch {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(_) => return changed,
+                Err(_) => return Taken { changed, more: false },
             }
         }
     }
@@ -103,6 +121,34 @@ impl Source for Watch {
 mod tests {
     use super::*;
 
+    impl Watch {
+        fn changed(&mut self) -> bool {
+            let Taken { changed, more } = self.take();
+            assert!(!more, "these are few");
+            changed
+        }
+    }
+
+    #[test]
+    fn whoever_changes_more_than_fits_into_a_turn_has_it_looked_at_in_several() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, inner) = (dir.path().join("a"), dir.path().join("inner"));
+        std::fs::create_dir(&inner).unwrap();
+        let mut watch = Watch::of_files([file.as_path(), &inner.join("a")].into_iter()).unwrap();
+        for number in 0..CHANGES_MAX {
+            std::fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        std::fs::remove_dir(&inner).unwrap();
+        let mut turns = 1;
+        while watch.take().more {
+            turns += 1;
+        }
+        // Each was made and closed.
+        assert!((2..=3).contains(&turns), "{turns} turns");
+        assert!(!watch.covers(&inner.join("a")), "the last of them is told as well");
+        assert!(!watch.changed());
+    }
+
     #[test]
     fn whatever_happens_to_a_file_is_noticed_and_reading_it_is_not() {
         let dir = tempfile::tempdir().unwrap();
@@ -110,29 +156,29 @@ mod tests {
         std::fs::write(&file, "1").unwrap();
         let mut watch = Watch::of_files([file.as_path(), &dir.path().join("b")].into_iter()).unwrap();
         assert!(watch.covers(&dir.path().join("c")) && !watch.covers(dir.path()));
-        assert!(!watch.take());
+        assert!(!watch.changed());
         std::fs::read(&file).unwrap();
-        assert!(!watch.take(), "it was only read");
+        assert!(!watch.changed(), "it was only read");
         std::fs::write(&file, "2").unwrap();
-        assert!(watch.take() && !watch.take());
+        assert!(watch.changed() && !watch.changed());
         std::fs::write(dir.path().join("new"), "3").unwrap();
-        watch.take();
+        watch.changed();
         std::fs::rename(dir.path().join("new"), &file).unwrap();
-        assert!(watch.take());
+        assert!(watch.changed());
         std::fs::remove_file(&file).unwrap();
-        assert!(watch.take());
+        assert!(watch.changed());
         std::os::unix::fs::symlink("elsewhere", &file).unwrap();
-        assert!(watch.take());
+        assert!(watch.changed());
 
         std::fs::write(dir.path().join(INDEX_FILE), "a line\n").unwrap();
-        assert!(!watch.take(), "that somebody was enrolled changes no file of ours");
+        assert!(!watch.changed(), "that somebody was enrolled changes no file of ours");
 
         // The key of an authority may be kept elsewhere: its directory need not be there, and the others are watched.
         let missing = dir.path().join("missing/c");
         let mut watch = Watch::of_files([file.as_path(), &missing].into_iter()).unwrap();
         assert!(watch.covers(&file) && !watch.covers(&missing));
         std::fs::write(dir.path().join("d"), "4").unwrap();
-        assert!(watch.take());
+        assert!(watch.changed());
     }
 
     #[test]
@@ -145,11 +191,11 @@ mod tests {
         let mut watch = Watch::of_files(files.iter().map(PathBuf::as_path)).unwrap();
         std::fs::rename(&own, dir.path().join("old")).unwrap();
         std::fs::create_dir(&own).unwrap();
-        assert!(watch.take(), "what is there now is to be read");
+        assert!(watch.changed(), "what is there now is to be read");
         assert!(!watch.covers(&files[0]) && watch.covers(&files[1]));
         std::fs::write(&files[0], "1").unwrap();
-        assert!(!watch.take(), "which is why it is said");
+        assert!(!watch.changed(), "which is why it is said");
         std::fs::remove_dir(&other).unwrap();
-        assert!(watch.take() && !watch.covers(&files[1]));
+        assert!(watch.changed() && !watch.covers(&files[1]));
     }
 }

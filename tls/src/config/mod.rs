@@ -11,6 +11,7 @@ mod client;
 mod expiry;
 mod material;
 mod server;
+mod signatures;
 
 use std::sync::Arc;
 

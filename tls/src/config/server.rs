@@ -10,14 +10,14 @@ use rustls::time_provider::TimeProvider;
 use rustls::{DEFAULT_VERSIONS, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::date::Clock;
+use crate::date::{Clock, Date};
 use crate::identity::PeerIdentity;
 use crate::peer::{ClientVerifier, Lists, Verdict};
 
 use super::material::{self, MaterialError, Part};
 use super::{
     ALPN, ALPN_ENROLL, Expiry, KeyPair, Protocol, certificate_expiry, key_log, list_expiry, pair_error, parsed_lists,
-    provider, verifier_error,
+    provider, signatures, verifier_error,
 };
 
 /// Tickets that a client gets after each handshake: it uses one for its next.
@@ -73,13 +73,13 @@ impl ServerContext {
         let expiries = expiries(&chain, &authorities, &lists);
 
         let provider = provider();
-        let inner =
-            WebPkiClientVerifier::builder_with_provider(material::roots(&authorities)?.into(), provider.clone())
-                .with_crls(lists.iter().cloned())
-                .allow_unknown_revocation_status()
-                .enforce_revocation_expiration()
-                .build()
-                .map_err(|error| verifier_error(&error))?;
+        let remembering = signatures::remembering(&provider).into();
+        let inner = WebPkiClientVerifier::builder_with_provider(material::roots(&authorities)?.into(), remembering)
+            .with_crls(lists.iter().cloned())
+            .allow_unknown_revocation_status()
+            .enforce_revocation_expiration()
+            .build()
+            .map_err(|error| verifier_error(&error))?;
         let verifier = Arc::new(ClientVerifier { inner, lists: Lists(parsed) });
 
         let refused = |error: rustls::Error| MaterialError::Refused(error.to_string());
@@ -140,6 +140,19 @@ impl ServerContext {
             Some(config) if offers(ALPN_ENROLL) && !offers(ALPN) => (config.clone(), Protocol::Enroll),
             _ => (self.0.config.clone(), Protocol::Vmwire),
         }
+    }
+
+    /// When the first list is to be replaced, of those that were not by `after`: whoever it is asked about is not let in after
+    /// this second.
+    pub fn next_list_end(&self, after: Date) -> Option<Date> {
+        let lists = self.0.expiries.iter().filter(|expiry| expiry.part == Part::RevocationList);
+        // In that second itself it is over already, unlike a certificate.
+        lists.map(|list| Date(list.not_after.0.saturating_sub(1))).filter(|end| *end >= after).min()
+    }
+
+    /// Judges the chain of a client who is there already. Answers with it the work, see [`crate::stream::Judgement`].
+    pub(crate) fn judge_counting(&self, chain: &[CertificateDer<'_>]) -> (Verdict, usize) {
+        signatures::judge_in_a_hurry(|| self.judge(chain))
     }
 
     /// Judges a client's chain by what is known now.

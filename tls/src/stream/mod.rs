@@ -26,7 +26,7 @@ use crate::error::Refusal;
 use crate::identity::PeerIdentity;
 
 pub use self::client::ClientTls;
-pub use self::server::{HELLO_BYTES_MAX, ServerTls};
+pub use self::server::{HELLO_BYTES_MAX, Judgement, ServerTls};
 
 /// The longest record with its header (RFC 5246 section 6.2.3): what may be kept of an unfinished one.
 pub const RECORD_BYTES_MAX: usize = 16_384 + 2_048 + 5;

@@ -29,6 +29,15 @@ const OFFERED_MAX: usize = 8;
 /// An alert of its own, for a first message that is too long: fatal, decode_error (RFC 8446 section 6).
 const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 
+/// What a client that is there was judged to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Why it would not be let in now, if so.
+    pub verdict: Result<(), Refusal>,
+    /// What it took to know, in bytes that were looked at: a signature that was not known to be right counts for many.
+    pub work: usize,
+}
+
 /// A connection of a client.
 pub struct ServerTls {
     context: ServerContext,
@@ -69,20 +78,15 @@ impl ServerTls {
     }
 
     /// Judges the client again, by another context: after a change of the authorities or the revocation lists, or when a
-    /// certificate of its has ended. It costs a signature for each of its [`ServerTls::certificates`], or several.
-    ///
-    /// # Errors
-    /// Why it would not be let in now. The connection is not touched.
-    pub fn judge(&self, context: &ServerContext) -> Result<(), Refusal> {
+    /// certificate of its has ended. The connection is not touched.
+    pub fn judge(&self, context: &ServerContext) -> Judgement {
         match self.chain() {
-            [] => Ok(()),
-            chain => context.judge(chain).map(|_| ()),
+            [] => Judgement { verdict: Ok(()), work: 0 },
+            chain => {
+                let (verdict, work) = context.judge_counting(chain);
+                Judgement { verdict: verdict.map(|_| ()), work }
+            }
         }
-    }
-
-    /// How many certificates the client has shown.
-    pub fn certificates(&self) -> usize {
-        self.chain().len()
     }
 
     /// When the first certificate ends that the client has shown, of those that have not ended before `after`: it may not

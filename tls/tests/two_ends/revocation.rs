@@ -114,7 +114,7 @@ fn a_live_connection_is_judged_again_by_a_new_context() {
     let authority = Authority::new("CA");
     let mut pair = Pair::new(&client(&authority.client(), &authority.pem), &with_lists(&authority, &[]));
     pair.settle();
-    let judge = |context: &ServerContext| pair.server.stream.judge(context);
+    let judge = |context: &ServerContext| pair.server.stream.judge(context).verdict;
     assert_eq!(judge(&with_lists(&authority, &[])), Ok(()));
     let revoked = judge(&with_lists(&authority, &[&authority.revoke(&[77], 2030)]));
     assert_eq!(revoked.map_err(|refusal| refusal.to_string()), Err(REVOKED.to_owned()));
@@ -123,6 +123,30 @@ fn a_live_connection_is_judged_again_by_a_new_context() {
     assert!(matches!(unknown, Err(Refusal::UnknownIssuer { .. })), "{unknown:?}");
     let later = judge(&server_at(NOW + 400 * 86_400, &authority.server(), &authority.pem, &[]));
     assert!(matches!(later, Err(Refusal::Expired { .. })), "{later:?}");
+}
+
+#[test]
+fn a_live_connection_goes_with_the_authority_that_leads_to_it() {
+    let root = Authority::new("root");
+    let below = root.below("clients");
+    let theirs = below.client().followed_by(&[&below.pem]);
+    let before = with_lists(&root, &[]);
+    let mut pair = Pair::new(&client(&theirs, &root.pem), &before);
+    pair.settle();
+    let judge = |context: &ServerContext| pair.server.stream.judge(context).verdict;
+    assert_eq!(judge(&before), Ok(()));
+    // Each way of judging anew counts, however often its signatures were right before.
+    let list = root.revoke_bytes(&serial_of(&below.pem), 2030);
+    let revoked = judge(&with_lists(&root, &[&list]));
+    assert!(matches!(revoked, Err(Refusal::Revoked { .. })), "{revoked:?}");
+    let own = judge(&with_lists(&root, &[&below.revoke(&[77], 2030)]));
+    assert!(matches!(own, Err(Refusal::Revoked { .. })), "{own:?}");
+    let false_root = Authority::new("root");
+    let unknown = judge(&with_lists(&false_root, &[]));
+    assert!(matches!(unknown, Err(Refusal::BadSignature { .. })), "{unknown:?}");
+    // The authority between may be trusted itself, and needs nobody above it then.
+    assert_eq!(judge(&with_lists(&below, &[])), Ok(()));
+    assert_eq!(judge(&with_lists(&root, &[])), Ok(()));
 }
 
 #[test]
