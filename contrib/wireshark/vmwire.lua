@@ -623,6 +623,7 @@ local ALIASES = {
   ["vm_info.operation"] = "operation",
   ["stream_data.stream"] = "stream.number", ["stream_credit.stream"] = "stream.number",
   ["stream_end.stream"] = "stream.number", ["console_open_answer.stream"] = "stream.number",
+  ["capture_open_answer.stream"] = "stream.number",
   ["stream_data.offset"] = "stream.offset", ["console_open_answer.offset"] = "stream.offset",
 }
 
@@ -1246,7 +1247,8 @@ local function judge_stream(conversation, side, number, serial, values)
     if left == 0 then complain(record, "spent", "nothing more may come until the other side says STREAM_CREDIT") end
     if left < 0 then complain(record, "credit", -left .. " bytes more than stream " .. values.stream .. " had credit for") end
     if side == "server" then
-      if values.offset ~= stream.offset then
+      -- Not every call that opens a stream says where it begins.
+      if stream.offset and values.offset ~= stream.offset then
         complain(record, "jump", format("%.0f bytes of stream %d are lost", values.offset - stream.offset, values.stream))
       end
       stream.offset = values.offset + values.data
