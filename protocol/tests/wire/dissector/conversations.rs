@@ -1,9 +1,9 @@
 //! What belongs together: calls, answers, progress, events, streams, and the version in force.
 
 use vmwire_protocol::message::{
-    CancelAnswer, CancelCall, ClientData, ConsoleOpenAnswer, ConsoleOpenCall, Event, EventOperation, Failure, Gap,
-    Progress, ServerData, StreamCredit, StreamData, VmDoneAnswer, VmListCall, VmRef, VmStartCall, code, event_kind,
-    operation_state,
+    CancelAnswer, CancelCall, CaptureOpenAnswer, CaptureOpenCall, ClientData, ConsoleOpenAnswer, ConsoleOpenCall,
+    Event, EventOperation, Failure, Gap, Progress, ServerData, StreamCredit, StreamData, VmDoneAnswer, VmListCall,
+    VmRef, VmStartCall, code, event_kind, operation_state,
 };
 use vmwire_protocol::xdr::{Fixed, List, Opaque};
 
@@ -171,6 +171,22 @@ fn a_stream_beyond_its_credit_and_what_is_lost_of_it_are_seen() {
     let expected = [("32768", ""), ("768", "jump"), ("0", "credit")].map(|(credit, text)| (credit, text.to_owned()));
     assert_eq!(found, expected);
     assert_eq!(find(&frames, "s6").complaints(), ["gap"]);
+}
+
+#[test]
+fn a_stream_whose_opening_says_no_offset_begins_anywhere() {
+    let test = "a_stream_whose_opening_says_no_offset_begins_anywhere";
+    let mut capture = Capture::new();
+    let mut talk = Talk::agreed(&mut capture, 2, ADMIN.0, ADMIN.1);
+    let open = CaptureOpenCall { vm: text(""), payload: false };
+    let serial = talk.call(&mut capture, &ClientData::CaptureOpen(open));
+    talk.say(&mut capture, serial, &ServerData::CaptureOpen(CaptureOpenAnswer { stream: 1 }));
+    let data = StreamData { stream: 1, flags: 1, offset: 70, data: Opaque::new(vec![0; 8]).unwrap() };
+    talk.say(&mut capture, 0, &ServerData::StreamData(data));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.run(&["-V"]);
+    tshark.is_sound();
+    assert_eq!(find(&tshark.frames(&[]), "s3").complaints(), Vec::<String>::new());
 }
 
 #[test]
