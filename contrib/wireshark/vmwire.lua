@@ -831,7 +831,7 @@ local function read_body(rows, tree)
     if tree then show(tree, rows.discriminant, at - 4, 4) end
     return arm and arm.read(arm, tree) or nil
   end
-  local values = {}
+  local values = rows.new_values()
   for i = 1, #rows do
     local row = rows[i]
     values[row.name] = row.read(row, tree)
@@ -893,8 +893,15 @@ local function prepare(body, row)
   return row
 end
 
+-- A constructor of tables with room for a value for each row: a table that has to grow for each takes twice the time.
+local function constructor(rows)
+  local keys = {}
+  for i, row in ipairs(rows) do keys[i] = format("[%q] = nil", row[1]) end
+  return load("return { " .. table.concat(keys, ", ") .. " }")
+end
+
 for name, rows in pairs(WIRE.bodies) do
-  rows.name = name
+  rows.name, rows.new_values = name, constructor(rows)
   for _, row in ipairs(rows) do prepare(name, row) end
   if rows.union then
     rows.discriminant = { field = field(name .. ".kind", "uint32", "kind") }
@@ -903,8 +910,9 @@ for name, rows in pairs(WIRE.bodies) do
     end
   end
 end
+local EMPTY = { new_values = constructor({}) }
 for _, side in ipairs({ "client", "server" }) do
-  for _, packet in pairs(WIRE[side]) do packet.rows = packet.body and WIRE.bodies[packet.body] or {} end
+  for _, packet in pairs(WIRE[side]) do packet.rows = packet.body and WIRE.bodies[packet.body] or EMPTY end
 end
 
 -- Reads what stands at `at` up to `stop` as a body. Answers its values, or nil and what is wrong and by which complaint.
@@ -939,11 +947,14 @@ local frame = {}
 -- port is used again. A conversation has
 --   client, server   of each side: next, the serial that is due; remarks on packets by their serials; twins, the same for
 --                    serials that were there before; credit, what was left behind a packet of a stream
---   calls            a list for each thing that is known of calls, by serial: a table for each call would fill the memory
+--   calls            a list for each thing that is known of calls, by serial: a table for each call would fill the memory,
+--                    and Lua looks through all that there is again and again for what is not needed any more
 --   streams          by number: the call that opened it, the credit of both sides, the offset that is due
 --   minor, hello     the version in force, since agreed_in, and why it is
 --   daemon           what is known of the daemon across conversations: operations, the calls that asked for them
 local links, daemons, ports = {}, {}, {}
+local links_by_ports = {}  -- the last one that was seen with them
+local subjects = {}        -- what calls are about, shared by all of the same: type, about, asked_ms
 local NOTHING = {}
 
 -- The table at `key`, made where there is none.
@@ -956,17 +967,28 @@ local function inner(table, key)
   return found
 end
 
-local function link_of(pinfo)
-  local source, destination = tostring(pinfo.src), tostring(pinfo.dst)
-  local from, to = pinfo.src_port, pinfo.dst_port
-  local between = inner(inner(links, source), destination)
+local function find_link(source, destination, from, to)
+  local source_text, destination_text = tostring(source), tostring(destination)
   local key = from * 65536 + to
+  local between = inner(inner(links, source_text), destination_text)
   local link = between[key]
   if not link then
-    local back = inner(inner(links, destination), source)[to * 65536 + from]
-    link = { source = source .. ":" .. from, destination = destination .. ":" .. to, from = from, to = to,
-      conversations = back and back.conversations or {} }
+    local back = inner(inner(links, destination_text), source_text)[to * 65536 + from]
+    link = { from_address = source, to_address = destination, from = from, to = to, conversations = back and back.conversations or {},
+      source = source_text .. ":" .. from, destination = destination_text .. ":" .. to }
     between[key] = link
+  end
+  return link
+end
+
+-- Addresses are dear to write out, so that is done where the ports were last seen between others.
+local function link_of(pinfo)
+  local source, destination, from, to = pinfo.src, pinfo.dst, pinfo.src_port, pinfo.dst_port
+  local key = from * 65536 + to
+  local link = links_by_ports[key]
+  if not (link and link.from_address == source and link.to_address == destination) then
+    link = find_link(source, destination, from, to)
+    links_by_ports[key] = link
   end
   return link
 end
@@ -990,7 +1012,7 @@ local function begin(link, serial, number)
   local conversation = {
     first_link = link, first_side = by_client and "client" or "server", second_side = by_client and "server" or "client",
     client = new_side(), server = new_side(), streams = {},
-    calls = { frame = {}, sent = {}, type = {}, about = {}, asked_ms = {}, answer_in = {}, cancelled_in = {}, cancelled = {} },
+    calls = { frame = {}, sent = {}, subject = {}, answer_in = {}, cancelled_in = {}, cancelled = {} },
     minor = 0, agreed_in = math.huge, hello = "no HELLO was said", daemon = daemons[daemon], from = frame.number,
   }
   local list = link.conversations
@@ -1042,31 +1064,30 @@ local function version_of(conversation)
   return WIRE.major .. "." .. (frame.number >= conversation.agreed_in and conversation.minor or 0)
 end
 
-local function name_of(call)
-  return TYPES[call.type] or format("type 0x%x", call.type)
-end
-
--- A call's name and what it is about.
-local function title(call)
-  return call.about and name_of(call) .. " " .. call.about or name_of(call)
+local function subject_of(number, about, asked_ms)
+  local same = inner(inner(subjects, number), about or false)
+  local subject = same[asked_ms]
+  if not subject then
+    local name = TYPES[number] or format("type 0x%x", number)
+    subject = { type = number, about = about, asked_ms = asked_ms, name = name, title = about and name .. " " .. about or name }
+    same[asked_ms] = subject
+  end
+  return subject
 end
 
 -- How long the daemon may take to answer; nil where nothing says.
-local function allowed_ms(call)
-  local procedure = WIRE.client[call.type]
+local function allowed_ms(subject)
+  local procedure = WIRE.client[subject.type]
   if not procedure then return nil end
-  if call.asked_ms == 0 then return procedure.deadline_ms end
-  return math.min(call.asked_ms, procedure.deadline_ms_max)
+  if subject.asked_ms == 0 then return procedure.deadline_ms end
+  return math.min(subject.asked_ms, procedure.deadline_ms_max)
 end
 
 -- The call that has a serial, if one has: a look at the lists, made anew each time. What is to last goes into the lists.
 local function call_of(conversation, serial)
   local calls = conversation.calls
   local sent_in = calls.frame[serial]
-  return sent_in and {
-    frame = sent_in, serial = serial, sent = calls.sent[serial], type = calls.type[serial], about = calls.about[serial],
-    asked_ms = calls.asked_ms[serial], answer_in = calls.answer_in[serial], cancels = nil,
-  }
+  return sent_in and { frame = sent_in, serial = serial, sent = calls.sent[serial], subject = calls.subject[serial] }
 end
 
 -- What a failure says, in one line.
@@ -1127,7 +1148,7 @@ local function explain(conversation, call, failure)
     if role and needed then text = text .. ": the role is " .. role .. ", and needed is " .. needed end
     if conversation.identity then text = text .. " (" .. conversation.identity .. ")" end
   elseif failure.code == 8 and call then
-    local allowed = allowed_ms(call)
+    local allowed = allowed_ms(call.subject)
     if allowed then text = text .. format(": allowed were %d ms", allowed) end
     if detail_of(failure, "begun") == "yes" then text = text .. ", and what was begun goes on" end
   elseif failure.code == 2 and detail_of(failure, "majors") then
@@ -1168,15 +1189,16 @@ end
 
 -- An answer to a call: whether it is the first, in time, and to what was asked.
 local function judge_timing(record, conversation, call, number, values)
-  if call.answer_in then
+  local answer_in = conversation.calls.answer_in
+  if answer_in[call.serial] then
     record.duplicate = true
-    complain(record, "duplicate", "the call was answered in frame " .. call.answer_in)
+    complain(record, "duplicate", "the call was answered in frame " .. answer_in[call.serial])
   else
-    conversation.calls.answer_in[call.serial] = frame.number
+    answer_in[call.serial] = frame.number
   end
-  local allowed = allowed_ms(call)
-  if number ~= 0 and number ~= call.type then
-    complain(record, "mismatch", "it answers " .. name_of(call))
+  local allowed = allowed_ms(call.subject)
+  if number ~= 0 and number ~= call.subject.type then
+    complain(record, "mismatch", "it answers " .. call.subject.name)
   elseif allowed and record.time * 1000 > allowed + 100 and not (values and values.code == 8) then
     -- The daemon's clock is not ours; a tenth of a second says nothing.
     record.late = true
@@ -1206,8 +1228,9 @@ end
 local function judge_progress(conversation, packet)
   local call = call_of(conversation, packet.second)
   local record = { call = call, time = call and frame.now - call.sent }
-  if call and call.answer_in then
-    complain(record, "duplicate", "progress of what was answered in frame " .. call.answer_in)
+  local answered_in = call and conversation.calls.answer_in[call.serial]
+  if answered_in then
+    complain(record, "duplicate", "progress of what was answered in frame " .. answered_in)
   elseif not call and conversation.client.whole then
     complain(record, "unasked", "no call in this capture has serial " .. packet.second)
   end
@@ -1263,15 +1286,15 @@ local function judge_call(conversation, packet)
   local about = vm and vm ~= "" and vm or number ~= 1 and values.name ~= "" and values.name or nil
   local serial, calls = packet.serial, conversation.calls
   if not calls.frame[serial] then
-    calls.frame[serial], calls.sent[serial], calls.type[serial] = frame.number, frame.now, number
-    calls.about[serial], calls.asked_ms[serial] = about or false, packet.second
+    calls.frame[serial], calls.sent[serial] = frame.number, frame.now
+    calls.subject[serial] = subject_of(number, about, packet.second)
   end
   if number == 1 then conversation.hello_in = conversation.hello_in or frame.number end
   if vm then inner(conversation.daemon.asked, number)[vm] = frame.number end
   local call = call_of(conversation, serial)
   if number == 3 and values.serial then
     call.cancels = call_of(conversation, values.serial)
-    if call.cancels and not call.cancels.answer_in then calls.cancelled_in[values.serial] = frame.number end
+    if call.cancels and not calls.answer_in[values.serial] then calls.cancelled_in[values.serial] = frame.number end
   end
   return call
 end
@@ -1368,7 +1391,7 @@ local calls = {
     local can = #v.capabilities > 0 and ", can " .. words("capability", v.capabilities) or ""
     return format("speaks %d.%d%s, is %s", v.major, v.minor, can, quoted(v.name))
   end,
-  [3] = function(v, record) return record.cancels and "give up " .. title(record.cancels) or "give up call " .. v.serial end,
+  [3] = function(v, record) return record.cancels and "give up " .. record.cancels.subject.title or "give up call " .. v.serial end,
   [4] = function(v)
     local from = v.after and format("after event %.0f", v.after.sequence) or "from now on"
     return (v.vm == "" and "events" or "events of " .. v.vm) .. " " .. from
@@ -1428,7 +1451,7 @@ end
 local unanswered = {
   [0x1000] = function(v, record)
     local of = v.total == 0 and "" or format(" of %.0f", v.total)
-    return format("PROGRESS of %s: %.0f%s, %s", record.call and title(record.call) or "a call", v.done, of, v.what)
+    return format("PROGRESS of %s: %.0f%s, %s", record.call and record.call.subject.title or "a call", v.done, of, v.what)
   end,
   [0x1001] = event_text,
   [0x1002] = function(v) return format("GAP: events %.0f to %.0f are lost", v.first, v.last) end,
@@ -1450,15 +1473,15 @@ local function sentence(side, packet, record)
   end
   if number >= UNANSWERED then return unanswered[number](values, record) end
   if side == "client" then
-    local said = calls[number] and calls[number](values, record) or record.about
+    local said = calls[number] and calls[number](values, record) or record.subject and record.subject.about
     local told = said and name .. (number == 1 and ": " or " ") .. said or name
     return packet.second == 0 and told or told .. ", within " .. duration(packet.second / 1000)
   end
   local call = record.call
-  local took = call and format(" (%s)", duration(record.time)) or ""
-  if number ~= 0 then return (call and title(call) or name) .. ": " .. answer_text(number, values) .. took end
+  local took = call and " (" .. duration(record.time) .. ")" or ""
+  if number ~= 0 then return (call and call.subject.title or name) .. ": " .. answer_text(number, values) .. took end
   if packet.second == 0 then return "FAILURE, and the end: " .. failure_text(values) end
-  return (call and title(call) or "call " .. packet.second) .. " FAILED: " .. failure_text(values) .. took
+  return (call and call.subject.title or "call " .. packet.second) .. " FAILED: " .. failure_text(values) .. took
 end
 
 -- ==== 7. The tree ====================================================================================================
@@ -1491,11 +1514,12 @@ end
 local function show_call(tree, conversation, record)
   if record.cancels then add(tree, "cancels", record.cancels.frame) end
   show_cancelling(tree, conversation.calls, record.serial)
-  if record.answer_in then
-    add(tree, "response_in", record.answer_in)
+  local answered_in = conversation.calls.answer_in[record.serial]
+  if answered_in then
+    add(tree, "response_in", answered_in)
   elseif frame.visited then
     add(tree, "unanswered", true)
-    tree:add_proto_expert_info(complaints.unanswered, name_of(record) .. " is not answered in this capture")
+    tree:add_proto_expert_info(complaints.unanswered, record.subject.name .. " is not answered in this capture")
   end
 end
 
@@ -1507,7 +1531,7 @@ local function show_context(tree, conversation, packet, record)
   elseif call then
     add(tree, "request_in", call.frame)
     if record.time then add(tree, "time", nstime(record.time)) end
-    if call.about then add(tree, "vm.name", call.about) end
+    if call.subject.about then add(tree, "vm.name", call.subject.about) end
     show_cancelling(tree, conversation.calls, call.serial)
   end
   if record.duplicate then add(tree, "duplicate", true) end
@@ -1537,6 +1561,12 @@ end
 
 -- ==== 8. Packets =====================================================================================================
 
+-- What a packet leaves behind is collected soon. Left alone, Lua lets as much of it lie as is in use, and that grows with a
+-- capture; then the strings among it are what slows down: short ones are kept in a table by a hash that leaves out every
+-- other byte, which for packets that differ in little but their serials makes long chains.
+collectgarbage("setpause", 105)
+collectgarbage("setstepmul", 2000)
+
 -- How many listeners count; while there are any, what was called and answered in the frame is noted down for them.
 local listeners = 0
 local noted = {}
@@ -1550,7 +1580,7 @@ local function note(side, packet, record)
 end
 
 -- HELLO of another major: its first word.
-local FOREIGN_HELLO = { name = "HELLO", rows = { WIRE.bodies.hello_call[1] } }
+local FOREIGN_HELLO = { name = "HELLO", rows = { WIRE.bodies.hello_call[1], new_values = EMPTY.new_values } }
 
 -- The packet that is being dissected: first, where it begins in `raw`; serial, second (deadline_ms or reply_to), number;
 -- known, what the table says of its type; values, or a problem and the complaint that it is.
@@ -1741,7 +1771,7 @@ end
 vmwire.dissector = dissect
 
 function vmwire.init()
-  links, daemons, frame, noted = {}, {}, {}, {}
+  links, links_by_ports, daemons, subjects, frame, noted = {}, {}, {}, {}, {}, {}
 end
 
 -- ==== 9. Statistics ==================================================================================================
@@ -1759,8 +1789,8 @@ local function new_statistics(filter)
     called = called + noted.calls
     for _, answer in ipairs(noted) do
       local call, took = answer.call, answer.time * 1000
-      local row = rows[name_of(call)] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
-      rows[name_of(call)] = row
+      local row = rows[call.subject.name] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
+      rows[call.subject.name] = row
       row.answers, row.sum = row.answers + 1, row.sum + took
       row.errors = row.errors + (answer.failed and 1 or 0)
       row.least, row.most = math.min(row.least, took), math.max(row.most, took)

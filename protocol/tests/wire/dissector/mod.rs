@@ -8,6 +8,7 @@ mod fields;
 mod hostile;
 mod incidents;
 mod rendered;
+mod speed;
 mod streams;
 mod table;
 mod talk;

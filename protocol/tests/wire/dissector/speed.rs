@@ -1,0 +1,55 @@
+//! What the dissector's speed is measured with, as `contrib/wireshark/README.md` says: a capture of VM_START and its answers,
+//! and as many calls and answers of ONC RPC's port mapper, which tshark dissects itself; a packet a segment.
+
+use std::path::Path;
+
+use vmwire_protocol::message::{ClientData, ServerData, VmDoneAnswer, VmStartCall, vm_state};
+
+use super::capture::{Capture, Side};
+use super::talk::{Talk, text};
+
+const CALLS: u32 = 500_000;
+/// Where the port mapper listens.
+const RPC_PORT: u16 = 111;
+
+/// A record of ONC RPC over TCP: its mark, and words.
+fn record(words: &[u32]) -> Vec<u8> {
+    let mark = 0x8000_0000 | u32::try_from(4 * words.len()).unwrap();
+    [&[mark], words].concat().into_iter().flat_map(u32::to_be_bytes).collect()
+}
+
+fn vm_starts() -> Capture {
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    for number in 1..=CALLS {
+        let call = ClientData::VmStart(VmStartCall { vm: text("web1"), paused: false });
+        let serial = talk.call(&mut capture, &call);
+        let answer = VmDoneAnswer { operation: u64::from(number), state: vm_state::RUNNING };
+        talk.say(&mut capture, serial, &ServerData::VmStart(answer));
+    }
+    capture
+}
+
+fn rpc_calls() -> Capture {
+    let mut capture = Capture::new();
+    let flow = capture.flow_to(RPC_PORT);
+    for xid in 1..=CALLS {
+        // A call of GETPORT, version 2 of program 100000, for NFS 3 over TCP; neither side shows credentials.
+        let call = record(&[xid, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0]);
+        capture.say(flow, Side::Client, &call);
+        // Accepted, a success: port 2049.
+        capture.say(flow, Side::Server, &record(&[xid, 1, 0, 0, 0, 0, 2049]));
+    }
+    capture
+}
+
+#[test]
+#[ignore = "writes two captures of 1,000,000 packets, to be timed by hand"]
+fn a_million_packets_are_written_to_measure_with() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for (name, capture) in [("vmwire.pcap", vm_starts()), ("rpc.pcap", rpc_calls())] {
+        let path = directory.join(name);
+        capture.write_to(&path);
+        println!("{}", path.display());
+    }
+}
