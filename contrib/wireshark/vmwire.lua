@@ -1563,9 +1563,10 @@ end
 
 -- What a packet leaves behind is collected soon. Left alone, Lua lets as much of it lie as is in use, and that grows with a
 -- capture; then the strings among it are what slows down: short ones are kept in a table by a hash that leaves out every
--- other byte, which for packets that differ in little but their serials makes long chains.
-collectgarbage("setpause", 105)
-collectgarbage("setstepmul", 2000)
+-- other byte, which for packets that differ in little but their serials makes long chains. The second figure lets a
+-- collection end soon after it began, for what comes meanwhile lies until the next one.
+collectgarbage("setpause", 103)
+collectgarbage("setstepmul", 20000)
 
 -- How many listeners count; while there are any, what was called and answered in the frame is noted down for them.
 local listeners = 0
