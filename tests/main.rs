@@ -14,6 +14,7 @@ mod completion;
 mod connections;
 mod console;
 mod contexts;
+mod dissector;
 mod enrolment;
 mod events;
 mod every_way;
