@@ -1,12 +1,15 @@
 //! The host's end of a port, driven as a careful host does: FF and a number before every conversation.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When a careful host gives a number up and sends another.
+const REPEATS_AFTER: Duration = Duration::from_secs(5);
 
 pub(crate) struct Port {
     stream: UnixStream,
@@ -33,37 +36,59 @@ impl Port {
 
     /// The next line, without its end.
     pub(crate) fn line(&mut self) -> Vec<u8> {
+        self.line_by(Instant::now() + PATIENCE).expect("an answer in time")
+    }
+
+    /// The same; `None` when it does not come in time.
+    fn line_by(&mut self, end: Instant) -> Option<Vec<u8>> {
         loop {
             if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
                 let mut line: Vec<u8> = self.unread.drain(..=end).collect();
                 line.pop();
-                return line;
+                return Some(line);
             }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.stream.set_read_timeout(Some(left)).unwrap();
             let mut buffer = [0; 4096];
-            let count = self.stream.read(&mut buffer).unwrap();
-            assert!(count > 0, "QEMU hung up");
-            self.unread.extend_from_slice(&buffer[..count]);
+            match self.stream.read(&mut buffer) {
+                Ok(0) => panic!("QEMU hung up"),
+                Ok(count) => self.unread.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 
-    /// Sends a number and returns every line that comes before it does.
+    /// Sends a number and returns every line that comes before it does. Who comes just when another leaves may be taken for
+    /// the other, and what it said be lost; so a number that does not come back is followed by the next one.
     pub(crate) fn synchronise(&mut self) -> Vec<Vec<u8>> {
-        self.number += 1;
-        let sync = json!({"execute": "guest-sync-delimited", "arguments": {"id": self.number}});
-        self.send(b"\xff");
-        self.send(sync.to_string().as_bytes());
-        self.send(b"\n");
-        let last = format!("{{\"return\": {}}}", self.number).into_bytes();
+        let (first, end) = (self.number + 1, Instant::now() + PATIENCE);
         let mut lines = Vec::new();
-        loop {
-            let line = self.line();
-            if line.ends_with(&last) && line.len() <= last.len() + 1 {
-                // The answer to FF itself.
-                lines.pop();
-                return lines;
+        while Instant::now() < end {
+            self.number += 1;
+            let sync = json!({"execute": "guest-sync-delimited", "arguments": {"id": self.number}});
+            self.send(b"\xff");
+            self.send(sync.to_string().as_bytes());
+            self.send(b"\n");
+            let repeat = Instant::now() + REPEATS_AFTER;
+            while let Some(line) = self.line_by(repeat) {
+                match number_in(&line).filter(|number| (first..=self.number).contains(number)) {
+                    None => lines.push(line),
+                    Some(number) => {
+                        // The answer to FF itself.
+                        lines.pop();
+                        if number == self.number {
+                            self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                            return lines;
+                        }
+                    }
+                }
             }
-            lines.push(line);
         }
+        panic!("no number comes back; said was {lines:?}")
     }
 
     /// Sends bytes and returns what is answered to them.
@@ -113,4 +138,10 @@ impl Port {
             assert!(Instant::now() < end, "{command}: {said}");
         }
     }
+}
+
+/// The number that is answered, perhaps behind FF.
+fn number_in(line: &[u8]) -> Option<u64> {
+    let line = line.strip_prefix(b"\xff").unwrap_or(line);
+    serde_json::from_slice::<Value>(line).ok()?["return"].as_u64()
 }

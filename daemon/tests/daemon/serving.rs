@@ -275,7 +275,11 @@ fn without_its_runtime_directory_it_begins_a_new_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let epoch = || {
         let daemon = keeping(dir.path());
-        info(&mut Client::connect(&daemon.socket)).events.epoch
+        let epoch = info(&mut Client::connect(&daemon.socket)).events.epoch;
+        // With its helper: one that was killed may leave it writing there for a moment.
+        daemon.signal(Signal::TERM);
+        daemon.end();
+        epoch
     };
     let first = epoch();
     assert_eq!(epoch(), first);

@@ -27,7 +27,11 @@ impl Pair {
         for (name, _) in GUESTS {
             host.wait_for(name);
         }
-        let observers = GUESTS.map(|(name, _)| host.observer(name));
+        let mut observers = GUESTS.map(|(name, _)| host.observer(name));
+        // The router of QEMU's user network tells the prefix when it likes.
+        for observer in &mut observers {
+            observer.run_until("ip -6 addr show dev eth0", |said| said.contains("inet6 fec0:"));
+        }
         Some(Pair { host, observers })
     }
 
