@@ -38,6 +38,9 @@ type StreamKey = (ConnectionId, u32);
 #[derive(Debug)]
 pub(super) struct Captures {
     ring: Ring<Captured>,
+    /// What passed in this turn and has no time yet: of no connection more than one of its turns, and in all no more than is
+    /// kept anyway. The rest is lost.
+    fresh: Ring<Captured>,
     readers: BTreeMap<StreamKey, Reader>,
     /// Connections that may have something passed; some of them more than once, some gone.
     touched: Vec<ConnectionId>,
@@ -74,7 +77,7 @@ pub(super) struct Tapped {
 
 impl Default for Captures {
     fn default() -> Self {
-        Self { ring: Ring::starting_at(1), readers: BTreeMap::new(), touched: Vec::new() }
+        Self { ring: Ring::starting_at(1), fresh: Ring::starting_at(1), readers: BTreeMap::new(), touched: Vec::new() }
     }
 }
 
@@ -89,6 +92,12 @@ impl Captures {
         self.readers.range((id, 0)..=(id, u32::MAX)).map(|((_, stream), _)| *stream).collect()
     }
 
+    /// How many bytes of what passed were not shown.
+    #[cfg(test)]
+    pub(super) fn fresh_bytes(&self) -> usize {
+        self.fresh.bytes()
+    }
+
     /// Something may pass on a connection.
     pub(super) fn touch(&mut self, id: ConnectionId) {
         if !self.readers.is_empty() {
@@ -101,9 +110,13 @@ impl Tapped {
     /// What a packet is about, and what follows from it for later ones.
     fn about(&mut self, passed: &Passed, vms: &Vms) -> About {
         match &passed.said {
+            // Also one of a major that is not ours, which says why nothing else works.
+            Said::Client(_) if passed.number == number::HELLO => {
+                self.calls.insert(passed.serial, About::Connection);
+                About::Connection
+            }
             Said::Client(Some(data)) => {
                 let about = match data {
-                    ClientData::Hello(_) => About::Connection,
                     ClientData::Cancel(call) => self.call(call.serial),
                     ClientData::StreamCredit(credit) => self.stream(credit.stream),
                     ClientData::StreamEnd(end) if end.why.is_some() => {
@@ -118,10 +131,15 @@ impl Tapped {
                 }
                 about
             }
+            Said::Server(0, _) if passed.number == number::FAILURE => About::Connection,
+            Said::Server(reply_to, _) if passed.number == number::PROGRESS => self.call(*reply_to),
+            Said::Client(None) | Said::Server(_, None) if passed.number == number::STREAM_DATA => {
+                self.stream_of_data(passed)
+            }
+            Said::Client(None) => About::Other,
+            Said::Server(reply_to, None) => self.calls.remove(reply_to).unwrap_or(About::Other),
             Said::Server(reply_to, Some(data)) => match data {
-                ServerData::Failure(_) if *reply_to == 0 => About::Connection,
                 ServerData::Event(event) => event.vm.as_ref().map_or(About::Other, |vm| About::Vm(convert::vm_id(vm))),
-                ServerData::Progress(_) => self.call(*reply_to),
                 ServerData::StreamCredit(credit) => self.stream(credit.stream),
                 ServerData::StreamEnd(end) => self.streams.remove(&end.stream).unwrap_or(About::Other),
                 ServerData::VmDefine(answer) => About::Vm(convert::vm_id(&answer.vm)),
@@ -133,7 +151,6 @@ impl Tapped {
                     about
                 }
             },
-            Said::Client(None) | Said::Server(_, None) => self.stream_of_data(passed),
         }
     }
 
@@ -163,6 +180,11 @@ impl Dispatch {
     /// Whether anybody looks on.
     pub fn is_capturing(&self) -> bool {
         self.captures.len() > 0
+    }
+
+    /// Whether something passed that [`Dispatch::capture`] was not asked to show: somebody went after it.
+    pub fn has_uncaptured(&self) -> bool {
+        self.is_capturing() && self.captures.fresh.first() < self.captures.fresh.next()
     }
 
     pub(super) fn capture_open(
@@ -197,18 +219,27 @@ impl Dispatch {
         if self.captures.readers.is_empty() {
             // Its numbers go on, so that no position of a capture that ended means anything in the next one.
             self.captures.ring = Ring::starting_at(self.captures.ring.next());
+            self.captures.fresh = Ring::starting_at(1);
             self.captures.touched = Vec::new();
         }
     }
 
     /// The same for one of them.
     pub(super) fn tap_one(&mut self, id: ConnectionId) {
-        let tapped = self.is_capturing() && self.captures.of(id).is_empty();
+        let capturing = self.is_capturing();
+        let tapped = capturing && self.captures.of(id).is_empty();
         let Some(client) = self.clients.get_mut(id) else { return };
         client.session.set_tapped(tapped);
-        if !tapped {
+        if !capturing {
             client.tapped = None;
-        } else if client.tapped.is_none() {
+        } else if !tapped {
+            // Its positions go on when it captures no more: to others they would else begin anew.
+            if let Some(known) = &mut client.tapped {
+                (known.calls, known.streams) = (BTreeMap::new(), BTreeMap::new());
+            }
+        } else if let Some(known) = client.tapped.as_mut() {
+            known.streams.extend(client.streams.vms().map(|(stream, vm)| (stream, About::Vm(vm))));
+        } else {
             let peer = Peer {
                 connection: id.number,
                 identity: client.session.peer().identity.to_string(),
@@ -230,14 +261,17 @@ impl Dispatch {
         let mut touched = std::mem::take(&mut self.captures.touched);
         touched.sort_unstable();
         touched.dedup();
-        let mut all = Vec::new();
         for id in touched {
-            self.fetch_passed(turn.now.utc_ns, sent_ns, id, &mut all);
+            self.fetch_passed(id);
         }
+        let mut all = self.captures.fresh.take();
         if all.is_empty() {
             return;
         }
-        all.sort_by_key(|captured: &Captured| captured.time_ns);
+        for captured in &mut all {
+            captured.time_ns = if captured.sent { sent_ns } else { turn.now.utc_ns };
+        }
+        all.make_contiguous().sort_by_key(|captured| captured.time_ns);
         all.into_iter().for_each(|captured| self.captures.ring.push(captured));
         let readers: Vec<StreamKey> = self.captures.readers.keys().copied().collect();
         for (id, stream) in readers {
@@ -247,14 +281,9 @@ impl Dispatch {
         }
     }
 
-    /// A connection goes: what passed on it last is kept before.
-    pub(super) fn capture_last(&mut self, turn: &Turn<'_>, id: ConnectionId) {
-        let mut last = Vec::new();
-        self.fetch_passed(turn.now.utc_ns, turn.now.utc_ns, id, &mut last);
-        last.into_iter().for_each(|captured| self.captures.ring.push(captured));
-    }
-
-    fn fetch_passed(&mut self, received_ns: u64, sent_ns: u64, id: ConnectionId, all: &mut Vec<Captured>) {
+    /// Fetches what has passed on a connection, before others are served or it goes: were it left where it is until all
+    /// have been, it would be as much as all of them are sent in a turn.
+    pub(super) fn fetch_passed(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(tapped) = client.tapped.as_deref_mut() else { return };
         for passed in client.session.take_passed() {
@@ -262,10 +291,10 @@ impl Dispatch {
             let Passed { said, bytes, payload, .. } = passed;
             let sent = matches!(said, Said::Server(..));
             let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let (time_ns, passed) =
-                if sent { (sent_ns, &mut tapped.sent) } else { (received_ns, &mut tapped.received) };
+            let passed = if sent { &mut tapped.sent } else { &mut tapped.received };
             let position = std::mem::replace(passed, *passed + length);
-            all.push(Captured { time_ns, peer: tapped.peer.clone(), sent, about, position, bytes, payload });
+            let peer = tapped.peer.clone();
+            self.captures.fresh.push(Captured { time_ns: 0, peer, sent, about, position, bytes, payload });
         }
     }
 
@@ -279,9 +308,15 @@ impl Dispatch {
             (reader.next, reader.shown) = (ring.first(), 0);
         }
         while let Some(captured) = ring.at(reader.next) {
-            if reader.shown >= captured.bytes.len() || !reader.wants(captured.about) {
+            // What it said itself in the turn in which it asked for the capture is there as well.
+            let own = captured.peer.connection == id.number;
+            if own || reader.shown >= captured.bytes.len() || !reader.wants(captured.about) {
                 (reader.next, reader.shown) = (reader.next + 1, 0);
                 continue;
+            }
+            // Not to be made in vain for one who does not read.
+            if client.session.stream_room(stream) < CAPTURED_BYTES_MAX.min(captured.bytes.len() - reader.shown) {
+                return;
             }
             let piece = captured.piece(reader.shown, CAPTURED_BYTES_MAX, reader.payload);
             let (length, record) = (piece.len(), record(captured, reader.shown, piece));

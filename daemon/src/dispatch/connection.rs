@@ -93,7 +93,7 @@ impl Dispatch {
     /// A connection is gone. Its waits, subscription and streams end; operations that were received whole go on.
     pub fn gone(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
         self.release(turn, id);
-        self.capture_last(turn, id);
+        self.fetch_passed(id);
         if let Some(client) = self.clients.remove(id) {
             info!("connection {}: gone", id.number);
             if !client.refused {
@@ -131,7 +131,7 @@ impl Dispatch {
 
     /// After anything that changed what is held for a connection: keeps the books and the bounds.
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>, id: ConnectionId) {
-        self.captures.touch(id);
+        self.fetch_passed(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         if client.session.is_closed() {
             self.release(turn, id);

@@ -278,9 +278,10 @@ impl Dispatch {
         let rows = match call {
             ClientData::VmNames(_) | ClientData::HostInfo => self.vms.len(),
             ClientData::OperationList(_) => self.operations.len(),
-            ClientData::ConnectionList(_) | ClientData::ConnectionKick(_) | ClientData::DaemonInfo => {
-                self.clients.len()
-            }
+            ClientData::ConnectionList(_)
+            | ClientData::ConnectionKick(_)
+            | ClientData::DaemonInfo
+            | ClientData::CaptureOpen(_) => self.clients.len(),
             ClientData::ClientList(_) => self.registry().len(),
             _ => 1,
         };
@@ -290,6 +291,11 @@ impl Dispatch {
     /// Carries out a call.
     fn call(&mut self, turn: &mut Turn<'_>, id: ConnectionId, call: Call) {
         self.calls_taken += 1;
+        // What it is about is known now: carried out, it may have taken the name from what it names. One that begins to
+        // look on is not shown.
+        if !matches!(call.data, ClientData::CaptureOpen(_)) {
+            self.fetch_passed(id);
+        }
         let key = CallKey { connection: id, serial: call.ticket.serial() };
         debug!("connection {}: call {} {}", id.number, key.serial, call.procedure.name);
         // Calls and answers are large, and moving them from place to place is a good part of what a call costs.

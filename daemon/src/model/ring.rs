@@ -102,6 +102,19 @@ impl<T: Item> Ring<T> {
         debug_assert!(self.kept.len() <= T::COUNT_MAX && self.bytes <= T::BYTES_MAX);
     }
 
+    /// How many bytes are kept.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes all that is kept.
+    pub fn take(&mut self) -> VecDeque<T> {
+        self.first = self.next();
+        self.bytes = 0;
+        std::mem::take(&mut self.kept)
+    }
+
     /// The item of a number, if it is kept.
     pub fn at(&self, sequence: u64) -> Option<&T> {
         let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;

@@ -551,7 +551,7 @@ impl Server {
     fn next_deadline(&self, turn: Now) -> Option<Instant> {
         let now = turn.monotonic;
         let log = self.log_waits.then(|| now + LOG_RETRY);
-        let at_once = (self.files.has_answers() || self.core.has_dirty()).then_some(now);
+        let at_once = (self.files.has_answers() || self.core.has_dirty() || self.core.has_uncaptured()).then_some(now);
         let idle = self.idle_since.zip(self.idle_exit).map(|(since, patience)| since + patience);
         let accept = self.listeners.iter().filter_map(|listening| listening.retry).min();
         let tls = self.tls.as_ref().and_then(Tls::poll_timeout);

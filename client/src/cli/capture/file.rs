@@ -51,6 +51,8 @@ pub(super) struct CaptureFile<W> {
     out: W,
     ways: BTreeMap<u64, Ways>,
     written: Written,
+    /// Whether the packet that the last record is of is there whole.
+    whole: bool,
 }
 
 /// How far each way of a connection has come.
@@ -62,8 +64,8 @@ struct Ways {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Way {
-    /// The position of the next byte.
-    next: u64,
+    /// The position of the next byte, once there was one: before that others may have looked on.
+    next: Option<u64>,
     /// What is still to come of a packet that began.
     left: u64,
 }
@@ -86,7 +88,7 @@ impl<W: Write> CaptureFile<W> {
             ],
         };
         blocks.write_pcapng_block(interface).map_err(broken)?;
-        let mut file = Self { blocks, out, ways: BTreeMap::new(), written: Written::default() };
+        let mut file = Self { blocks, out, ways: BTreeMap::new(), written: Written::default(), whole: true };
         file.flush()?;
         Ok(file)
     }
@@ -97,13 +99,14 @@ impl<W: Write> CaptureFile<W> {
         let ways = self.ways.entry(record.connection).or_default();
         let (way, back) = if record.sent { (&mut ways.sent, ways.received) } else { (&mut ways.received, ways.sent) };
         let length = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
-        let jump = record.position.saturating_sub(way.next);
+        let jump = record.position.saturating_sub(way.next.unwrap_or(record.position));
         if jump > 0 || way.left == 0 {
             way.left = packet_bytes(&record.bytes);
             self.written.packets += 1;
         }
         way.left = way.left.saturating_sub(length);
-        way.next = record.position.saturating_add(length);
+        way.next = Some(record.position.saturating_add(length));
+        self.whole = way.left == 0;
         self.written.bytes += length;
         self.written.lost = self.written.lost.saturating_add(jump);
 
@@ -114,7 +117,7 @@ impl<W: Write> CaptureFile<W> {
         };
         let builder = PacketBuilder::ipv6(from.octets(), to.octets(), HOPS)
             .tcp(port, other, sequence(record.position), WINDOW)
-            .ack(sequence(back.next))
+            .ack(sequence(back.next.unwrap_or_default()))
             .psh();
         let mut data = Vec::with_capacity(builder.size(record.bytes.len()));
         builder.write(&mut data, &record.bytes).map_err(io::Error::other)?;
@@ -147,9 +150,9 @@ impl<W: Write> CaptureFile<W> {
         Ok(())
     }
 
-    /// Whether nothing is missing of the packets that have begun.
+    /// Whether the packet that has come last is there whole. One whose end is lost is not waited for.
     pub(super) fn is_between_packets(&self) -> bool {
-        self.ways.values().all(|ways| ways.received.left == 0 && ways.sent.left == 0)
+        self.whole
     }
 
     pub(super) fn written(&self) -> Written {
@@ -165,7 +168,7 @@ fn packet_bytes(bytes: &[u8]) -> u64 {
 
 /// The sequence number of TCP at a position; they go round.
 fn sequence(position: u64) -> u32 {
-    u32::try_from((position + 1) & u64::from(u32::MAX)).unwrap_or_default()
+    u32::try_from(position.wrapping_add(1) & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 fn broken(error: PcapError) -> io::Error {
@@ -231,7 +234,7 @@ mod tests {
         // Others were lost before this one.
         file.add(&record(7, false, 120, &ping)).unwrap();
         file.flush().unwrap();
-        assert_eq!(file.written(), Written { packets: 4, bytes: 3 * 20 + 24, lost: 100 + 20 });
+        assert_eq!(file.written(), Written { packets: 4, bytes: 3 * 20 + 24, lost: 100 });
         let who = |number: u64| Some(format!("connection {number}: uid 0 over unix"));
         let expected = [
             (1, ping.clone(), who(7)),

@@ -168,6 +168,8 @@ fn nothing_is_kept_when_nobody_looks_on_any_more() {
     let mut world = World::new();
     let (mut other, mut watcher) = (world.visitor(), watcher(&mut world, "", false));
     let mut second = greeted(&mut world);
+    // A capture begins with the turn in which it is asked for.
+    shown(&mut world, &mut watcher);
     world.ask(&mut second, &open("", false)).unwrap();
     watcher.session.stream_end(1, Some(Failure::new(code::CANCELLED, "")));
     world.exchange(&mut watcher);
@@ -216,4 +218,48 @@ fn a_capture_takes_no_data_ends_with_the_role_and_there_are_at_most_eight() {
     }
     let failure = world.ask(&mut many, &open("", false)).unwrap_err();
     assert_eq!((failure.code, failure.fact("limit")), (code::OVERLOADED, Some("8")));
+}
+
+#[test]
+fn what_takes_a_machine_away_is_about_it_and_so_is_a_greeting_in_another_version() {
+    let mut world = World::new();
+    let mut other = greeted(&mut world);
+    world.define(&mut other, &simple("web", "")).unwrap();
+    let mut watcher = watcher(&mut world, "web", false);
+    world.ask(&mut other, &ClientData::VmUndefine(vm("web"))).unwrap();
+    let mut stranger = world.visitor();
+    let hello = HelloCall { major: 9, minor: 0, capabilities: List::default(), name: Text::default() };
+    world.ask(&mut stranger, &ClientData::Hello(hello)).unwrap_err();
+    let seen = ways(&shown(&mut world, &mut watcher));
+    for wanted in [(false, 0x104), (true, 0x104), (false, 1), (true, 0)] {
+        assert!(seen.contains(&wanted), "{wanted:x?} is not in {seen:x?}");
+    }
+}
+
+#[test]
+fn positions_go_on_where_somebody_captured_for_a_while() {
+    let mut world = World::new();
+    let (mut other, mut watcher) = (greeted(&mut world), watcher(&mut world, "", false));
+    world.ask(&mut other, &ClientData::HostInfo).unwrap();
+    let before = shown(&mut world, &mut watcher);
+    let end = |records: &[CaptureRecord]| records[0].position + u64::try_from(records[0].bytes.len()).unwrap();
+    world.ask(&mut other, &open("", false)).unwrap();
+    other.session.stream_end(1, Some(Failure::new(code::CANCELLED, "")));
+    world.exchange(&mut other);
+    world.ask(&mut other, &ClientData::HostInfo).unwrap();
+    let after = shown(&mut world, &mut watcher);
+    assert_eq!((ways(&after), after[0].position), (vec![(false, 0x10), (true, 0x10)], end(&before)));
+}
+
+#[test]
+fn no_more_of_a_turn_is_kept_than_may_be() {
+    let mut world = World::new();
+    let (mut other, mut watcher) = (greeted(&mut world), watcher(&mut world, "", false));
+    let padding = "x".repeat(40_000);
+    world.define(&mut other, &format!("{}#{padding}\n", simple("long", ""))).unwrap();
+    for _ in 0..2 * Captured::BYTES_MAX / padding.len() {
+        world.ask(&mut other, &ClientData::VmDefinition(vm("long"))).unwrap();
+    }
+    assert!(world.dispatch.captures.fresh_bytes() <= Captured::BYTES_MAX);
+    assert!(!shown(&mut world, &mut watcher).is_empty());
 }
