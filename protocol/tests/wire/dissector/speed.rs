@@ -7,8 +7,10 @@ use vmwire_protocol::message::{ClientData, ServerData, VmDoneAnswer, VmStartCall
 
 use super::capture::{Capture, Side};
 use super::talk::{Talk, text};
+use super::tshark::Tshark;
 
-const CALLS: u32 = 500_000;
+/// How many calls there are, where `VMWIRE_CALLS` does not say it.
+const CALLS: u32 = 500;
 /// Where the port mapper listens.
 const RPC_PORT: u16 = 111;
 
@@ -18,10 +20,10 @@ fn record(words: &[u32]) -> Vec<u8> {
     [&[mark], words].concat().into_iter().flat_map(u32::to_be_bytes).collect()
 }
 
-fn vm_starts() -> Capture {
+fn vm_starts(calls: u32) -> Capture {
     let mut capture = Capture::new();
     let mut talk = Talk::new(&mut capture);
-    for number in 1..=CALLS {
+    for number in 1..=calls {
         let call = ClientData::VmStart(VmStartCall { vm: text("web1"), paused: false });
         let serial = talk.call(&mut capture, &call);
         let answer = VmDoneAnswer { operation: u64::from(number), state: vm_state::RUNNING };
@@ -30,10 +32,10 @@ fn vm_starts() -> Capture {
     capture
 }
 
-fn rpc_calls() -> Capture {
+fn rpc_calls(calls: u32) -> Capture {
     let mut capture = Capture::new();
     let flow = capture.flow_to(RPC_PORT);
-    for xid in 1..=CALLS {
+    for xid in 1..=calls {
         // A call of GETPORT, version 2 of program 100000, for NFS 3 over TCP; neither side shows credentials.
         let call = record(&[xid, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0]);
         capture.say(flow, Side::Client, &call);
@@ -44,12 +46,18 @@ fn rpc_calls() -> Capture {
 }
 
 #[test]
-#[ignore = "writes two captures of 1,000,000 packets, to be timed by hand"]
-fn a_million_packets_are_written_to_measure_with() {
+fn many_calls_are_told_with_their_answers_and_so_are_those_of_the_yardstick() {
+    let test = "many_calls_are_told_with_their_answers_and_so_are_those_of_the_yardstick";
+    let calls = std::env::var("VMWIRE_CALLS").map_or(CALLS, |calls| calls.parse().expect("a number of calls"));
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    for (name, capture) in [("vmwire.pcap", vm_starts()), ("rpc.pcap", rpc_calls())] {
+    let answered =
+        [("vmwire.pcap", vm_starts(calls), "vmwire.response_in"), ("rpc.pcap", rpc_calls(calls), "rpc.repframe")];
+    for (name, capture, filter) in answered {
         let path = directory.join(name);
         capture.write_to(&path);
         println!("{}", path.display());
+        let Some(tshark) = Tshark::of(test, &capture) else { return };
+        let frames = tshark.run(&["-2", "-Y", filter, "-T", "fields", "-e", "frame.number"]);
+        assert_eq!(frames.lines().count(), usize::try_from(calls).unwrap(), "{filter}");
     }
 }
