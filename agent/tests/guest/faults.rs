@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -148,7 +149,10 @@ impl Scene {
 
     /// Sends this as somebody who leaves at once.
     fn leave(&mut self, what: &str) -> Option<UnixStream> {
-        self.machine.bare_agent().write_all(what.as_bytes()).unwrap();
+        let mut stream = self.machine.bare_agent();
+        stream.write_all(what.as_bytes()).unwrap();
+        // QEMU may see somebody go before it reads what they said, and forgets it then.
+        std::thread::sleep(Duration::from_millis(300));
         None
     }
 
@@ -162,15 +166,28 @@ impl Scene {
 
     /// Waits until the agent has done all it had to, and for longer than it waits for what a host may do: ours sleeps all the while.
     /// qemu-ga looks ten times a second, or spins.
+    ///
+    /// Nobody may be asked meanwhile: the ports of a device share an interrupt, and while no host is there the kernel wakes whoever
+    /// has a port on which something was written before, for every byte on any other.
     fn wait_until_idle(&mut self, is_ours: bool) {
         let look = if is_ours {
             "grep -e ^voluntary -e ^State /proc/$(cat /run/first/number)/status"
         } else {
             "echo sleeping"
         };
-        let command =
-            format!("before=$({look}); sleep 1.5; after=$({look}); [ \"$before\" = \"$after\" ] && echo \"$after\"");
-        self.observer.run_until(&command, |said| said.contains("sleeping"));
+        let command = format!(
+            "rm -f /run/idle; (before=$({look}); sleep 1.5; after=$({look}); [ \"$before\" = \"$after\" ] && echo \"$after\" \
+             >/run/idle) >/dev/null 2>&1 &"
+        );
+        // The guest's time may be slower than ours.
+        for seconds in [2, 3, 4, 8, 16, 32] {
+            self.observer.run(&command);
+            std::thread::sleep(Duration::from_secs(seconds));
+            if self.observer.run("cat /run/idle 2>/dev/null").contains("sleeping") {
+                return;
+            }
+        }
+        panic!("the agent does not come to rest");
     }
 
     fn play(&mut self, row: &Row, is_ours: bool) {

@@ -36,7 +36,7 @@ impl Port {
 
     /// The next line, without its end.
     pub(crate) fn line(&mut self) -> Vec<u8> {
-        self.line_by(Instant::now() + PATIENCE).expect("an answer in time")
+        self.line_by(Instant::now() + PATIENCE).unwrap_or_else(|| panic!("no answer came in time"))
     }
 
     /// The same; `None` when it does not come in time.
