@@ -18,6 +18,9 @@
 -- each of them (5.); later passes may come in any order and only read it. So what needs the future, that a call is never
 -- answered, shows from the second pass on: always in Wireshark, in tshark with -2.
 --
+-- Trees are made only where somebody looks at them, and complaints are part of them. tshark -q -z expert alone does not
+-- look: tshark -2 -q -z expert -Y vmwire does.
+--
 -- What a capture holds may be hostile. Nothing here trusts a length; problems of a body are raised by error() with a table
 -- and caught in one place, so that what is left as a Lua error is a defect of this file.
 
@@ -583,6 +586,8 @@ for _, side in ipairs({ "client", "server" }) do
   for number, packet in pairs(WIRE[side]) do TYPES[number] = packet.name end
 end
 WIRE.names.procedure = TYPES
+-- Flags are bits, and the definition names only those that are set.
+WIRE.names.flag[0] = "none"
 
 field("magic", "bytes", "Magic")
 field("length", "uint32", "Length of the payload")
@@ -656,6 +661,7 @@ complaint("version", "No common version", "RESPONSE_CODE", "WARN")
 complaint("failure", "The call failed", "RESPONSE_CODE", "NOTE")
 complaint("closed", "The daemon's last packet", "RESPONSE_CODE", "WARN")
 complaint("gap", "Events are lost", "SEQUENCE", "WARN")
+complaint("sequence", "Events were not shown", "SEQUENCE", "NOTE")
 complaint("credit", "A stream beyond its credit", "PROTOCOL", "ERROR")
 complaint("spent", "The credit of a stream is spent", "PROTOCOL", "NOTE")
 complaint("jump", "A part of a stream is lost", "SEQUENCE", "WARN")
@@ -757,9 +763,11 @@ local function show(tree, row, from, count)
   return item
 end
 
-local function utc(hyper)
-  local seconds = math.floor(hyper / 1e9)
-  return os.date("!%Y-%m-%d %H:%M:%S", seconds) .. format(".%06d UTC", math.floor((hyper - seconds * 1e9) / 1e3))
+-- Nanoseconds of today are more than a Lua number holds exactly, so they are divided as the 64 bits that they are.
+local function utc(high, low)
+  local ns = UInt64.new(low, high)
+  local seconds, rest = (ns / 1000000000):tonumber(), (ns % 1000000000):tonumber()
+  return os.date("!%Y-%m-%d %H:%M:%S", seconds) .. format(".%09d UTC", rest)
 end
 
 -- A reader for each kind: takes the value off the bytes, answers it, and shows it where there is a tree.
@@ -772,10 +780,10 @@ function readers.uint(row, tree)
 end
 
 function readers.hyper(row, tree)
-  local high = take_uint()
-  local value = high * WORD + take_uint()
+  local high, low = take_uint(), take_uint()
+  local value = high * WORD + low
   local item = tree and show(tree, row, at - 8, 8)
-  if item and row.moment and value > 0 then item:append_text(" (" .. utc(value) .. ")") end
+  if item and row.moment and value > 0 then item:append_text(" (" .. utc(high, low) .. ")") end
   return value
 end
 
@@ -950,7 +958,8 @@ local frame = {}
 --   calls            a list for each thing that is known of calls, by serial: a table for each call would fill the memory,
 --                    and Lua looks through all that there is again and again for what is not needed any more
 --   streams          by number: the call that opened it, the credit of both sides, the offset that is due
---   minor, hello     the version in force, since agreed_in, and why it is
+--   minor, hello     the version in force, since agreed_in, and why it is; none is since refused_in until then
+--   epoch, due       of the events that are subscribed to: the sequence that comes next if none is left out
 --   daemon           what is known of the daemon across conversations: operations, the calls that asked for them
 local links, daemons, ports = {}, {}, {}
 local links_by_ports = {}  -- the last one that was seen with them
@@ -1013,7 +1022,8 @@ local function begin(link, serial, number)
     first_link = link, first_side = by_client and "client" or "server", second_side = by_client and "server" or "client",
     client = new_side(), server = new_side(), streams = {},
     calls = { frame = {}, sent = {}, subject = {}, answer_in = {}, cancelled_in = {}, cancelled = {} },
-    minor = 0, agreed_in = math.huge, hello = "no HELLO was said", daemon = daemons[daemon], from = frame.number,
+    minor = 0, agreed_in = math.huge, refused_in = math.huge, hello = "no HELLO was said",
+    daemon = daemons[daemon], from = frame.number,
   }
   local list = link.conversations
   list[#list + 1] = conversation
@@ -1059,8 +1069,9 @@ local function bytes_max()
   return WIRE.client_bytes_max
 end
 
--- The version in force for this frame.
+-- The version in force for this frame; nil where HELLO was refused, for then nothing is executed until one succeeds.
 local function version_of(conversation)
+  if frame.number < conversation.agreed_in and frame.number >= conversation.refused_in then return nil end
   return WIRE.major .. "." .. (frame.number >= conversation.agreed_in and conversation.minor or 0)
 end
 
@@ -1081,6 +1092,11 @@ local function allowed_ms(subject)
   if not procedure then return nil end
   if subject.asked_ms == 0 then return procedure.deadline_ms end
   return math.min(subject.asked_ms, procedure.deadline_ms_max)
+end
+
+local function allowed_text(subject)
+  local allowed = allowed_ms(subject)
+  return allowed and format(subject.asked_ms == 0 and "allowed was the default of %d ms" or "allowed were %d ms", allowed)
 end
 
 -- The call that has a serial, if one has: a look at the lists, made anew each time. What is to last goes into the lists.
@@ -1134,6 +1150,12 @@ local function judge_serial(record, side, serial)
   side.next = serial == 0xffffffff and 1 or serial + 1
 end
 
+-- The limit in ms that a DEADLINE_EXCEEDED names where it is not the call's deadline, as the grace of VM_SHUTDOWN.
+local function other_limit(call, failure)
+  local limit = detail_of(failure, "limit")
+  return limit and find(limit, "^%d+$") and tonumber(limit) ~= allowed_ms(call.subject) and limit or nil
+end
+
 -- Which complaint a failure is.
 local BY_CODE = { [2] = "version", [4] = "unsupported", [8] = "deadline", [9] = "cancelled", [10] = "denied" }
 
@@ -1141,15 +1163,16 @@ local function explain(conversation, call, failure)
   local text = failure_text(failure)
   if failure.code == 4 then
     local needed = detail_of(failure, "minor") or "a later one"
-    text = text .. ": it came with minor " .. needed .. ", and " .. version_of(conversation) .. " is in force, for "
-      .. conversation.hello
+    text = text .. ": it came with minor " .. needed .. ", and " .. (version_of(conversation) or "none")
+      .. " is in force, for " .. conversation.hello
   elseif failure.code == 10 then
     local role, needed = detail_of(failure, "role"), detail_of(failure, "needed")
     if role and needed then text = text .. ": the role is " .. role .. ", and needed is " .. needed end
     if conversation.identity then text = text .. " (" .. conversation.identity .. ")" end
   elseif failure.code == 8 and call then
-    local allowed = allowed_ms(call.subject)
-    if allowed then text = text .. format(": allowed were %d ms", allowed) end
+    local limit, allowed = other_limit(call, failure), allowed_text(call.subject)
+    if limit then text = text .. ": a limit of " .. limit .. " ms passed"
+    elseif allowed then text = text .. ": " .. allowed end
     if detail_of(failure, "begun") == "yes" then text = text .. ", and what was begun goes on" end
   elseif failure.code == 2 and detail_of(failure, "majors") then
     text = text .. ": spoken are the majors " .. detail_of(failure, "majors")
@@ -1166,7 +1189,11 @@ local function judge_failure(record, conversation, call, failure, reply_to)
     local operation = detail_of(failure, "operation")
     if operation then conversation.daemon.operations[tonumber(operation)] = call.frame end
     if failure.code == 9 then conversation.calls.cancelled[call.serial] = true end
-    if failure.code == 8 then record.late = true end
+    if failure.code == 2 and call.subject.type == 1 then
+      conversation.refused_in = math.min(conversation.refused_in, frame.number)
+    end
+    -- The daemon's clock says so, unless it speaks of another limit; then ours has said whether it is late.
+    if failure.code == 8 and not other_limit(call, failure) then record.late = true end
   end
   complain(record, BY_CODE[failure.code] or "failure", explain(conversation, call, failure))
 end
@@ -1199,10 +1226,11 @@ local function judge_timing(record, conversation, call, number, values)
   local allowed = allowed_ms(call.subject)
   if number ~= 0 and number ~= call.subject.type then
     complain(record, "mismatch", "it answers " .. call.subject.name)
-  elseif allowed and record.time * 1000 > allowed + 100 and not (values and values.code == 8) then
+  elseif allowed and record.time * 1000 > allowed + 100 then
     -- The daemon's clock is not ours; a tenth of a second says nothing.
     record.late = true
-    complain(record, "deadline", format("it came after %.0f ms, allowed were %d ms", record.time * 1000, allowed))
+    if values and number == 0 and values.code == 8 then return end
+    complain(record, "deadline", format("it came after %.0f ms, %s", record.time * 1000, allowed_text(call.subject)))
   end
 end
 
@@ -1221,6 +1249,7 @@ local function judge_answer(conversation, packet)
   if not values then return record end
   if number == 0 then judge_failure(record, conversation, call, values, reply_to)
   elseif number == 1 then judge_hello(conversation, values)
+  elseif number == 4 then conversation.due = nil  -- another subscription begins wherever it was asked to
   elseif call then judge_values(conversation, call, values) end
   return record
 end
@@ -1237,19 +1266,34 @@ local function judge_progress(conversation, packet)
   return record
 end
 
+-- Only GAP means loss: the sequences of a subscription may jump, for it is filtered. So a jump is worth a note and no more.
+local function judge_sequence(record, conversation, epoch, first, last)
+  local due = conversation.epoch == epoch and conversation.due
+  if due and first > due then
+    local which = first - due == 1 and format("event %.0f was", due) or format("events %.0f to %.0f were", due, first - 1)
+    complain(record, "sequence", which .. " not shown: filtered by VM, kind or rights, or lost without a GAP")
+  end
+  conversation.epoch, conversation.due = epoch, last + 1
+end
+
 -- The number of an operation is told in the answer, which comes last. Before, the first event of an operation is that of
 -- the call that has its procedure and virtual machine; the answer has the last word.
 local function judge_event(conversation, values)
   local operations = conversation.daemon.operations
+  local record = { operation = values.operation, complaints = nil }
+  judge_sequence(record, conversation, values.epoch, values.sequence, values.sequence)
   local detail = values.kind == 8 and values.decoded
   if detail and values.vm and values.operation ~= 0 and not operations[values.operation] then
     operations[values.operation] = inner(conversation.daemon.asked, detail.procedure)[values.vm.name]
   end
-  return { operation = values.operation }
+  return record
 end
 
-local function judge_gap(values)
+local function judge_gap(conversation, values)
   local record = {}
+  -- Without a last one it is not said what comes next.
+  if values.last == 0 then conversation.due = nil
+  else judge_sequence(record, conversation, values.epoch, values.first, values.last) end
   complain(record, "gap", values.last == 0 and "the sequence asked for is not known: all that is kept follows"
     or format("events %.0f to %.0f are lost to this subscriber", values.first, values.last))
   return record
@@ -1257,7 +1301,7 @@ end
 
 local function judge_stream(conversation, side, number, serial, values)
   local stream = conversation.streams[values.stream]
-  local record = { stream = stream, credit = nil, complaints = nil }
+  local record = { stream = stream, credit = nil, complaints = nil, lost = nil }
   if values.why then complain(record, "stream_failed", failure_text(values.why)) end
   if stream and number == 0x1011 then
     local other = side == "client" and "server" or "client"
@@ -1272,7 +1316,9 @@ local function judge_stream(conversation, side, number, serial, values)
     if side == "server" then
       -- Not every call that opens a stream says where it begins.
       if stream.offset and values.offset ~= stream.offset then
-        complain(record, "jump", format("%.0f bytes of stream %d are lost", values.offset - stream.offset, values.stream))
+        local lost = values.offset - stream.offset
+        complain(record, "jump", format("%.0f bytes of stream %d are lost", lost, values.stream))
+        record.lost = lost > 0 and lost or nil
       end
       stream.offset = values.offset + values.data
     end
@@ -1311,11 +1357,13 @@ local function judge_by_type(conversation, side, packet)
   if number == 0x1000 then return judge_progress(conversation, packet) end
   if not values then return {} end
   if number == 0x1001 then return judge_event(conversation, values) end
-  if number == 0x1002 then return judge_gap(values) end
+  if number == 0x1002 then return judge_gap(conversation, values) end
   return judge_stream(conversation, side, number, packet.serial, values)
 end
 
 local function judge(conversation, side, packet)
+  -- Events may be among the packets that the capture lacks.
+  if side == "server" and packet.serial ~= conversation.server.next then conversation.due = nil end
   local record = judge_by_type(conversation, side, packet)
   judge_serial(record, conversation[side], packet.serial)
   if packet.problem then complain(record, packet.complaint, packet.problem) end
@@ -1351,7 +1399,7 @@ local function record_of(conversation, side, packet)
     local again = known.next and serial < known.next
     local record = judge(conversation, side, packet)
     if record.complaints then
-      local remark = { complaints = record.complaints, duplicate = record.duplicate, late = record.late }
+      local remark = { complaints = record.complaints, duplicate = record.duplicate, late = record.late, lost = record.lost }
       if again then inner(known.twins, serial)[frame.number .. ":" .. packet.first] = remark else known.remarks[serial] = remark end
     end
     return record
@@ -1359,7 +1407,10 @@ local function record_of(conversation, side, packet)
   local record = recall(conversation, side, packet)
   local twins = known.twins[serial]
   local remark = twins and twins[frame.number .. ":" .. packet.first] or known.remarks[serial]
-  if remark then record.complaints, record.duplicate, record.late = remark.complaints, remark.duplicate, remark.late end
+  if remark then
+    record.complaints, record.duplicate = remark.complaints, remark.duplicate
+    record.late, record.lost = remark.late, remark.lost
+  end
   return record
 end
 
@@ -1434,8 +1485,9 @@ local event_texts = {
   [5] = function(d) return d.by_guest and "reset by its guest" or "reset" end,
   [6] = function(d) return d.connected and "monitor is back" or "monitor is gone: " .. d.why end,
   [7] = function(d) return d.identity == "" and "nobody writes to its console" or d.identity .. " writes to its console" end,
-  [8] = function(d)
-    local text = format("%s %s", TYPES[d.procedure] or d.procedure, name_in("operation_state", d.state))
+  [8] = function(d, v)
+    local what = (TYPES[d.procedure] or d.procedure) .. (v.vm and " " .. v.vm.name or "")
+    local text = format("operation %.0f (%s) %s", v.operation, what, name_in("operation_state", d.state))
     return d.failure and text .. ": " .. failure_text(d.failure) or text
   end,
   [9] = function(d) return format("client %s: %s", d.name, name_in("client_change", d.change)) end,
@@ -1443,6 +1495,8 @@ local event_texts = {
 }
 
 local function event_text(v)
+  -- What became of an operation is the operation's state: "db1 running" would be read as that of the virtual machine.
+  if v.decoded and v.kind == 8 then return format("EVENT %.0f: %s", v.sequence, event_texts[8](v.decoded, v)) end
   local what = v.decoded and event_texts[v.kind] and event_texts[v.kind](v.decoded) or name_in("event", v.kind)
   local text = format("EVENT %.0f: %s%s", v.sequence, v.vm and v.vm.name .. " " or "", what)
   return v.operation == 0 and text or format("%s, by operation %.0f", text, v.operation)
@@ -1457,6 +1511,7 @@ local unanswered = {
   [0x1002] = function(v) return format("GAP: events %.0f to %.0f are lost", v.first, v.last) end,
   [0x1010] = function(v, record)
     local text = format("STREAM_DATA %d: %s at %.0f", v.stream, count(v.data, "byte"), v.offset)
+    if record.lost then text = text .. ", " .. count(record.lost, "byte") .. " lost before" end
     return record.credit == 0 and text .. ", the last that it has credit for" or text
   end,
   [0x1011] = function(v) return format("STREAM_CREDIT %d: %s more", v.stream, count(v.bytes, "byte")) end,
@@ -1540,7 +1595,7 @@ local function show_context(tree, conversation, packet, record)
   if record.credit then add(tree, "stream.credit", record.credit) end
   local asked = record.operation and conversation.daemon.operations[record.operation]
   if asked then add(tree, "operation.call_in", asked) end
-  add(tree, "version", version_of(conversation))
+  add(tree, "version", version_of(conversation) or "none: HELLO was refused in frame " .. conversation.refused_in)
   for _, complaint_of in ipairs(record.complaints or NOTHING) do
     tree:add_proto_expert_info(complaints[complaint_of[1]], complaint_of[2])
   end

@@ -2,8 +2,8 @@
 
 use vmwire_protocol::message::{
     CancelAnswer, CancelCall, CaptureOpenAnswer, CaptureOpenCall, ClientData, ConsoleOpenAnswer, ConsoleOpenCall,
-    Event, EventOperation, Failure, Gap, Progress, ServerData, StreamCredit, StreamData, VmDoneAnswer, VmListCall,
-    VmRef, VmStartCall, code, event_kind, operation_state,
+    Cursor, Event, EventOperation, Failure, Gap, Progress, ServerData, StreamCredit, StreamData, SubscribeAnswer,
+    SubscribeCall, VmDoneAnswer, VmListCall, VmRef, VmStartCall, code, event_kind, operation_state,
 };
 use vmwire_protocol::xdr::{Fixed, List, Opaque};
 
@@ -77,7 +77,7 @@ fn an_answer_progress_and_events_know_their_call() {
         "HELLO: speaks 1.1, can progress, is \"test\"",
         "HELLO: 1.1 agreed, of 1.2; \"uid 0\" is admin (0.5 ms)",
         "VM_START web1, within 5 s",
-        "EVENT 41: web1 VM_START running, by operation 12",
+        "EVENT 41: operation 12 (VM_START web1) running",
         "PROGRESS of VM_START web1: 1 of 2, memory",
         "VM_START web1: running, operation 12 (20.3 ms)",
     ];
@@ -116,6 +116,102 @@ fn what_is_late_twice_cancelled_or_never_answered_is_flagged() {
     assert!(
         tshark.run(&["-Y", "vmwire.late", "-T", "fields", "-e", "_ws.expert.message"]).contains("allowed were 100 ms")
     );
+}
+
+#[test]
+fn a_limit_that_is_not_the_deadline_makes_nothing_late() {
+    let test = "a_limit_that_is_not_the_deadline_makes_nothing_late";
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    let passed = |begun| Failure::new(code::DEADLINE_EXCEEDED, "too long").detail("begun", begun);
+    let grace = talk.call(&mut capture, &start("grace"));
+    talk.fail(&mut capture, grace, passed("yes").detail("limit", "50"));
+    let own = talk.call_within(&mut capture, 50, &start("own"));
+    talk.fail(&mut capture, own, passed("no").detail("limit", "50"));
+    let default = talk.call(&mut capture, &start("default"));
+    talk.fail(&mut capture, default, passed("no"));
+    let both = talk.call_within(&mut capture, 50, &start("both"));
+    capture.pass_us(900_000);
+    talk.fail(&mut capture, both, passed("no").detail("limit", "70"));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let fields = ["-T", "fields", "-e", "vmwire.late", "-e", "_ws.expert.message"];
+    let said = tshark.run(&[&["-2", "-Y", "vmwire.expert.deadline"][..], &fields].concat());
+    let said: Vec<(&str, &str)> = said.lines().map(|line| line.split_once('\t').unwrap()).collect();
+    let expected = [
+        ("", "a limit of 50 ms passed, and what was begun goes on"),
+        ("1", "allowed were 50 ms"),
+        ("1", "allowed was the default of 60000 ms"),
+        ("1", "a limit of 70 ms passed"),
+    ];
+    let expected = expected.map(|(late, why)| (late, format!("DEADLINE_EXCEEDED, too long: {why}")));
+    assert_eq!(said, expected.each_ref().map(|(late, why)| (*late, why.as_str())));
+}
+
+#[test]
+fn a_jump_of_the_sequence_is_noted_unless_a_gap_or_the_capture_explains_it() {
+    let test = "a_jump_of_the_sequence_is_noted_unless_a_gap_or_the_capture_explains_it";
+    let mut capture = Capture::new();
+    let mut talk = Talk::agreed(&mut capture, 1, ADMIN.0, ADMIN.1);
+    let come = |talk: &mut Talk, capture: &mut Capture, sequences: &[u64]| {
+        sequences.iter().for_each(|sequence| talk.say(capture, 0, &operation_event(*sequence, 12, "web1")));
+    };
+    come(&mut talk, &mut capture, &[41, 42, 44, 47]);
+    talk.say(&mut capture, 0, &ServerData::Gap(Gap { epoch: EPOCH, first: 48, last: 60 }));
+    come(&mut talk, &mut capture, &[61]);
+    let subscribe = SubscribeCall { after: None, vm: text(""), kinds: List::default() };
+    let serial = talk.call(&mut capture, &ClientData::Subscribe(subscribe));
+    let first = Cursor { epoch: EPOCH, sequence: 70 };
+    talk.say(&mut capture, serial, &ServerData::Subscribe(SubscribeAnswer { first }));
+    come(&mut talk, &mut capture, &[75]);
+    talk.skip();
+    come(&mut talk, &mut capture, &[80]);
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let fields = ["-T", "fields", "-e", "vmwire.event.sequence", "-e", "_ws.expert.message"];
+    let said = tshark.run(&[&["-2", "-Y", "vmwire.expert.sequence"][..], &fields].concat());
+    let why = "not shown: filtered by VM, kind or rights, or lost without a GAP";
+    assert_eq!(said, format!("44\tevent 43 was {why}\n47\tevents 45 to 46 were {why}\n"));
+}
+
+#[test]
+fn no_version_is_in_force_behind_a_refused_hello_until_one_succeeds() {
+    let test = "no_version_is_in_force_behind_a_refused_hello_until_one_succeeds";
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    let serial = talk.call(&mut capture, &crate::support::server::hello(2, 0, &[]));
+    talk.fail(&mut capture, serial, Failure::new(code::VERSION_MISMATCH, "no"));
+    talk.call(&mut capture, &ClientData::Ping);
+    let serial = talk.call(&mut capture, &crate::support::server::hello(1, 1, &[]));
+    talk.say(&mut capture, serial, &hello_answer(1, ADMIN.0, ADMIN.1));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let frames = tshark.frames(&[]);
+    let refused = format!("none: HELLO was refused in frame {}", find(&frames, "s1").one("frame.number"));
+    let found = ["c1", "s1", "c2", "c3", "s2"].map(|name| find(&frames, name).one("vmwire.version"));
+    assert_eq!(found, ["1.0", &refused, &refused, &refused, "1.1"]);
+}
+
+#[test]
+fn moments_are_shown_to_the_nanosecond_and_no_flags_as_none() {
+    let test = "moments_are_shown_to_the_nanosecond_and_no_flags_as_none";
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    let mut say = |time_ns| {
+        let vm = None;
+        let detail = Opaque::new(Vec::new()).unwrap();
+        let event = Event { epoch: EPOCH, sequence: 1, time_ns, operation: 0, vm, kind: 99, detail };
+        talk.say(&mut capture, 0, &ServerData::Event(event));
+    };
+    say(1_793_534_400_041_000_000);
+    say(1_793_534_400_999_999_999);
+    let data = StreamData { stream: 1, flags: 0, offset: 0, data: Opaque::new(vec![b'x'; 4]).unwrap() };
+    talk.say(&mut capture, 0, &ServerData::StreamData(data));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let shown = tshark.run(&["-O", "vmwire"]);
+    for part in ["(2026-11-01 12:00:00.041000000 UTC)", "(2026-11-01 12:00:00.999999999 UTC)", "flags: none (0)"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
 }
 
 #[test]

@@ -57,6 +57,11 @@ impl Talk {
         capture.window(self.flow, Side::Client, bytes);
     }
 
+    /// A packet of the daemon that the capture lacks.
+    pub(crate) fn skip(&mut self) {
+        self.server += 1;
+    }
+
     /// What the daemon says.
     pub(crate) fn say(&mut self, capture: &mut Capture, reply_to: u32, data: &ServerData) {
         let bytes = self.packet(reply_to, data);
