@@ -166,10 +166,10 @@ fn clocks_and_processors_become_what_is_wanted() {
     let now = "date -u +%s";
     let before: i64 = observer.run(now).trim().parse().unwrap();
     observer.run("date -s 2001-01-01");
-    // The other clock still knows.
+    // The other clock still knows. It counts whole seconds, not those of the first clock: it may be up to one behind.
     agent.ask_well("guest-set-time", &json!({}));
     let after: i64 = observer.run(now).trim().parse().unwrap();
-    assert!((before..before + 120).contains(&after), "{before} {after}");
+    assert!((before - 2..before + 120).contains(&after), "{before} {after}");
     agent.ask_well("guest-set-time", &json!({"time": 2_000_000_000_000_000_000_i64}));
     assert_eq!(observer.run("date -u +%Y-%m-%d"), "2033-05-18\n");
     assert!(observer.run("hwclock -u").contains("2033"));
