@@ -24,6 +24,8 @@ mod ending;
 mod enrolment;
 mod event;
 mod host;
+#[cfg(test)]
+mod in_memory;
 mod life;
 mod list;
 mod operation;

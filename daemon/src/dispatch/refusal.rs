@@ -1,6 +1,7 @@
 //! What the core says when it cannot do what was asked. One place, so that the same refusal has the same words.
 
 use vmwire_protocol::message::{Failure, code, role, state_reason, vm_state};
+use vmwire_protocol::session::ASK_AN_ADMIN;
 
 use crate::access::{Role, Stranger};
 use crate::driver::{DriverError, DriverErrorKind};
@@ -38,8 +39,6 @@ pub(super) fn denied_define(name: &str) -> Failure {
 pub(super) fn stranger(stranger: &Stranger) -> Failure {
     Failure::new(code::DENIED, &stranger.message).hint(&stranger.hint)
 }
-
-const ASK_AN_ADMIN: &str = "an admin of the host says who may do what: with vmwire client role, or with a [[rule]] in the daemon's configuration";
 
 /// There is no such operation.
 pub(super) fn no_operation(id: u64) -> Failure {

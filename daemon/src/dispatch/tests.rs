@@ -25,7 +25,6 @@ use vmwire_protocol::xdr::{Fixed, List, Text};
 
 use super::*;
 use crate::access::{Access, Base, Identity, Rule};
-use crate::driver::TestDriver;
 
 /// Nobody's descriptors and nobody's files, but for the lines of the audit.
 #[derive(Default)]
@@ -97,23 +96,7 @@ impl World {
     }
 
     fn with_rules(now: Now, rules: Vec<Rule>) -> Self {
-        let session = ServerConfig {
-            newest_minor: NEWEST_MINOR,
-            server: Text::clipped("vmwired test"),
-            epoch: Fixed::from([7; 16]),
-        };
-        let parts = Parts {
-            session: Arc::new(session),
-            driver: Box::new(TestDriver::new()),
-            store: Box::new(MemoryStore::default()),
-            definitions: Vec::new(),
-            events: Restored { epoch: [7; 16], events: Vec::new() },
-            registry: Ok(Default::default()),
-            host: HostFacts::default(),
-            daemon: DaemonFacts { connections_max: 100, ..DaemonFacts::default() },
-            access: Access { own_uid: 7, rules },
-            audit: None,
-        };
+        let parts = Parts::in_memory(Access { own_uid: 7, rules });
         let mut world = Self { dispatch: Dispatch::new(parts, now), now, host: NoHost::default() };
         world.turn(Dispatch::start);
         world

@@ -9,6 +9,7 @@
 //! ends when the last connection has gone and the file helper has answered, or after 2.5 s. Guests run on. `last_resort`
 //! ends the process if it hangs on the way.
 
+mod arriving;
 mod check;
 mod connections;
 mod door;
@@ -16,6 +17,7 @@ mod enrolment;
 mod handshakes;
 mod judging;
 mod last_resort;
+mod leaving;
 mod notify;
 mod place;
 mod reload;
@@ -29,13 +31,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mio::Token;
-use vmwire_protocol::limits::FIRST_PACKET_TIME;
-
+use self::arriving::{Listeners, Listening};
 pub use self::check::{Unfit, check};
 use self::connections::Connections;
 use self::door::Door;
-use self::handshakes::{Admitted, Arrived};
 use self::last_resort::{LastResort, Stage};
 use self::place::Place;
 pub use self::place::PlaceError;
@@ -43,13 +42,12 @@ use self::reload::{Reload, What};
 use self::tls::Tls;
 pub use self::tls::TlsError;
 use self::watch::{Taken, Watch};
-use crate::access::{Base, Identity};
-use crate::config::{Config, Listen, Source};
-use crate::connection::{Hints, Stream};
-use crate::dispatch::{Arrival, ConnectionId, Dispatch, Refusal, Turn};
+use crate::config::{Config, Source};
+use crate::connection::Hints;
+use crate::dispatch::{ConnectionId, Dispatch, Turn};
 use crate::event_loop::{Now, Readiness, Ready, Signals};
 use crate::files::{self, Files};
-use crate::listener::{Accepted, BindError, Credentials, Listener, Origin, Peer};
+use crate::listener::BindError;
 use crate::logging::Log;
 use crate::store::StoreError;
 
@@ -58,12 +56,6 @@ const LOG_PATIENCE: Duration = Duration::from_millis(300);
 
 /// When standard error is looked at again that took no more lines.
 const LOG_RETRY: Duration = Duration::from_millis(100);
-
-/// When a listener is looked at again for which there was no descriptor.
-const ACCEPT_RETRY: Duration = Duration::from_millis(200);
-
-/// Peers accepted in one turn from one listener.
-const ACCEPTS_MAX: usize = 64;
 
 /// The work of one turn for connections that had their share and were not done. It bounds for how long those wait to whom
 /// something happens meanwhile.
@@ -78,9 +70,6 @@ const LISTENER_WORK: usize = 256 * 1024;
 /// Those whom something is written to in one turn because it concerns them: when all are sent away at once, others are still
 /// to be served meanwhile.
 const WRITTEN_TO_MAX: usize = 256;
-
-/// How long connections may take to go when the daemon leaves.
-const LEAVE_TIME: Duration = Duration::from_millis(2500);
 
 /// This very binary, also when its file was replaced since.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -166,17 +155,6 @@ struct Server {
     _place: Place,
 }
 
-struct Listening {
-    listener: Listener,
-    token: Token,
-    /// Whoever comes here has to show a certificate first.
-    tls: bool,
-    /// What whoever comes here has without a rule.
-    base: Base,
-    /// When it is looked at again although nothing happened.
-    retry: Option<Instant>,
-}
-
 impl Server {
     fn start(source: Source, config: Config, log: &Log) -> Result<Self, ServerError> {
         let system = |what| move |error| ServerError::System { what, error };
@@ -198,39 +176,14 @@ impl Server {
         core.start(&mut Turn { now, host: &mut door });
         let mut tls = config.tls.as_ref().map(|files| Tls::start(files, now)).transpose().map_err(ServerError::Tls)?;
         let mut connections = Connections::new();
-        let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
-        let mut port = None;
-        for listen in &config.listen {
-            let bound = match listen {
-                Listen::Unix(unix) => Listener::bind_for(&unix.path, unix.mode, unix.gid),
-                Listen::Tls(address) | Listen::Tcp(address) => Listener::bind_tcp(*address),
-            };
-            let mut listener = bound.map_err(ServerError::Bind)?;
-            let who = Who::Listener(listeners.len());
-            let token = readiness.watch(listener.source(), who).map_err(system("watching a listener"))?;
-            let shown = match (listen, listener.local_address()) {
-                (Listen::Tcp(_), Some(address)) => Listen::Tcp(address).to_string(),
-                (Listen::Tls(_), Some(address)) => {
-                    port.get_or_insert(address.port());
-                    Listen::Tls(address).to_string()
-                }
-                _ => listen.to_string(),
-            };
-            match listen {
-                Listen::Tcp(_) => log::warn!("listening at {shown}: anybody who can reach it may look, unencrypted"),
-                Listen::Tls(_) | Listen::Unix(_) => log::info!("listening at {shown}"),
-            }
-            sockets.push(shown);
-            let (tls, base) = (matches!(listen, Listen::Tls(_)), listen.base());
-            listeners.push(Listening { listener, token, tls, base, retry: None });
-        }
-        core.set_sockets(sockets);
+        let Listeners { listeners, shown, tls_port } = Listeners::bind(&config.listen, &mut readiness)?;
+        core.set_sockets(shown);
         if let Some(path) = &config.left_out {
             let path = path.display();
             log::info!("not listening at {path}, which is there by default: the configuration names other places");
         }
         if let (Some(tls), Some(files)) = (&mut tls, &config.tls) {
-            tls.port = port.unwrap_or(tls.port);
+            tls.port = tls_port.unwrap_or(tls.port);
             core.set_certificates(tls.facts.clone());
             core.set_authority(tls.take_authority(files));
             connections.judge_again(now, &tls.context);
@@ -350,38 +303,6 @@ impl Server {
         }
     }
 
-    fn accept(&mut self, now: Now, index: usize) {
-        let Some(listening) = self.listeners.get_mut(index) else { return };
-        listening.retry = None;
-        for _ in 0..ACCEPTS_MAX {
-            match listening.listener.accept() {
-                Accepted::Peer(peer) => {
-                    let Peer { stream, origin, last_descriptor } = peer;
-                    let (stream, origin) = match (stream, origin, &mut self.tls) {
-                        (Stream::Tcp(socket), Origin::Network(address), Some(tls)) if listening.tls => {
-                            // Whoever took the last descriptor could not be told so before the handshake.
-                            if !last_descriptor {
-                                tls.begin(now, socket, address, &mut self.readiness);
-                            }
-                            continue;
-                        }
-                        (stream, origin, _) => (stream, origin),
-                    };
-                    let arrival = arrival(now, origin, listening.base, last_descriptor);
-                    let id =
-                        with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
-                    self.connections.insert(now, id, stream, &mut self.readiness);
-                }
-                Accepted::Nobody => return,
-                Accepted::NoDescriptor => {
-                    listening.retry = Some(now.monotonic + ACCEPT_RETRY);
-                    return;
-                }
-            }
-        }
-        self.readiness.run_again(listening.token);
-    }
-
     /// Tells the audit of those who never came in, and has written what it has to write.
     fn audit(&mut self, now: Now) {
         with_turn(&mut self.readiness, &mut self.files, now, |turn| {
@@ -392,45 +313,6 @@ impl Server {
             }
             self.core.hand_over_audit(turn);
         });
-    }
-
-    /// Some handshakes go on.
-    fn shake_hands(&mut self, now: Now) {
-        for number in self.tls.as_mut().map(|tls| tls.handshakes.take_turn()).unwrap_or_default() {
-            self.go_on_with_handshake(now, number);
-        }
-    }
-
-    /// A handshake can go on; whoever is known at its end is shown to the core.
-    fn go_on_with_handshake(&mut self, now: Now, number: u64) {
-        let Some(tls) = &mut self.tls else { return };
-        let admitted = match tls.handshakes.go_on(now, number, &mut self.readiness) {
-            None => return,
-            Some(Arrived::Admitted(admitted)) => admitted,
-            Some(Arrived::Enrolling { number, address, call }) => {
-                let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| {
-                    self.core.enroll(turn, address.ip(), &call)
-                });
-                return tls.handshakes.enrolling(now, number, id);
-            }
-        };
-        let Admitted { socket, address, generation, certificate, until } = *admitted;
-        // Somebody's handshake may have begun before a change, and ended after it.
-        let judged = if generation == tls.generation { Ok(()) } else { socket.judge(&tls.context).verdict };
-        let refusal = judged.err().map(|why| Refusal::Denied(why.to_string()));
-        let identity = Identity::Tls { address, certificate };
-        let arrival = Arrival { identity, base: Base::Registry, refusal, first_packet_by: Some(until) };
-        let id = with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.accept(turn, arrival));
-        self.connections.insert(now, id, Stream::Tls(Box::new(socket)), &mut self.readiness);
-    }
-
-    /// Tells those who enrol what came of it.
-    fn answer_enrolments(&mut self, now: Now) {
-        while let Some((id, result)) = self.core.poll_enrolled() {
-            if let Some(tls) = &mut self.tls {
-                tls.handshakes.answer(now, id, result, &mut self.readiness);
-            }
-        }
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -450,20 +332,6 @@ impl Server {
             if self.listeners[index].retry.is_some_and(|at| at <= now.monotonic) {
                 self.accept(now, index);
             }
-        }
-    }
-
-    /// Notes since when nobody needs this daemon, and leaves when that is long enough. After the removals of a turn, or
-    /// the last one to go would be noted by a turn that nothing begins.
-    fn handle_idleness(&mut self, now: Now) {
-        match self.idle_exit {
-            Some(patience) if self.leaving.is_none() && self.core.is_idle() && !self.files.is_busy() => {
-                let since = *self.idle_since.get_or_insert(now.monotonic);
-                if now.monotonic.saturating_duration_since(since) >= patience {
-                    self.leave(now, "nobody is connected and no guest runs");
-                }
-            }
-            _ => self.idle_since = None,
         }
     }
 
@@ -515,39 +383,6 @@ impl Server {
         }
     }
 
-    fn leave(&mut self, now: Now, why: &str) {
-        if self.leaving.is_some() {
-            return;
-        }
-        log::info!("leaving: {why}; {}", self.core.fate_of_guests());
-        notify::notify("STOPPING=1");
-        self.last_resort.begin(&self.log);
-        self.leaving = Some(now.monotonic + LEAVE_TIME);
-        for mut listening in self.listeners.drain(..) {
-            self.readiness.unwatch(listening.listener.source(), listening.token);
-        }
-        if let Some(tls) = &mut self.tls {
-            tls.handshakes.clear(&mut self.readiness);
-        }
-        with_turn(&mut self.readiness, &mut self.files, now, |turn| self.core.leave(turn));
-    }
-
-    /// Says what is not waited for any longer.
-    fn give_up(&mut self) {
-        if !self.connections.is_empty() {
-            log::warn!("left without waiting for {} connections to end", self.connections.len());
-        }
-        if let Some(deed) = self.files.give_up() {
-            log::error!("left without waiting for the file helper to {deed}: whether it was done is not known");
-        }
-        self.core.give_up_audit();
-        self.log.flush();
-    }
-
-    fn has_left(&self, now: Instant) -> bool {
-        self.leaving.is_some_and(|until| until <= now || self.connections.is_empty() && !self.files.is_busy())
-    }
-
     fn next_deadline(&self, turn: Now) -> Option<Instant> {
         let now = turn.monotonic;
         let log = self.log_waits.then(|| now + LOG_RETRY);
@@ -582,15 +417,6 @@ fn with_turn<T>(
     call: impl FnOnce(&mut Turn<'_>) -> T,
 ) -> T {
     call(&mut Turn { now, host: &mut Door { now: now.monotonic, readiness, files } })
-}
-
-/// Who somebody is, as far as the way shows it.
-fn arrival(now: Now, origin: Origin, base: Base, last_descriptor: bool) -> Arrival {
-    let (identity, first_packet_by) = match origin {
-        Origin::Unix(Credentials { uid, gid, .. }) => (Identity::unix(uid, gid), None),
-        Origin::Network(address) => (Identity::Tcp { address }, Some(now.monotonic + FIRST_PACKET_TIME)),
-    };
-    Arrival { identity, base, refusal: last_descriptor.then_some(Refusal::NoDescriptor), first_packet_by }
 }
 
 impl fmt::Display for ServerError {

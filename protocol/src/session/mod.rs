@@ -15,6 +15,7 @@ mod tap;
 
 pub use client::{ClientError, ClientSession, ClientStep, Closing};
 pub use outbox::{Outbox, Unsendable};
+pub use refusal::ASK_AN_ADMIN;
 pub use server::{Below, Call, Peer, ServerConfig, ServerSession, Step, Ticket};
 pub use stream::StreamError;
 pub use tap::{Passed, Said};

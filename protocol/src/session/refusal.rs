@@ -29,11 +29,11 @@ pub(super) fn denied(procedure: &Procedure, role: u32) -> Failure {
         Over::Host => format!("{name} needs the role {needed} over the host; yours is {has}"),
         Over::Vms => format!("{name} needs the role {needed}; yours is {has}"),
     };
-    Failure::new(code::DENIED, &message).detail("role", has).detail("needed", needed).hint(
-        "an admin of the host says who may do what: with vmwire client role, or with a [[rule]] in the daemon's \
-             configuration",
-    )
+    Failure::new(code::DENIED, &message).detail("role", has).detail("needed", needed).hint(ASK_AN_ADMIN)
 }
+
+/// The hint of whoever is denied something for want of a role or a right.
+pub const ASK_AN_ADMIN: &str = "an admin of the host says who may do what: with vmwire client role, or with a [[rule]] in the daemon's configuration";
 
 fn role_name(role: u32) -> &'static str {
     role::name(role).unwrap_or("none")

@@ -4,7 +4,6 @@ mod closing;
 mod exchanging;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use mio::Token;
 use mio::event::Source;
@@ -14,14 +13,12 @@ use vmwire_protocol::message::{
     ClientData, Failure, HelloCall, ServerData, VmCall, VmCell, VmDefineCall, VmFilter, VmListCall, code,
     filter_comparison, vm_field,
 };
-use vmwire_protocol::session::ServerConfig;
-use vmwire_protocol::version::NEWEST_MINOR;
-use vmwire_protocol::xdr::{Fixed, List, Text};
+use vmwire_protocol::xdr::{List, Text};
 
 use super::*;
 use crate::access::{Access, Base, Identity};
-use crate::dispatch::{Arrival, DaemonFacts, HostFacts, MemoryStore, Parts, Restored};
-use crate::driver::{FileRequest, FileTicket, Host, TestDriver};
+use crate::dispatch::{Arrival, Parts};
+use crate::driver::{FileRequest, FileTicket, Host};
 use crate::event_loop::Now;
 
 struct NoHost;
@@ -135,20 +132,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Now::read();
-        let session = ServerConfig { newest_minor: NEWEST_MINOR, server: Text::default(), epoch: Fixed::from([7; 16]) };
-        let parts = Parts {
-            session: Arc::new(session),
-            driver: Box::new(TestDriver::new()),
-            store: Box::new(MemoryStore::default()),
-            definitions: Vec::new(),
-            events: Restored { epoch: [7; 16], events: Vec::new() },
-            registry: Ok(Default::default()),
-            host: HostFacts::default(),
-            daemon: DaemonFacts { connections_max: 9, ..DaemonFacts::default() },
-            access: Access::default(),
-            audit: None,
-        };
-        let mut core = Dispatch::new(parts, now);
+        let mut core = Dispatch::new(Parts::in_memory(Access::default()), now);
         let identity = Identity::unix(0, 0);
         let arrival = Arrival { identity, base: Base::Owners, refusal: None, first_packet_by: None };
         let id = core.accept(&mut Turn { now, host: &mut NoHost }, arrival);
