@@ -9,6 +9,15 @@ fn adopting() -> Stage {
     stage
 }
 
+/// The same, and its monitor has told its uuid.
+fn proved() -> Stage {
+    let mut stage = adopting();
+    stage.greet();
+    stage.reply_all(1);
+    stage.reply(json!({"UUID": VM.to_string()}));
+    stage
+}
+
 #[test]
 fn a_guest_is_adopted_when_its_uuid_and_its_machine_are_proved() {
     let mut stage = adopting();
@@ -93,10 +102,7 @@ fn a_monitor_at_which_another_process_listens_proves_nothing() {
 
 #[test]
 fn a_start_that_a_former_daemon_left_half_done_is_ended() {
-    let mut stage = adopting();
-    stage.greet();
-    stage.reply_all(1);
-    stage.reply(json!({"UUID": VM.to_string()}));
+    let mut stage = proved();
     assert_eq!(stage.refuse("only after machine initialization"), ["kill"]);
     stage.exit(Exit::default());
     assert!(stage.cleaned()[0].starts_with("Stopped Failed the daemon ended before the start was complete"));
@@ -104,10 +110,7 @@ fn a_start_that_a_former_daemon_left_half_done_is_ended() {
 
 #[test]
 fn a_guest_that_powered_off_while_nobody_watched_a_reboot_is_let_go() {
-    let mut stage = adopting();
-    stage.greet();
-    stage.reply_all(1);
-    stage.reply(json!({"UUID": VM.to_string()}));
+    let mut stage = proved();
     stage.reply(json!([]));
     stage.reply(json!({}));
     assert_eq!(stage.reply(json!({"status": "shutdown"})), ["process Some(7)", "send quit"]);
@@ -117,10 +120,7 @@ fn a_guest_that_powered_off_while_nobody_watched_a_reboot_is_let_go() {
 
 #[test]
 fn every_adoption_ends_in_a_state_whatever_qemu_is_doing() {
-    let mut stage = adopting();
-    stage.greet();
-    stage.reply_all(1);
-    stage.reply(json!({"UUID": VM.to_string()}));
+    let mut stage = proved();
     stage.reply(json!([]));
     stage.reply(json!({}));
     let told = stage.reply(json!({"status": "save-vm"}));
