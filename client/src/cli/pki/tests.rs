@@ -1,6 +1,7 @@
 //! What depends on the clock, which here is an argument.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::Output;
 use super::super::output::Format;
+use super::super::tests::keys::{documented, paths};
 use super::*;
 
 const NOW: Date = Date(1_795_313_706);
@@ -130,4 +132,35 @@ fn a_renewal_takes_the_same_names_and_key_into_another_year() {
     assert_ne!(rekeyed["key"], old[0]["key"]);
     let problem = pki(&directory, later, &["renew", "server", "vm2"]).unwrap_err();
     assert!(problem.message.starts_with("there is no certificate of the server vm2 in "), "{}", problem.message);
+}
+
+#[test]
+fn the_page_for_programs_names_every_key() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("pki");
+    let file = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("request"), vmwire_tls::pki::Request::new(&"bob".parse().unwrap()).unwrap().csr_der).unwrap();
+    let init = pki(&directory, NOW, &["init", "--server", "vm1"]).unwrap();
+    assert_eq!(keys(&init["server"]), documented("pki issue renew"));
+    let without: BTreeSet<String> = keys(&init).into_iter().filter(|key| !key.starts_with("server.")).collect();
+    assert_eq!(without, documented("pki init"));
+    let issued = pki(&directory, NOW, &["issue", "client", "alice"]).unwrap();
+    let renewed = pki(&directory, NOW, &["renew", "client", "alice"]).unwrap();
+    let signed = pki(&directory, NOW, &["sign", &file("request"), "--client", "bob"]).unwrap();
+    assert_eq!(keys(&issued), documented("pki issue renew"));
+    assert_eq!(keys(&renewed), documented("pki issue renew"));
+    let mut more = documented("pki issue renew");
+    more.insert("certificate_pem".to_owned());
+    assert_eq!(keys(&signed), more);
+    let shown = pki(&directory, NOW, &["show", directory.join("ca.crt").to_str().unwrap()]).unwrap();
+    assert_eq!(keys(&shown), documented("pki show"));
+    assert_eq!(keys(&pki(&directory, NOW, &["show", "--issued"]).unwrap()), documented("pki show --issued"));
+    let revoked = pki(&directory, NOW, &["revoke", issued["serial"].as_str().unwrap()]).unwrap();
+    assert_eq!(keys(&revoked), documented("pki revoke"));
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    paths(value, "", &mut found);
+    found
 }

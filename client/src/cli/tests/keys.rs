@@ -9,8 +9,16 @@ use vmwire_protocol::xdr::{Sampler, Text};
 use super::*;
 use crate::connection::scripted::Came;
 
+/// The paths of all keys that `docs/cli.md` names for a verb.
+pub(in crate::cli) fn documented(row: &str) -> BTreeSet<String> {
+    let page = include_str!("../../../../docs/cli.md");
+    let start = format!("| `{row}` |");
+    let line = page.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no row {row}"));
+    notated(line[start.len()..].split('`').nth(1).unwrap())
+}
+
 /// The paths of all keys in a value: `a`, and `a.b` for what is in it. What is in an array counts as in its key.
-fn paths(value: &Value, above: &str, found: &mut BTreeSet<String>) {
+pub(in crate::cli) fn paths(value: &Value, above: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
             for (key, value) in object {
@@ -24,8 +32,8 @@ fn paths(value: &Value, above: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The same out of the notation of `docs/cli.md`: `vm{uuid name} disks[{path}] sockets[]`.
-fn documented(notation: &str) -> BTreeSet<String> {
+/// The same out of the page's notation: `vm{uuid name} disks[{path}] sockets[]`.
+fn notated(notation: &str) -> BTreeSet<String> {
     let (mut found, mut above, mut key) = (BTreeSet::new(), Vec::new(), String::new());
     let mut path = |above: &[String], key: &mut String| {
         if !key.is_empty() {
@@ -55,10 +63,10 @@ fn documented(notation: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_page_for_programs_names_every_key() {
-    let page = include_str!("../../../../docs/cli.md");
     let definition = tempfile::NamedTempFile::new().unwrap();
     let file = definition.path().to_str().unwrap();
-    let verbs: [(&str, &[&str]); 17] = [
+    let key = format!("sha256:{}", "0".repeat(64));
+    let verbs: [(&str, &[&str]); 22] = [
         ("vm show", &["vm", "show", "a"]),
         ("vm define", &["vm", "define", file]),
         ("vm definition", &["vm", "definition", "a"]),
@@ -69,18 +77,20 @@ fn the_page_for_programs_names_every_key() {
         ("vm wait", &["vm", "wait", "a", "--for", "state=running"]),
         ("host info", &["host", "info"]),
         ("host capabilities", &["host", "capabilities"]),
+        ("host certificates", &["host", "certificates"]),
         ("daemon info", &["daemon", "info"]),
         ("op list", &["op", "list"]),
         ("op list", &["op", "show", "1"]),
         ("op list", &["op", "wait", "1"]),
         ("connection list", &["connection", "list"]),
+        ("client list", &["client", "list"]),
+        ("client invite", &["client", "invite", "a", "--role", "admin"]),
+        ("client list", &["client", "add", "a", "--role", "admin", "--key", &key]),
+        ("client list", &["client", "role", "a", "admin"]),
         ("ping", &["ping"]),
         ("version", &["version"]),
     ];
     for (row, words) in verbs {
-        let start = format!("| `{row}` |");
-        let line = page.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no row {row}"));
-        let notation = line[start.len()..].split('`').nth(1).unwrap();
         let mut found = BTreeSet::new();
         // Answers drawn by chance, until every optional part was there.
         for seed in 0..12 {
@@ -88,6 +98,7 @@ fn the_page_for_programs_names_every_key() {
                 while let Some(Came::Call(call)) = daemon.next() {
                     let mut answer = ServerData::sample(call.ticket.number(), &mut Sampler::new(seed)).unwrap();
                     match &mut answer {
+                        ServerData::ClientList(answer) => answer.next = Text::clipped(""),
                         ServerData::ConnectionList(answer) => answer.next = Text::clipped(""),
                         ServerData::OperationList(answer) => answer.next = Text::clipped(""),
                         _ => {}
@@ -97,6 +108,6 @@ fn the_page_for_programs_names_every_key() {
             });
             paths(&run.json(), "", &mut found);
         }
-        assert_eq!(found, documented(notation), "{words:?}");
+        assert_eq!(found, documented(row), "{words:?}");
     }
 }

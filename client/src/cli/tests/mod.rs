@@ -1,7 +1,7 @@
 //! The command line as a whole, against a scripted daemon: what is printed where, and how it ends.
 
 mod answers;
-mod keys;
+pub(super) mod keys;
 mod usage;
 
 use std::io::{self, Write};
@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use serde_json::Value;
+use vmwire_protocol::version::NEWEST_MINOR;
 
 use super::*;
 use crate::connection::scripted::Scripted;
@@ -24,7 +25,7 @@ pub(super) struct Run {
 impl Run {
     /// What it printed, as JSON.
     pub(super) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
     }
 
     /// What it printed on standard error, as JSON.
@@ -77,7 +78,8 @@ fn vmwire_into(out: Box<dyn Write>, words: &[&str], script: impl FnOnce(Scripted
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("s");
     let listener = UnixListener::bind(&socket).unwrap();
-    let daemon: JoinHandle<()> = std::thread::spawn(move || script(Scripted::new(listener.accept().unwrap().0, 1)));
+    let daemon: JoinHandle<()> =
+        std::thread::spawn(move || script(Scripted::new(listener.accept().unwrap().0, NEWEST_MINOR)));
     let err = Paper::default();
     let uri = Uri::from_socket(socket).to_string();
     let arguments = ["vmwire", "-c", &uri].into_iter().chain(words.iter().copied()).map(OsString::from);
