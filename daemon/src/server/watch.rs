@@ -150,6 +150,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_told_along_with_the_last_change_of_a_turn_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let mut watch = Watch::of_files([dir.path().join("a").as_path(), &inner.join("a")].into_iter()).unwrap();
+        // Of many events that are as long as one another as many as a turn looks at are read without a rest.
+        std::fs::write(dir.path().join("longer".repeat(7)), "").unwrap();
+        for number in 1..CHANGES_MAX / 2 {
+            std::fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        std::fs::remove_dir(&inner).unwrap();
+        while watch.take().more {}
+        assert!(!watch.covers(&inner.join("a")));
+    }
+
+    #[test]
     fn whatever_happens_to_a_file_is_noticed_and_reading_it_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a");

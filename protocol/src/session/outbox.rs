@@ -246,5 +246,8 @@ mod tests {
         outbox.advance(20);
         outbox.return_buffer(&mut spare);
         assert_eq!((spare.capacity() >= 4096, outbox.bytes.capacity()), (true, 0));
+        outbox.bytes.reserve(1024 * 1024 + 1);
+        outbox.return_buffer(&mut spare);
+        assert!(spare.capacity() < 1024 * 1024 && outbox.bytes.capacity() == 0, "what has grown large is let go");
     }
 }
