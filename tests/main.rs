@@ -41,6 +41,7 @@ mod rights;
 mod rights_everywhere;
 mod secrets;
 mod ssh_accounts;
+mod ssh_hardware;
 mod ssh_hostile;
 mod ssh_hosts;
 mod ssh_keys;

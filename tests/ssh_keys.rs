@@ -4,50 +4,19 @@ use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Native, Running, SshdSetup, eventually, keygen, line_of, public, words};
+use crate::harness::{Agent, Native, Running, SshdSetup, keygen, line_of, public, words};
 
 /// A story in which nothing is known that would let anybody in.
 fn start() -> Native {
     let story = Native::start(SshdSetup::default());
     story.settings("BatchMode yes\nIdentityFile /nonexistent/key\n");
     story
-}
-
-/// An agent with a socket of its own. Ended when dropped.
-struct Agent {
-    child: Child,
-    socket: String,
-}
-
-impl Agent {
-    fn start(story: &Native) -> Self {
-        let socket = story.path("agent");
-        let mut command = Command::new("ssh-agent");
-        command.arg("-D").arg("-a").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        eventually("the agent listens", || socket.exists().then_some(()));
-        Self { child, socket: socket.to_str().unwrap().to_owned() }
-    }
-
-    fn add(&self, key: &Path) {
-        let mut command = Command::new("ssh-add");
-        command.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket);
-        assert!(command.status().unwrap().success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ended_already = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn with_agent(story: &Native, socket: &str, arguments: &[&str]) -> Running {
@@ -79,7 +48,7 @@ fn lock(story: &Native, name: &str, options: &[&str]) -> String {
 #[test]
 fn keys_of_an_agent_let_in_and_only_those_that_may_be_shown_are() {
     let story = start();
-    let agent = Agent::start(&story);
+    let agent = Agent::start(&story.path("agent"), &[]);
     let nothing = error_with(&story, &agent.socket, "");
     assert_eq!(nothing["message"], "vm1 does not let root in: nothing could be tried; the server takes publickey");
     let others = [other_key(&story, "a"), other_key(&story, "b")];
@@ -161,7 +130,7 @@ fn an_agent_that_hangs_when_it_has_to_sign_is_given_up_in_time() {
     let story = start();
     let path = story.path("confirming");
     let listener = UnixListener::bind(&path).unwrap();
-    let agent = Agent::start(&story);
+    let agent = Agent::start(&story.path("agent"), &[]);
     agent.add(&story.sshd.key());
     let behind = agent.socket.clone();
     // It lists what another one has, and then waits for somebody to confirm.

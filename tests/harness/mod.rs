@@ -3,9 +3,11 @@
 //! Nothing here sleeps for synchronisation. Whoever waits, waits for what is to happen, with a deadline; what was logged
 //! until then is shown when it does not.
 
+mod agent;
 mod certificates;
 mod daemon;
 mod guest;
+mod kerberos;
 mod native;
 mod place;
 mod program;
@@ -19,9 +21,11 @@ mod way;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+pub(crate) use agent::Agent;
 pub(crate) use certificates::{Owner, Signer, ending_in, params};
 pub(crate) use daemon::{Daemon, Setup, VMWIRED};
 pub(crate) use guest::{Guest, Shell, has_qemu};
+pub(crate) use kerberos::Kerberos;
 pub(crate) use native::{Limit, Native, Stop, known, proxy, words};
 pub(crate) use place::Place;
 pub(crate) use program::{Ran, Running, vmwire};

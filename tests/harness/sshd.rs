@@ -24,6 +24,7 @@ pub(crate) struct SshdSetup {
     lines: String,
     host_keys: Vec<PathBuf>,
     password: Option<String>,
+    variables: Vec<(String, PathBuf)>,
 }
 
 /// What the far side finds when it looks for `vmwire`.
@@ -48,6 +49,12 @@ impl SshdSetup {
     /// The same, with these keys in place of an ed25519 of its own.
     pub(crate) fn host_key(mut self, key: impl Into<PathBuf>) -> Self {
         self.host_keys.push(key.into());
+        self
+    }
+
+    /// The same, with a variable in the server's own environment.
+    pub(crate) fn variable(mut self, name: &str, value: impl Into<PathBuf>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
         self
     }
 
@@ -200,6 +207,7 @@ impl Sshd {
             Some(password) => with_accounts(place, password),
             None => Command::new(SSHD),
         };
+        command.envs(setup.variables.iter().map(|(name, value)| (name, value)));
         command.args(["-D", "-e", "-f", &config]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut server = Server(command.spawn().expect("sshd: install openssh-server"));
         eventually("sshd listens or ends", || {

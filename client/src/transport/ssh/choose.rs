@@ -40,6 +40,8 @@ pub enum Reason {
     Pkcs11(String),
     /// A key needs somebody to touch it.
     SecurityKey(PathBuf),
+    /// The agent has a key in a token, or a certificate, of this kind.
+    AgentKey(String),
     /// There is a ticket of Kerberos, and the host is to be shown it.
     Gssapi,
     /// The known hosts say more of this one than its key.
@@ -64,6 +66,7 @@ impl Reason {
             | Self::Certificate(_)
             | Self::Pkcs11(_)
             | Self::SecurityKey(_)
+            | Self::AgentKey(_)
             | Self::Gssapi
             | Self::Marker { .. }
             | Self::Setting(_) => false,
@@ -83,6 +86,7 @@ impl fmt::Display for Reason {
             Self::Certificate(file) => write!(f, "{} is a certificate", file.display()),
             Self::Pkcs11(provider) => write!(f, "its settings have PKCS11Provider {provider}"),
             Self::SecurityKey(file) => write!(f, "{} is a key that has to be touched", file.display()),
+            Self::AgentKey(kind) => write!(f, "the agent has a key of the kind {kind}"),
             Self::Gssapi => f.write_str("its settings have GSSAPIAuthentication, and there is a ticket"),
             Self::Marker { file, line } => write!(f, "line {line} of {} has a marker", file.display()),
             Self::Setting(setting) => write!(f, "only ssh can read its setting {setting}"),
@@ -112,6 +116,7 @@ fn reason(settings: &Settings, facts: &Facts) -> Option<Reason> {
             .map(Reason::Pkcs11)
             .or_else(|| facts.certificate.clone().map(Reason::Certificate))
             .or_else(|| facts.security_key.clone().map(Reason::SecurityKey))
+            .or_else(|| facts.agent_key.clone().map(Reason::AgentKey))
             .or_else(|| settings.is_on("hostbasedauthentication").then_some(Reason::HostBased))
             .or_else(|| (settings.is_on("gssapiauthentication") && facts.ticket).then_some(Reason::Gssapi))
     };
@@ -153,6 +158,7 @@ mod tests {
             ("hostbasedauthentication yes", none(), Reason::HostBased),
             ("", Facts { certificate: Some(file()), ..none() }, Reason::Certificate(file())),
             ("", Facts { security_key: Some(file()), ..none() }, Reason::SecurityKey(file())),
+            ("", Facts { agent_key: Some("sk-x".into()), ..none() }, Reason::AgentKey("sk-x".into())),
             ("", Facts { ticket: true, ..none() }, Reason::Gssapi),
             ("", Facts { marker: Some((file(), 3)), ..none() }, Reason::Marker { file: file(), line: 3 }),
             ("identityfile %C", none(), Reason::Setting("identityfile %C: the token %C".into())),

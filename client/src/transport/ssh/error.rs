@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[cfg(feature = "ssh2")]
 use super::native::NativeError;
-use super::{ChangedKey, Reason};
+use super::{ChangedKey, Reason, let_in};
 use crate::uri::SshTarget;
 
 /// Why there is no connection by ssh.
@@ -80,6 +80,8 @@ pub struct Ended {
     pub verdict: Verdict,
     /// Its last lines, and why it was chosen.
     pub said: Vec<String>,
+    /// Why it was chosen.
+    pub reason: Option<Reason>,
 }
 
 /// What the ssh program ended for.
@@ -235,36 +237,12 @@ impl SshError {
     }
 }
 
-/// What to ask for where only a key opens, so that nobody gets in to put his own there himself.
-pub(super) fn let_somebody(file: &str, user: Option<&str>, host: &str) -> String {
-    let user = user.unwrap_or_default();
-    format!("let somebody who is in put your public key{file} into ~{user}/.ssh/authorized_keys on {host}")
-}
-
 impl Ended {
-    /// Whether the host has said that it takes keys and no password.
-    fn takes_keys_alone(&self) -> bool {
-        self.said.iter().filter_map(|line| line.split_once("Permission denied (")).any(|(_, takes)| {
-            takes.contains("publickey") && !["password", "keyboard-interactive"].iter().any(|word| takes.contains(word))
-        })
-    }
-
     fn hint(&self) -> String {
         let place = &self.place;
         let ssh = arguments(place);
         match &self.verdict {
-            Verdict::Denied => {
-                let host = place.host();
-                let first = if self.takes_keys_alone() {
-                    let_somebody("", place.user(), host)
-                } else {
-                    format!("put your key there: ssh-copy-id {ssh}")
-                };
-                format!(
-                    "{first}; ssh-keygen makes one; for another key write ?keyfile=PATH behind the URI, for another user \
-                     qemu+ssh://USER@{host}/system"
-                )
-            }
+            Verdict::Denied => let_in::hint(place, &self.said, self.reason.as_ref()),
             Verdict::HostKeyChanged(keys) => {
                 let forget = match keys {
                     Some(keys) => format!("{} -f {}", quoted(&keys.name), quoted(&keys.file.to_string_lossy())),
@@ -378,7 +356,7 @@ impl std::error::Error for SshError {
 }
 
 /// What is typed behind `ssh` for the same host.
-fn arguments(place: &SshTarget) -> String {
+pub(super) fn arguments(place: &SshTarget) -> String {
     let port = place.port().map(|port| format!("-p {port} ")).unwrap_or_default();
     let key = place.keyfile().map(|key| format!("-i {} ", quoted(&key.to_string_lossy()))).unwrap_or_default();
     let user = place.user().map(|user| format!("{}@", quoted(user))).unwrap_or_default();
@@ -394,7 +372,7 @@ fn known_as(place: &SshTarget) -> String {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~+:@".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -408,20 +386,9 @@ mod tests {
     use super::*;
     use crate::uri::Uri;
 
-    fn hint(verdict: Verdict, said: &str) -> String {
+    fn hint(verdict: Verdict) -> String {
         let uri: Uri = "qemu+ssh://me@vm1:2222/system".parse().unwrap();
-        Ended { place: uri.ssh().unwrap().clone(), verdict, said: vec![said.to_owned()] }.hint()
-    }
-
-    #[test]
-    fn nobody_is_sent_to_copy_a_key_to_where_only_a_key_opens() {
-        let of = |takes: &str| hint(Verdict::Denied, &format!("me@vm1: Permission denied ({takes})."));
-        assert!(
-            of("publickey,password").starts_with("put your key there: ssh-copy-id -p 2222 me@vm1; ssh-keygen makes")
-        );
-        assert!(of("publickey,keyboard-interactive").starts_with("put your key there"));
-        let only = "let somebody who is in put your public key into ~me/.ssh/authorized_keys on vm1; ssh-keygen makes";
-        assert!(of("publickey").starts_with(only), "{}", of("publickey"));
+        Ended { place: uri.ssh().unwrap().clone(), verdict, said: Vec::new(), reason: None }.hint()
     }
 
     #[test]
@@ -430,7 +397,7 @@ mod tests {
             Verdict::Told(Box::new(Told { message: String::new(), causes: vec![], hint: hint.into(), exit: 3 }))
         };
         let expected = "on vm1: start it; or -c qemu+ssh://me@vm1:2222/session";
-        assert_eq!(hint(told("start it; or -c qemu:///session"), ""), expected);
-        assert_eq!(hint(told(""), ""), "");
+        assert_eq!(hint(told("start it; or -c qemu:///session")), expected);
+        assert_eq!(hint(told("")), "");
     }
 }

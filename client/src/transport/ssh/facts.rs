@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) certificate: Option<PathBuf>,
     /// A key that is in a token.
     pub(super) security_key: Option<PathBuf>,
+    /// The kind of a key of the agent that is in a token, or a certificate; that the agent was asked for.
+    pub(super) agent_key: Option<String>,
     /// There is a ticket of Kerberos, as far as can be seen without its library.
     pub(super) ticket: bool,
     /// A line of known hosts with a marker that may mean the host, and its number.
@@ -41,6 +43,7 @@ impl Facts {
         let known_as = settings.known_as();
         Self {
             certificate: named.chain(beside).find(|file| file.is_file()),
+            agent_key: None,
             security_key: keys.iter().find(|key| is_security_key(key)).cloned(),
             ticket: has_ticket(),
             marker: hosts.into_iter().find_map(|file| {
@@ -78,8 +81,12 @@ fn is_security_key(key: &Path) -> bool {
     read(key, KEY_BYTES_MAX).is_some_and(|private| holds_security_key(&private))
 }
 
-/// The form of OpenSSH has the public half in clear, behind what says how the rest is encrypted.
+/// The form of OpenSSH has the public half in clear, behind what says how the rest is encrypted. Where an agent has the
+/// private half, the public one may be all there is.
 fn holds_security_key(pem: &[u8]) -> bool {
+    if pem.starts_with(b"sk-") {
+        return true;
+    }
     let text = String::from_utf8_lossy(pem);
     let body = text.lines().filter(|line| !line.starts_with("-----")).collect::<String>();
     let Ok(decoded) = STANDARD.decode(body) else { return false };
@@ -148,9 +155,10 @@ mod tests {
         let body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAac2stc3NoLWVkMjU1MTlAb3BlbnNzaC5jb20=";
         let pem = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n");
         std::fs::write(path("alone"), pem).unwrap();
+        std::fs::write(path("public"), "sk-ecdsa-sha2-nistp256@openssh.com AAAA me\n").unwrap();
         std::fs::write(path("rubbish"), [0, 255, b'\n', b'=']).unwrap();
-        for (name, expected) in [("plain", false), ("token", true), ("alone", true), ("rubbish", false), ("no", false)]
-        {
+        let alone = [("alone", true), ("public", true), ("rubbish", false), ("no", false)];
+        for (name, expected) in [("plain", false), ("token", true)].into_iter().chain(alone) {
             assert_eq!(is_security_key(&path(name)), expected, "{name}");
         }
     }

@@ -12,6 +12,7 @@ mod choose;
 mod error;
 mod facts;
 mod host_names;
+mod let_in;
 #[cfg(feature = "ssh2")]
 mod native;
 mod program;
@@ -35,6 +36,7 @@ use super::SshPlace;
 use super::socket::Socket;
 use crate::ask::Asking;
 use crate::error::Error;
+use crate::uri::SshBy;
 
 /// Connects to a daemon behind an ssh server. A person may be asked.
 ///
@@ -42,7 +44,13 @@ use crate::error::Error;
 /// When ssh's settings cannot be had, or nobody can be reached.
 pub(super) fn connect(place: &SshPlace, asking: &Asking) -> Result<Socket, Error> {
     let settings = Settings::of(&place.target, asking.until())?;
-    let facts = Facts::of(&place.target, &settings);
+    #[cfg(feature = "ssh2")]
+    let agent = (place.target.by() != SshBy::Program).then(|| native::Held::of(&settings, asking.until())).flatten();
+    let facts = Facts {
+        #[cfg(feature = "ssh2")]
+        agent_key: agent.as_ref().filter(|_| !settings.identities_only()).and_then(native::Held::only_for_the_program),
+        ..Facts::of(&place.target, &settings)
+    };
     match choose(place.target.by(), &settings, &facts) {
         Err(reason) => Err(SshError::NotBySsh2 { place: place.target.clone(), reason }.into()),
         Ok(Choice::Program(reason)) => {
@@ -50,9 +58,9 @@ pub(super) fn connect(place: &SshPlace, asking: &Asking) -> Result<Socket, Error
             program::connect(place, &settings, &reason, asking)
         }
         #[cfg(feature = "ssh2")]
-        Ok(Choice::Ssh2) => native::connect(place, &settings, asking),
+        Ok(Choice::Ssh2) => native::connect(place, &settings, agent, asking),
         #[cfg(not(feature = "ssh2"))]
-        Ok(Choice::Ssh2) if place.target.by() == crate::uri::SshBy::Ssh2 => {
+        Ok(Choice::Ssh2) if place.target.by() == SshBy::Ssh2 => {
             Err(SshError::NotBySsh2 { place: place.target.clone(), reason: Reason::NotBuilt }.into())
         }
         #[cfg(not(feature = "ssh2"))]

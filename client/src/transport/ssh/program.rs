@@ -38,6 +38,9 @@ const PERSON: Duration = Duration::from_secs(120);
 /// How far down the processes are looked at that ssh has begun: each jump host is one.
 const DESCENT_MAX: u32 = 8;
 
+/// What ssh begins while a security key signs, which waits to be touched for that.
+const SIGNS: &str = "ssh-sk-helper";
+
 /// How long ssh may take to end when its output has, or when it was told to go.
 const END: Duration = Duration::from_millis(500);
 
@@ -74,12 +77,16 @@ pub(super) fn connect(
     if let Some(stderr) = child.stderr.take() {
         said.collect(stderr);
     }
+    if asks {
+        let pid = child.id();
+        said.ask_for_a_touch_when(move || has_begun(pid, SIGNS, DESCENT_MAX));
+    }
     Ok(Socket::Program(Box::new(ProgramSocket {
         socket: ours.into(),
         place: place.target.clone(),
         child,
         said,
-        chosen: (*reason != Reason::Asked).then(|| format!("by the ssh program, because {reason}")),
+        reason: reason.clone(),
         settings: settings.clone(),
         first: 0,
         asks,
@@ -160,8 +167,8 @@ pub(crate) struct ProgramSocket {
     place: SshTarget,
     child: Child,
     said: Said,
-    /// Why it is the program that goes there, where nobody asked for it.
-    chosen: Option<String>,
+    /// Why it is the program that goes there.
+    reason: Reason,
     settings: Settings,
     /// How much has come of what every packet begins with.
     first: usize,
@@ -219,7 +226,8 @@ impl ProgramSocket {
 
     /// What ssh said, and why it was asked at all: whoever looks for the cause would look at ssh2 else.
     fn with_choice(&self, said: Vec<String>) -> Vec<String> {
-        said.into_iter().chain(self.chosen.clone()).collect()
+        let unasked = (self.reason != Reason::Asked).then(|| format!("by the ssh program, because {}", self.reason));
+        said.into_iter().chain(unasked).collect()
     }
 
     fn noise(&self, bytes: &[u8]) -> SshError {
@@ -242,7 +250,8 @@ impl ProgramSocket {
             _ => verdict,
         };
         let (verdict, said) = clear(verdict, said, &self.settings);
-        refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said: self.with_choice(said) }))
+        let (place, reason) = (self.place.clone(), Some(self.reason.clone()));
+        refused(SshError::Ended(Ended { place, verdict, said: self.with_choice(said), reason }))
     }
 
     fn end_within(&mut self, time: Duration) -> Option<ExitStatus> {
@@ -280,9 +289,22 @@ fn holds_terminal(pid: u32, descent_max: u32) -> bool {
     if names.any(|name| name == Path::new("/dev/tty")) {
         return true;
     }
+    descent_max > 0 && children(pid).any(|pid| holds_terminal(pid, descent_max - 1))
+}
+
+/// Whether a process, or one that it has begun, has begun a program of this name.
+fn has_begun(pid: u32, name: &str, descent_max: u32) -> bool {
+    let is_named = |pid: u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end_matches('\n') == name)
+    };
+    descent_max > 0 && children(pid).any(|pid| is_named(pid) || has_begun(pid, name, descent_max - 1))
+}
+
+/// The processes that a process has begun.
+fn children(pid: u32) -> impl Iterator<Item = u32> {
     let begun = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let mut begun = begun.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-    descent_max > 0 && begun.any(|pid| holds_terminal(pid, descent_max - 1))
+    let pids: Vec<u32> = begun.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    pids.into_iter()
 }
 
 fn refused(error: SshError) -> Ending {
@@ -407,7 +429,7 @@ mod tests {
                 place: place.clone(),
                 child,
                 said,
-                chosen: None,
+                reason: Reason::Asked,
                 settings: Settings::from_text(&place, Path::new("/"), ""),
                 first: 0,
                 asks: false,

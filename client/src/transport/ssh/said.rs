@@ -15,8 +15,10 @@ use crate::uri::SshTarget;
 const LINES_MAX: usize = 24;
 const LINE_BYTES_MAX: usize = 2048;
 
-/// How ssh asks for a key to be touched: it opens no terminal for that, and says it where we have to pass it on.
+/// How ssh asks for a key to be touched: where what it says goes to a terminal, and to a window where there is one. Here
+/// it goes to a pipe, so that it says nothing, and what it does is looked at instead.
 const TOUCH: &str = "Confirm user presence";
+const TOUCH_LOOK: Duration = Duration::from_millis(50);
 
 /// How long such a key waits.
 const TOUCH_TIME: Duration = Duration::from_secs(30);
@@ -106,6 +108,28 @@ impl Said {
         let mut lines = self.locked();
         lines.opened = true;
         std::mem::take(&mut lines.lines).iter().for_each(|line| self.tell(line));
+    }
+
+    /// Asks whoever is there to touch their key, once it waits for that, until there is nothing to wait for any more.
+    pub(super) fn ask_for_a_touch_when(&self, waits: impl Fn() -> bool + Send + 'static) {
+        let said = self.clone();
+        let watching = std::thread::Builder::new().name("ssh-touch".to_owned()).spawn(move || {
+            loop {
+                let mut lines = said.locked();
+                if lines.opened || lines.over || lines.touch.is_some() {
+                    return;
+                }
+                if waits() {
+                    lines.touch = Some(Instant::now());
+                    return said.tell("touch your security key");
+                }
+                drop(lines);
+                std::thread::sleep(TOUCH_LOOK);
+            }
+        });
+        if let Err(error) = watching {
+            log::debug!("it cannot be seen whether a key waits to be touched: {error}");
+        }
     }
 
     /// Whether a key waits to be touched.
@@ -198,10 +222,29 @@ mod tests {
         assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: Confirm user presence for key ED25519-SK SHA256:x"]);
         assert!(said.asks_for_a_touch());
         ear.0.lock().unwrap().clear();
+        said.ask_for_a_touch_when(|| panic!("once is enough"));
         said.opened();
         said.add(b"the disk is full");
         assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: authorized uses only", "me@vm1: the disk is full"]);
         assert_eq!(said.lines(), ["the disk is full"]);
+    }
+
+    #[test]
+    fn whoever_is_there_is_asked_to_touch_the_key_when_it_waits() {
+        let ear = Arc::new(Ear::default());
+        let said = said(Some(ear.clone()));
+        let looks = Arc::new(Mutex::new(0));
+        let looked = looks.clone();
+        said.ask_for_a_touch_when(move || {
+            *looked.lock().unwrap() += 1;
+            *looked.lock().unwrap() == 3
+        });
+        let end = Instant::now() + Duration::from_secs(30);
+        while ear.0.lock().unwrap().is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: touch your security key"]);
+        assert!(said.asks_for_a_touch());
     }
 
     #[test]

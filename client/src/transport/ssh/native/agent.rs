@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +16,7 @@ use rustix::net::{
 };
 
 use super::host_key::HostKey;
+use crate::transport::ssh::Settings;
 
 /// How long it may take to list its keys.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,6 +30,39 @@ const KEYS_MAX: usize = 2048;
 /// The question for the keys, whole: its length and its number.
 const REQUEST_IDENTITIES: [u8; 5] = [0, 0, 0, 1, 11];
 const IDENTITIES_ANSWER: u8 = 12;
+
+/// An agent that was asked for its keys.
+pub(in crate::transport::ssh) struct Held {
+    pub(super) path: PathBuf,
+    pub(super) keys: Result<Vec<HostKey>, AgentError>,
+}
+
+impl Held {
+    /// Asks the agent that is set, where keys are shown at all.
+    pub(in crate::transport::ssh) fn of(settings: &Settings, until: Instant) -> Option<Self> {
+        if matches!(settings.value("pubkeyauthentication"), Some("no" | "false")) {
+            return None;
+        }
+        let path = settings.agent()?;
+        Some(Self { keys: keys(&path, until), path })
+    }
+
+    /// The kind of a key that may be shown and that only the program can show.
+    pub(in crate::transport::ssh) fn only_for_the_program(&self) -> Option<String> {
+        let mut kinds = self.keys.iter().flatten().map(HostKey::kind);
+        kinds.find(|kind| is_in_a_token(kind) || is_certificate(kind)).map(str::to_owned)
+    }
+}
+
+/// Whether a key of this kind is one of FIDO, whose signatures libssh2 cuts off.
+pub(super) fn is_in_a_token(kind: &str) -> bool {
+    kind.starts_with("sk-")
+}
+
+/// Whether what is of this kind is a certificate.
+pub(super) fn is_certificate(kind: &str) -> bool {
+    kind.contains("-cert-")
+}
 
 /// Why an agent is of no use.
 #[derive(Debug)]
@@ -52,7 +86,7 @@ impl fmt::Display for AgentError {
 }
 
 /// The keys that an agent holds, in its order.
-pub(super) fn keys(path: &Path, until: Instant) -> Result<Vec<HostKey>, AgentError> {
+fn keys(path: &Path, until: Instant) -> Result<Vec<HostKey>, AgentError> {
     let until = until.min(Instant::now() + PATIENCE);
     let unreachable = |error: Errno| match error {
         // Its queue is full: it listens and does not accept.

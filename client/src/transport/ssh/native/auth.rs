@@ -8,10 +8,10 @@ use std::time::Instant;
 use ssh2::{KeyboardInteractivePrompt, Prompt, Session};
 
 use super::Wanted;
-use super::agent::{self, AgentError};
+use super::agent::{AgentError, Held, is_certificate, is_in_a_token};
 use super::error::{Denied, NativeError, Note, Stage};
 use super::host_key::HostKey;
-use super::key_file::{KeyFile, KeyFileError, public_of};
+use super::key_file::{BY_THE_PROGRAM, KeyFile, KeyFileError, public_of};
 use super::session::{Failed, SOCKET_GONE, Talk, code};
 use crate::ask::{Asking, Question, Secret};
 
@@ -152,8 +152,8 @@ impl Attempts<'_> {
     }
 
     fn agent(&mut self) -> Result<bool, NativeError> {
-        let Some(path) = &self.wanted.agent else { return Ok(false) };
-        let held = match agent::keys(path, self.asking.until()) {
+        let Some(Held { path, keys }) = &self.wanted.agent else { return Ok(false) };
+        let held = match keys {
             Ok(held) => held,
             Err(error) => {
                 let hint = match error {
@@ -164,7 +164,7 @@ impl Attempts<'_> {
                 return Ok(false);
             }
         };
-        let keys = self.chosen(held);
+        let keys = self.chosen(held.clone());
         if keys.is_empty() {
             return Ok(false);
         }
@@ -194,9 +194,14 @@ impl Attempts<'_> {
     }
 
     /// Keys of the agent in the order in which they are shown: those that a file names, then, if they may be, the others.
-    fn chosen(&self, held: Vec<HostKey>) -> Vec<HostKey> {
-        let usable = |key: &HostKey| !key.kind().contains("-cert-");
-        let mut rest: Vec<HostKey> = held.into_iter().filter(usable).collect();
+    fn chosen(&mut self, held: Vec<HostKey>) -> Vec<HostKey> {
+        let usable = held.into_iter().filter(|key| !is_certificate(key.kind()));
+        let (in_a_token, mut rest): (Vec<_>, Vec<_>) = usable.partition(|key| is_in_a_token(key.kind()));
+        if let (Some(key), false) = (in_a_token.first(), self.wanted.identities_only) {
+            let words =
+                format!("the agent's key {} is kept in a token, which only the ssh program can use", key.fingerprint());
+            self.note(words, Some(BY_THE_PROGRAM.to_owned()));
+        }
         let mut chosen = Vec::new();
         for named in self.wanted.identities.iter().filter_map(|path| public_of(path)) {
             if let Some(at) = rest.iter().position(|key| *key == named) {

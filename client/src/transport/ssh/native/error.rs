@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::error::let_somebody;
+use super::super::let_in::{GSSAPI, let_somebody, or_a_ticket};
 use crate::uri::SshTarget;
 
 /// Where in a conversation something went wrong.
@@ -338,7 +338,7 @@ impl Denied {
             [] => "nothing".to_owned(),
             takes => takes.join(", "),
         };
-        let alone = if self.nobody_to_ask && self.takes.iter().any(|takes| takes != "publickey") {
+        let alone = if self.nobody_to_ask && self.takes_what_is_typed() {
             ", and there is no terminal to ask for a password at"
         } else {
             ""
@@ -352,15 +352,23 @@ impl Denied {
         }
         let host = place.host();
         let make = if self.tried.is_empty() { "make a key with ssh-keygen, and then " } else { "" };
-        let first = if self.takes.iter().any(|takes| takes == "password" || takes == "keyboard-interactive") {
+        let first = if self.takes_what_is_typed() {
             format!("{make}put your key there: ssh-copy-id {ssh}")
         } else {
             let file = self.tried.iter().find(|tried| tried.starts_with('/')).map(|key| format!(" ({key}.pub)"));
-            format!("{make}{}", let_somebody(&file.unwrap_or_default(), Some(&self.user), host))
+            let key = format!("your public key{}", file.unwrap_or_default());
+            format!("{make}{}", let_somebody(&key, Some(&self.user), host))
         };
+        let ticket = if self.takes.iter().any(|takes| takes == GSSAPI) { or_a_ticket(place) } else { "" };
         format!(
-            "{first}; for another key write ?keyfile=PATH behind the URI, for another user qemu+ssh://USER@{host}/system"
+            "{first}{ticket}; for another key write ?keyfile=PATH behind the URI, for another user \
+             qemu+ssh://USER@{host}/system"
         )
+    }
+
+    /// Whether somebody at a terminal could have typed what would let them in.
+    fn takes_what_is_typed(&self) -> bool {
+        self.takes.iter().any(|takes| takes == "password" || takes == "keyboard-interactive")
     }
 }
 

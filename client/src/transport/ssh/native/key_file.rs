@@ -18,6 +18,9 @@ use super::host_key::HostKey;
 /// No key is longer; RSA of 16384 bits takes 13 KiB.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
+/// What leads to a key in a token: by itself the program is taken for it.
+pub(super) const BY_THE_PROGRAM: &str = "leave transport=ssh2 out of the URI";
+
 /// A key, ready to be used but for its passphrase. There is no `Debug`.
 pub(super) struct KeyFile {
     pub(super) path: PathBuf,
@@ -63,7 +66,7 @@ impl KeyFileError {
             Self::Mode(_) => Some(format!("chmod 600 {path}")),
             Self::PublicKey => Some("name the file without .pub".to_owned()),
             Self::Putty => Some(format!("puttygen {path} -O private-openssh -o NEW")),
-            Self::Hardware => Some("add transport=ssh to the URI".to_owned()),
+            Self::Hardware => Some(BY_THE_PROGRAM.to_owned()),
             Self::Missing => Some("?keyfile= has to name the file of a private key".to_owned()),
             Self::Unreadable(_) | Self::TooLong | Self::NoKey => None,
         }

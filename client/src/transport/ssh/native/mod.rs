@@ -21,6 +21,7 @@ mod stream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(super) use agent::Held;
 pub use error::NativeError;
 pub(crate) use stream::SshSocket;
 
@@ -45,7 +46,7 @@ struct Wanted {
     global_known_hosts: Vec<PathBuf>,
     hash_known_hosts: bool,
     strict: Strict,
-    agent: Option<PathBuf>,
+    agent: Option<Held>,
     identities: Vec<PathBuf>,
     /// Keys of the agent count only where a file names them.
     identities_only: bool,
@@ -58,7 +59,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(place: &SshPlace, settings: &Settings) -> Result<Self, Error> {
+    fn new(place: &SshPlace, settings: &Settings, agent: Option<Held>) -> Result<Self, Error> {
         let host = HostPort::new(settings.host_name(), settings.port());
         let not_off = |key: &str| !matches!(settings.value(key), Some("no" | "false"));
         Ok(Self {
@@ -74,7 +75,7 @@ impl Wanted {
                 Some("false" | "no" | "off" | "accept-new") => Strict::AcceptNew,
                 _ => Strict::Ask,
             },
-            agent: settings.agent(),
+            agent,
             identities: settings.identity_files(),
             identities_only: settings.identities_only(),
             identity_named: place.target.keyfile().is_some(),
@@ -91,8 +92,13 @@ impl Wanted {
 ///
 /// # Errors
 /// When the host cannot be reached, is not the one that it should be, does not let us in, or has no daemon.
-pub(super) fn connect(place: &SshPlace, settings: &Settings, asking: &Asking) -> Result<Socket, Error> {
-    let wanted = Wanted::new(place, settings)?;
+pub(super) fn connect(
+    place: &SshPlace,
+    settings: &Settings,
+    agent: Option<Held>,
+    asking: &Asking,
+) -> Result<Socket, Error> {
+    let wanted = Wanted::new(place, settings, agent)?;
     let nobody = Asking::new(None, asking.until());
     let asking = if settings.is_on("batchmode") { &nobody } else { asking };
     let socket = tcp::reach(&wanted.host, asking.until())
