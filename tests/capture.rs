@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::pipe;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use etherparse::{SlicedPacket, TransportSlice};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use vmwire_protocol::message::{ClientData, ServerData};
 
@@ -86,7 +89,11 @@ fn begin(daemon: &Daemon, uri: &str, path: &Path, more: &[&str]) -> Running {
 
 /// Ends it as ^C does.
 fn end(running: Running) -> String {
-    running.signal(Signal::INT);
+    end_by(running, Signal::INT)
+}
+
+fn end_by(running: Running, signal: Signal) -> String {
+    running.signal(signal);
     let ran = running.wait();
     assert_eq!(ran.code, 0, "{ran:?}");
     ran.err
@@ -185,6 +192,95 @@ fn a_capture_ends_with_its_time_and_its_daemon_and_tells_a_program_what_it_came_
     let ran = capture.wait();
     assert!(ran.code == 3 && ran.err.contains("the daemon is leaving"), "{ran:?}");
     assert!(read(&path).said().0.iter().any(|data| matches!(data, ClientData::HostInfo)));
+}
+
+#[test]
+fn whatever_ends_the_program_it_says_what_the_capture_came_to() {
+    let daemon = Setup::test().start();
+    for (name, signal) in [("asked", Signal::TERM), ("hung-up", Signal::HUP), ("quit", Signal::QUIT)] {
+        let path = daemon.place().join(name);
+        let capture = begin(&daemon, &daemon.uri(), &path, &[]);
+        daemon.ok(&["host", "info"]);
+        eventually("it is shown", || read(&path).said().1.iter().any(is_host_info).then_some(()));
+        let summary = end_by(capture, signal);
+        assert!(summary.contains(&count(&path)), "{signal:?}: {summary}");
+    }
+}
+
+/// The beginning of what is said of a capture with so many packets.
+fn count(path: &Path) -> String {
+    let (asked, answered) = read(path).said();
+    format!(": {} packets, ", asked.len() + answered.len())
+}
+
+fn is_host_info(data: &ServerData) -> bool {
+    matches!(data, ServerData::HostInfo(_))
+}
+
+#[test]
+fn where_there_is_no_more_room_the_file_ends_with_a_whole_packet() {
+    let daemon = Setup::test().start();
+    let path = daemon.place().join("full.pcapng");
+    let mut limited = Command::new("sh");
+    // Of so many blocks of 512 bytes, to some shells of 1024.
+    limited.args(["-c", "ulimit -f 16; exec \"$@\"", "sh"]);
+    let words = ["-c", &daemon.uri(), "capture", "-w", path.to_str().unwrap()];
+    let vmwire = vmwire();
+    limited.arg(vmwire.get_program()).args(words);
+    for (variable, value) in vmwire.get_envs() {
+        match value {
+            Some(value) => limited.env(variable, value),
+            None => limited.env_remove(variable),
+        };
+    }
+    let capture = Running::start(limited);
+    eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
+    // Calls until it has ended: a definition is longer than a block, so that some block is cut.
+    let definition = format!("name = \"long\"\nmemory = \"64 MiB\"\n#{}\n", "x".repeat(700));
+    daemon.define(&definition);
+    eventually("it has ended", || {
+        daemon.ok(&["vm", "definition", "long"]);
+        capture.err().contains("cannot write").then_some(())
+    });
+    let ran = capture.wait();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("File too large") && ran.err.contains("ends with the last packet"), "{ran:?}");
+    assert!(ran.err.contains(&count(&path)), "{ran:?}");
+}
+
+#[test]
+fn nobody_who_does_not_read_keeps_it_from_ending() {
+    let daemon = Setup::test().start();
+    let (reader, writer) = pipe().unwrap();
+    let mut command = vmwire();
+    command.args(["-c", &daemon.uri(), "capture", "-w", "-"]);
+    let capture = Running::start_into(command, writer.try_clone().unwrap());
+    eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
+    let definition = format!("name = \"long\"\nmemory = \"64 MiB\"\n#{}\n", "x".repeat(40_000));
+    daemon.define(&definition);
+    eventually("the pipe is full", || {
+        daemon.ok(&["vm", "definition", "long"]);
+        let mut room = [PollFd::new(&writer, PollFlags::OUT)];
+        let polled = poll(&mut room, Some(&Timespec::default())).unwrap();
+        (polled == 0).then_some(())
+    });
+    let summary = end(capture);
+    assert!(summary.contains(" packets, "), "{summary}");
+    drop(reader);
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let daemon = Setup::test().start();
+    let (reader, writer) = pipe().unwrap();
+    let mut command = vmwire();
+    command.args(["-c", &daemon.uri(), "capture", "-w", "-"]);
+    let capture = Running::start_into(command, writer);
+    eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
+    drop(reader);
+    daemon.ok(&["host", "info"]);
+    let ran = capture.wait();
+    assert!(ran.code == 0 && !ran.err.contains("cannot"), "{ran:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Programs run by a story: the command line, mostly.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -95,6 +95,14 @@ impl Running {
         let out = collect(child.stdout.take().unwrap());
         let err = collect(child.stderr.take().unwrap());
         Self { child, out, err, seen: 0, what }
+    }
+
+    /// One that prints into a pipe, which may never be read.
+    pub(crate) fn start_into(mut command: Command, out: PipeWriter) -> Self {
+        let what = format!("{command:?}");
+        let mut child = command.stdin(Stdio::piped()).stdout(out).stderr(Stdio::piped()).spawn().unwrap();
+        let err = collect(child.stderr.take().unwrap());
+        Self { child, out: Arc::new(Mutex::new((Vec::new(), true))), err, seen: 0, what }
     }
 
     /// Its process.

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ const HOPS: u8 = 64;
 /// Times are in units of 10 to the power of minus this, in seconds.
 const NANOSECONDS: u8 = 9;
 
+/// How many connections are remembered: more than are there at once. Nobody tells which of them have ended; those that were
+/// silent for longest are forgotten, and are introduced again should they say something.
+const WAYS_MAX: usize = 16 * 1024;
+
 /// What a capture came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Written {
@@ -48,9 +52,17 @@ pub(super) struct Written {
 pub(super) struct CaptureFile<W> {
     /// Blocks that were not written yet: a file has whole blocks, whenever the program ends.
     blocks: PcapNgWriter<Vec<u8>>,
+    /// Where each of them ends that is of a record, and what it comes to with it.
+    unwritten: Vec<(usize, Written)>,
     out: W,
     ways: BTreeMap<u64, Ways>,
+    /// What was added.
+    added: Written,
+    /// What has gone out whole, and how many bytes that are.
     written: Written,
+    whole_bytes: u64,
+    /// How many records there were.
+    records: u64,
     /// Whether the packet that the last record is of is there whole.
     whole: bool,
 }
@@ -60,6 +72,8 @@ pub(super) struct CaptureFile<W> {
 struct Ways {
     received: Way,
     sent: Way,
+    /// Which record was the last one.
+    seen: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,7 +85,7 @@ struct Way {
 }
 
 impl<W: Write> CaptureFile<W> {
-    /// Begins a capture of the packets of `daemon`.
+    /// Begins a capture of the packets of `daemon`; [`CaptureFile::flush`] writes how it begins.
     pub(super) fn begin(out: W, daemon: &str) -> io::Result<Self> {
         let program = concat!("vmwire ", env!("CARGO_PKG_VERSION"));
         let section = SectionHeaderBlock {
@@ -88,27 +102,40 @@ impl<W: Write> CaptureFile<W> {
             ],
         };
         blocks.write_pcapng_block(interface).map_err(broken)?;
-        let mut file = Self { blocks, out, ways: BTreeMap::new(), written: Written::default(), whole: true };
-        file.flush()?;
-        Ok(file)
+        Ok(Self {
+            unwritten: vec![(blocks.get_ref().len(), Written::default())],
+            blocks,
+            out,
+            ways: BTreeMap::new(),
+            added: Written::default(),
+            written: Written::default(),
+            whole_bytes: 0,
+            records: 0,
+            whole: true,
+        })
     }
 
     /// Adds a record; [`CaptureFile::flush`] writes it.
     pub(super) fn add(&mut self, record: &CaptureRecord) -> io::Result<()> {
         let is_new = !self.ways.contains_key(&record.connection);
+        if is_new {
+            self.forget_silent();
+        }
+        self.records += 1;
         let ways = self.ways.entry(record.connection).or_default();
+        ways.seen = self.records;
         let (way, back) = if record.sent { (&mut ways.sent, ways.received) } else { (&mut ways.received, ways.sent) };
         let length = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
         let jump = record.position.saturating_sub(way.next.unwrap_or(record.position));
         if jump > 0 || way.left == 0 {
             way.left = packet_bytes(&record.bytes);
-            self.written.packets += 1;
+            self.added.packets += 1;
         }
         way.left = way.left.saturating_sub(length);
         way.next = Some(record.position.saturating_add(length));
         self.whole = way.left == 0;
-        self.written.bytes += length;
-        self.written.lost = self.written.lost.saturating_add(jump);
+        self.added.bytes += length;
+        self.added.lost = self.added.lost.saturating_add(jump);
 
         let client = Ipv6Addr::from_bits(CLIENTS.to_bits() | u128::from(record.connection));
         let ((from, port), (to, other)) = match record.sent {
@@ -136,18 +163,54 @@ impl<W: Write> CaptureFile<W> {
             options,
         };
         self.blocks.write_pcapng_block(block).map_err(broken)?;
+        self.unwritten.push((self.blocks.get_ref().len(), self.added));
         Ok(())
     }
 
-    /// Writes what was added.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        let blocks = self.blocks.get_mut();
-        if !blocks.is_empty() {
-            self.out.write_all(blocks)?;
-            self.out.flush()?;
-            blocks.clear();
+    /// Makes room for a connection that is new.
+    fn forget_silent(&mut self) {
+        if self.ways.len() < WAYS_MAX {
+            return;
         }
-        Ok(())
+        // Half of them at once: who was silent for how long is not to be found out for each.
+        let mut seen: Vec<u64> = self.ways.values().map(|ways| ways.seen).collect();
+        let (_, &mut median, _) = seen.select_nth_unstable(WAYS_MAX / 2);
+        self.ways.retain(|_, ways| ways.seen >= median);
+    }
+
+    /// Writes what was added. After an error [`CaptureFile::whole_bytes`] says where the last whole block ends, and no more
+    /// is to be written.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let mut done = 0;
+        let outcome = loop {
+            let rest = self.blocks.get_ref().get(done..).unwrap_or_default();
+            if rest.is_empty() {
+                break self.out.flush();
+            }
+            match self.out.write(rest) {
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        if let Some((end, written)) = self.unwritten.iter().rev().find(|(end, _)| *end <= done) {
+            self.written = *written;
+            self.whole_bytes += u64::try_from(*end).unwrap_or(u64::MAX);
+        }
+        self.unwritten.clear();
+        self.blocks.get_mut().clear();
+        outcome
+    }
+
+    /// How many bytes the blocks have that were written whole.
+    pub(super) fn whole_bytes(&self) -> u64 {
+        self.whole_bytes
+    }
+
+    /// What it is written to.
+    pub(super) fn into_out(self) -> W {
+        self.out
     }
 
     /// Whether the packet that has come last is there whole. One whose end is lost is not waited for.
@@ -155,6 +218,12 @@ impl<W: Write> CaptureFile<W> {
         self.whole
     }
 
+    /// What was added, whether it was written or not.
+    pub(super) fn added(&self) -> Written {
+        self.added
+    }
+
+    /// What was written whole.
     pub(super) fn written(&self) -> Written {
         self.written
     }
@@ -233,6 +302,7 @@ mod tests {
         file.add(&record(8, false, 20, &ping)).unwrap();
         // Others were lost before this one.
         file.add(&record(7, false, 120, &ping)).unwrap();
+        assert_eq!(file.written(), Written::default());
         file.flush().unwrap();
         assert_eq!(file.written(), Written { packets: 4, bytes: 3 * 20 + 24, lost: 100 });
         let who = |number: u64| Some(format!("connection {number}: uid 0 over unix"));
@@ -255,5 +325,78 @@ mod tests {
         file.add(&record(1, false, 20, &packet(12))).unwrap();
         drop(file);
         assert_eq!(read(&out).len(), 1);
+    }
+
+    /// A disk with so much room.
+    #[derive(Default)]
+    struct Disk {
+        bytes: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room - self.bytes.len());
+            if taken == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.bytes.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn where_a_disk_is_full_is_known_how_much_of_it_is_whole() {
+        let mut whole = Disk { room: usize::MAX, ..Disk::default() };
+        let mut ends = Vec::new();
+        let mut file = CaptureFile::begin(&mut whole, "test:///default").unwrap();
+        for position in [0, 20, 40] {
+            file.flush().unwrap();
+            ends.push(file.whole_bytes());
+            file.add(&record(1, false, position, &packet(12))).unwrap();
+        }
+        file.flush().unwrap();
+        ends.push(file.whole_bytes());
+        for room in 0..whole.bytes.len() {
+            let mut file = CaptureFile::begin(Disk { room, ..Disk::default() }, "test:///default").unwrap();
+            for position in [0, 20] {
+                file.add(&record(1, false, position, &packet(12))).unwrap();
+            }
+            let first = file.flush();
+            file.add(&record(1, false, 40, &packet(12))).unwrap();
+            // After an error nothing more is written.
+            assert_eq!(first.and_then(|()| file.flush()).unwrap_err().kind(), ErrorKind::StorageFull);
+            let fitting = ends.iter().filter(|end| **end <= u64::try_from(room).unwrap()).count();
+            let last = fitting.checked_sub(1).map_or(0, |last| ends[last]);
+            assert_eq!(file.whole_bytes(), last, "{room}");
+            let packets = u64::try_from(fitting.saturating_sub(1)).unwrap();
+            assert_eq!(file.written(), Written { packets, bytes: 20 * packets, lost: 0 }, "{room}");
+        }
+    }
+
+    #[test]
+    fn of_more_connections_than_can_be_there_the_silent_ones_are_forgotten() {
+        let mut out = Vec::new();
+        let mut file = CaptureFile::begin(&mut out, "test:///default").unwrap();
+        let last = u64::try_from(3 * WAYS_MAX).unwrap();
+        for connection in 1..=last {
+            file.add(&record(connection, false, 0, &packet(0))).unwrap();
+            // One that never falls silent.
+            file.add(&record(1, true, 8 * (connection - 1), &packet(0))).unwrap();
+            assert!(file.ways.len() <= WAYS_MAX);
+            file.flush().unwrap();
+        }
+        file.add(&record(1, true, 8 * last, &packet(0))).unwrap();
+        // Forgotten: what it said meanwhile is not known to be lost, and it is introduced again.
+        file.add(&record(2, false, 800, &packet(0))).unwrap();
+        file.flush().unwrap();
+        assert_eq!(file.added().lost, 0);
+        let records = read(&out);
+        let comments = |peer: &str| records.iter().filter(|(.., comment)| comment.as_deref() == Some(peer)).count();
+        assert_eq!((comments("connection 1: uid 0 over unix"), comments("connection 2: uid 0 over unix")), (1, 2));
     }
 }

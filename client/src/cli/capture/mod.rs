@@ -4,9 +4,10 @@
 //! made anew and for its owner alone: what people ask of their machines is nobody else's business.
 
 mod file;
+mod out;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
@@ -18,11 +19,12 @@ use super::named::text;
 use super::output::Format;
 use super::problem::Problem;
 use super::quantity::{read_duration, show_bytes};
-use super::signals::Watched;
+use super::signals::Ending;
 use super::{Context, Exit, unless_too_old};
 use crate::connection::{Capture, Connection, Shown};
 use crate::error::Error;
 use file::{CaptureFile, Written};
+use out::Out;
 
 /// How often a person is shown how far it has come.
 const LOOK: Duration = Duration::from_secs(1);
@@ -65,29 +67,30 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         return Err(Problem::usage("a capture is no text for a terminal")
             .hint("name a file with -w, or send it on: | wireshark -k -i -"));
     }
-    let interrupt = Watched::interrupt().map_err(|error| Problem::local("cannot watch for ^C", &error))?;
     let call =
         CaptureOpenCall { vm: text("name", arguments.vm.as_deref().unwrap_or_default())?, payload: arguments.payload };
     let daemon = context.uri()?.to_string();
     let mut connection = context.connect()?;
     let capture = connection.open_capture(call, context.timeout).map_err(unless_too_old)?;
-    // Not before the daemon has agreed: a capture that was refused leaves no file behind.
-    let out: Box<dyn Write> = if to_stdout { Box::new(io::stdout()) } else { Box::new(create(&arguments.write)?) };
-    let failed = |error: io::Error| Problem::local(format!("cannot write {}", arguments.write), &error);
-    let mut file = CaptureFile::begin(out, &daemon).map_err(failed)?;
-    context.output.note(&format!("capturing into {}, ^C ends", arguments.write));
+    let signals = Ending::watch().map_err(|error| Problem::local("cannot watch for ^C", &error))?;
     let until = arguments.duration.map(|duration| Instant::now() + duration);
-    let ended = loop {
-        let ended = take(&mut connection, &capture, &mut file, arguments.count).map_err(failed)?;
-        file.flush().map_err(failed)?;
-        if let Some(ended) = ended {
-            break ended;
+    // Not before the daemon has agreed: a capture that was refused leaves no file behind.
+    let out = if to_stdout { Out::stdout(signals.came.as_fd(), until) } else { Out::File(create(&arguments.write)?) };
+    let mut file = CaptureFile::begin(out, &daemon).map_err(|error| unwritten(arguments, &error))?;
+    context.output.note(&format!("capturing into {}, ^C ends", arguments.write));
+    let over = loop {
+        let ended = take(&mut connection, &capture, &mut file, arguments.count);
+        if let Err(error) = file.flush() {
+            break Over::Unwritten(error);
+        }
+        if let Some(over) = ended {
+            break over;
         }
         let now = Instant::now();
         let look = until.map_or(LOOK, |until| until.saturating_duration_since(now).min(LOOK));
         // A link that breaks may have brought something before: taking it tells.
-        if look.is_zero() || connection.wait_beside(interrupt.came.as_fd(), Some(look)).unwrap_or(false) {
-            break Ok(None);
+        if look.is_zero() || connection.wait_beside(signals.came.as_fd(), Some(look)).unwrap_or(false) {
+            break Over::Asked;
         }
         if context.output.shows_progress() {
             context.output.progress(&sentence(file.written(), arguments));
@@ -96,31 +99,79 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     if context.output.shows_progress() {
         context.output.progress("");
     }
-    tell(file.written(), arguments, context)?;
-    match ended {
-        Ok(None) => Ok(Exit::Ok),
-        Ok(Some(why)) => Err(Error::Failure(Box::new(why)).into()),
-        Err(error) => Err(error.into()),
+    finish(over, file, arguments, context)
+}
+
+/// How a capture ends.
+enum Over {
+    /// Somebody asked for it, or it has what was asked for.
+    Asked,
+    /// The daemon ended it.
+    Told(Option<Failure>),
+    /// The daemon is not there any more.
+    Lost(Error),
+    /// What came cannot be kept.
+    Unwritten(io::Error),
+}
+
+/// Leaves a file behind that ends with a whole packet, says what it came to, and how it ended.
+fn finish(
+    over: Over,
+    file: CaptureFile<Out<'_>>,
+    arguments: &Arguments,
+    context: &mut Context<'_>,
+) -> Result<Exit, Problem> {
+    let (written, whole_bytes) = (file.written(), file.whole_bytes());
+    let left = match (&over, file.into_out()) {
+        // Nothing of it is there.
+        (Over::Unwritten(_), Out::File(_)) if whole_bytes == 0 => fs::remove_file(&arguments.write),
+        (Over::Unwritten(_), Out::File(file)) => file.set_len(whole_bytes),
+        _ => Ok(()),
+    };
+    tell(written, arguments, context)?;
+    match over {
+        Over::Asked | Over::Told(None) => Ok(Exit::Ok),
+        Over::Told(Some(why)) => Err(Error::Failure(Box::new(why)).into()),
+        Over::Lost(error) => Err(error.into()),
+        // Nobody read it until somebody ended it.
+        Over::Unwritten(error) if error.kind() == ErrorKind::WouldBlock => Ok(Exit::Ok),
+        Over::Unwritten(error) if arguments.write == STDOUT => Err(error.into()),
+        Over::Unwritten(error) => {
+            let problem = unwritten(arguments, &error);
+            Err(match left {
+                Err(error) => problem.cause(format!("it ends with half a packet, which cannot be taken back: {error}")),
+                Ok(()) if whole_bytes == 0 => problem,
+                Ok(()) => problem.hint("it ends with the last packet that there was room for, and can be opened"),
+            })
+        }
     }
 }
 
+fn unwritten(arguments: &Arguments, error: &io::Error) -> Problem {
+    Problem::local(format!("cannot write {}", arguments.write), error)
+}
+
 /// Takes what has come; answers how the capture ended, if it did.
-fn take<W: Write>(
+fn take(
     connection: &mut Connection,
     capture: &Capture,
-    file: &mut CaptureFile<W>,
+    file: &mut CaptureFile<Out<'_>>,
     count: Option<u64>,
-) -> io::Result<Option<Result<Option<Failure>, Error>>> {
+) -> Option<Over> {
     loop {
         match connection.take_capture(capture) {
-            Ok(Some(Shown::Record(record))) => file.add(&record)?,
-            Ok(Some(Shown::End(why))) => return Ok(Some(Ok(why))),
-            Ok(None) => return Ok(None),
-            Err(error) => return Ok(Some(Err(error))),
+            Ok(Some(Shown::Record(record))) => {
+                if let Err(error) = file.add(&record) {
+                    return Some(Over::Unwritten(error));
+                }
+            }
+            Ok(Some(Shown::End(why))) => return Some(Over::Told(why)),
+            Ok(None) => return None,
+            Err(error) => return Some(Over::Lost(error)),
         }
         // A packet is not counted before it is there whole.
-        if count.is_some_and(|count| file.written().packets >= count) && file.is_between_packets() {
-            return Ok(Some(Ok(None)));
+        if count.is_some_and(|count| file.added().packets >= count) && file.is_between_packets() {
+            return Some(Over::Asked);
         }
     }
 }
