@@ -5,13 +5,14 @@
 //! ```
 //! Connections with a capture open are left out: what they are sent would be captured again, for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use log::info;
 use vmwire_protocol::limits::CAPTURED_BYTES_MAX;
 use vmwire_protocol::message::{
-    CaptureOpenAnswer, CaptureOpenCall, CaptureRecord, ClientData, Failure, ServerData, code, number, role, stream_flag,
+    CaptureOpenAnswer, CaptureOpenCall, CaptureRecord, ClientData, Failure, ServerData, StreamEnd, code, number, role,
+    stream_flag,
 };
 use vmwire_protocol::session::{Passed, Said};
 use vmwire_protocol::xdr::{self, Opaque, Text};
@@ -20,17 +21,15 @@ use super::client::ConnectionId;
 use super::convert;
 use super::refusal::too_many_streams;
 use super::rights::vm_of;
+use super::stream::{CaptureStream, Open, StreamKey, Streams};
 use super::{Dispatch, Turn};
 use crate::access::Role;
+use crate::model::Vms;
 use crate::model::capture::{About, Captured, Peer};
 use crate::model::ring::Ring;
-use crate::model::{VmId, Vms};
 
 /// Captures that may run at once: each walks along everything that passes.
 const CAPTURES_MAX: usize = 8;
-
-/// Names a stream of a connection.
-type StreamKey = (ConnectionId, u32);
 
 /// Who looks on, and at what.
 ///
@@ -41,25 +40,12 @@ pub(super) struct Captures {
     /// What passed in this turn and has no time yet: of no connection more than one of its turns, and in all no more than is
     /// kept anyway. The rest is lost.
     fresh: Ring<Captured>,
-    readers: BTreeMap<StreamKey, Reader>,
+    readers: BTreeSet<StreamKey>,
     /// Connections that may have something passed; some of them more than once, some gone.
     touched: Vec<ConnectionId>,
 }
 
-/// Somebody who looks on.
-#[derive(Debug)]
-struct Reader {
-    /// The packet to be shown next.
-    next: u64,
-    /// How much of it was shown.
-    shown: usize,
-    vm: Option<VmId>,
-    payload: bool,
-    /// Bytes sent on the stream.
-    offset: u64,
-}
-
-impl Reader {
+impl CaptureStream {
     fn wants(&self, about: About) -> bool {
         self.vm.is_none_or(|vm| matches!(about, About::Connection) || about == About::Vm(vm))
     }
@@ -72,12 +58,26 @@ pub(super) struct Tapped {
     received: u64,
     sent: u64,
     calls: BTreeMap<u32, About>,
-    streams: BTreeMap<u32, About>,
+    streams: BTreeMap<u32, TappedStream>,
+}
+
+/// What has to be known of a stream for that.
+#[derive(Debug)]
+struct TappedStream {
+    about: About,
+    client_ended: bool,
+    daemon_ended: bool,
+}
+
+impl TappedStream {
+    fn of(about: About) -> Self {
+        Self { about, client_ended: false, daemon_ended: false }
+    }
 }
 
 impl Default for Captures {
     fn default() -> Self {
-        Self { ring: Ring::starting_at(1), fresh: Ring::starting_at(1), readers: BTreeMap::new(), touched: Vec::new() }
+        Self { ring: Ring::starting_at(1), fresh: Ring::starting_at(1), readers: BTreeSet::new(), touched: Vec::new() }
     }
 }
 
@@ -85,11 +85,6 @@ impl Captures {
     /// How many look on.
     pub(super) fn len(&self) -> usize {
         self.readers.len()
-    }
-
-    /// The streams of a connection that are captures.
-    pub(super) fn of(&self, id: ConnectionId) -> Vec<u32> {
-        self.readers.range((id, 0)..=(id, u32::MAX)).map(|((_, stream), _)| *stream).collect()
     }
 
     /// How many bytes of what passed were not shown.
@@ -119,10 +114,7 @@ impl Tapped {
                 let about = match data {
                     ClientData::Cancel(call) => self.call(call.serial),
                     ClientData::StreamCredit(credit) => self.stream(credit.stream),
-                    ClientData::StreamEnd(end) if end.why.is_some() => {
-                        self.streams.remove(&end.stream).unwrap_or(About::Other)
-                    }
-                    ClientData::StreamEnd(end) => self.stream(end.stream),
+                    ClientData::StreamEnd(end) => self.end(end, false),
                     ClientData::Subscribe(call) => about_vm(&call.vm, vms),
                     other => vm_of(other).map_or(About::Other, |vm| about_vm(vm, vms)),
                 };
@@ -141,12 +133,12 @@ impl Tapped {
             Said::Server(reply_to, Some(data)) => match data {
                 ServerData::Event(event) => event.vm.as_ref().map_or(About::Other, |vm| About::Vm(convert::vm_id(vm))),
                 ServerData::StreamCredit(credit) => self.stream(credit.stream),
-                ServerData::StreamEnd(end) => self.streams.remove(&end.stream).unwrap_or(About::Other),
+                ServerData::StreamEnd(end) => self.end(end, true),
                 ServerData::VmDefine(answer) => About::Vm(convert::vm_id(&answer.vm)),
                 answer => {
                     let about = self.calls.remove(reply_to).unwrap_or(About::Other);
                     if let ServerData::ConsoleOpen(console) = answer {
-                        self.streams.insert(console.stream, about);
+                        self.streams.insert(console.stream, TappedStream::of(about));
                     }
                     about
                 }
@@ -159,7 +151,18 @@ impl Tapped {
     }
 
     fn stream(&self, stream: u32) -> About {
-        self.streams.get(&stream).copied().unwrap_or(About::Other)
+        self.streams.get(&stream).map_or(About::Other, |known| known.about)
+    }
+
+    /// The end of a stream, or of one direction of it. What comes in the other one is about the same, until it ends as well.
+    fn end(&mut self, end: &StreamEnd, sent: bool) -> About {
+        let Some(known) = self.streams.get_mut(&end.stream) else { return About::Other };
+        let about = known.about;
+        *(if sent { &mut known.daemon_ended } else { &mut known.client_ended }) = true;
+        if end.why.is_some() || known.daemon_ended && known.client_ended {
+            self.streams.remove(&end.stream);
+        }
+        about
     }
 
     /// The data of a stream, whose number stands before them.
@@ -170,6 +173,11 @@ impl Tapped {
             .and_then(|word| word.try_into().ok())
             .map_or(About::Other, |word| self.stream(u32::from_be_bytes(word)))
     }
+}
+
+/// The consoles that were open when somebody began to look on.
+fn consoles(streams: &Streams) -> impl Iterator<Item = (u32, TappedStream)> {
+    streams.vms().map(|(stream, vm)| (stream, TappedStream::of(About::Vm(vm))))
 }
 
 fn about_vm(text: &str, vms: &Vms) -> About {
@@ -194,9 +202,7 @@ impl Dispatch {
     ) -> Result<CaptureOpenAnswer, Failure> {
         let vm = if call.vm.is_empty() { None } else { Some(self.find(&call.vm)?.id) };
         if self.captures.len() >= CAPTURES_MAX {
-            return Err(Failure::new(code::OVERLOADED, "too many captures run")
-                .detail("limit", &CAPTURES_MAX.to_string())
-                .hint("end one of them; vmwire connection list shows who is connected"));
+            return Err(self.too_many_captures());
         }
         let Some(client) = self.clients.get_mut(id) else {
             return Err(Failure::new(code::INTERNAL, "the connection is gone"));
@@ -205,10 +211,22 @@ impl Dispatch {
         let what = if call.vm.is_empty() { "everything" } else { &call.vm };
         info!("connection {}: {} captures {what}", id.number, client.session.peer().identity);
         let next = self.captures.ring.next();
-        let reader = Reader { next, shown: 0, vm, payload: call.payload, offset: 0 };
-        self.captures.readers.insert((id, stream), reader);
+        let open = CaptureStream { next, shown: 0, vm, payload: call.payload, offset: 0 };
+        client.streams.insert(stream, Open::Capture(open));
+        self.captures.readers.insert((id, stream));
         self.tap();
         Ok(CaptureOpenAnswer { stream })
+    }
+
+    /// Names those who capture, for one of them has to end.
+    fn too_many_captures(&self) -> Failure {
+        let mut numbers: Vec<u64> = self.captures.readers.iter().map(|(id, _)| id.number).collect();
+        numbers.dedup();
+        let named = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let oldest = numbers.first().copied().unwrap_or_default();
+        Failure::new(code::OVERLOADED, "too many captures run").detail("limit", &CAPTURES_MAX.to_string()).hint(&format!(
+            "they run on connections {named}: end one of them, there with ^C or from here with vmwire connection kick {oldest}"
+        ))
     }
 
     /// Has the sessions keep what passes, or not, as somebody looks on or nobody does.
@@ -227,8 +245,8 @@ impl Dispatch {
     /// The same for one of them.
     pub(super) fn tap_one(&mut self, id: ConnectionId) {
         let capturing = self.is_capturing();
-        let tapped = capturing && self.captures.of(id).is_empty();
         let Some(client) = self.clients.get_mut(id) else { return };
+        let tapped = capturing && !client.streams.capture();
         client.session.set_tapped(tapped);
         if !capturing {
             client.tapped = None;
@@ -238,7 +256,7 @@ impl Dispatch {
                 (known.calls, known.streams) = (BTreeMap::new(), BTreeMap::new());
             }
         } else if let Some(known) = client.tapped.as_mut() {
-            known.streams.extend(client.streams.vms().map(|(stream, vm)| (stream, About::Vm(vm))));
+            known.streams.extend(consoles(&client.streams));
         } else {
             let peer = Peer {
                 connection: id.number,
@@ -250,7 +268,7 @@ impl Dispatch {
                 received: 0,
                 sent: 0,
                 calls: BTreeMap::new(),
-                streams: client.streams.vms().map(|(stream, vm)| (stream, About::Vm(vm))).collect(),
+                streams: consoles(&client.streams).collect(),
             }));
         }
     }
@@ -273,7 +291,7 @@ impl Dispatch {
         }
         all.make_contiguous().sort_by_key(|captured| captured.time_ns);
         all.into_iter().for_each(|captured| self.captures.ring.push(captured));
-        let readers: Vec<StreamKey> = self.captures.readers.keys().copied().collect();
+        let readers: Vec<StreamKey> = self.captures.readers.iter().copied().collect();
         for (id, stream) in readers {
             self.capture_output(id, stream);
             self.settle(turn, id);
@@ -301,9 +319,10 @@ impl Dispatch {
     /// Sends somebody who looks on what was not shown yet, within the stream's credit and while the connection has little
     /// unsent. Who was too slow for what is kept jumps; the positions tell it.
     pub(super) fn capture_output(&mut self, id: ConnectionId, stream: u32) {
-        let Captures { ring, readers, .. } = &mut self.captures;
-        let Some(reader) = readers.get_mut(&(id, stream)) else { return };
+        let ring = &self.captures.ring;
         let Some(client) = self.clients.get_mut(id) else { return };
+        let (session, streams) = client.parts();
+        let Some(reader) = streams.capture_mut(stream) else { return };
         if reader.next < ring.first() {
             (reader.next, reader.shown) = (ring.first(), 0);
         }
@@ -315,13 +334,13 @@ impl Dispatch {
                 continue;
             }
             // Not to be made in vain for one who does not read.
-            if client.session.stream_room(stream) < CAPTURED_BYTES_MAX.min(captured.bytes.len() - reader.shown) {
+            if session.stream_room(stream) < CAPTURED_BYTES_MAX.min(captured.bytes.len() - reader.shown) {
                 return;
             }
             let piece = captured.piece(reader.shown, CAPTURED_BYTES_MAX, reader.payload);
             let (length, record) = (piece.len(), record(captured, reader.shown, piece));
-            if client.session.stream_room(stream) < record.len()
-                || client.session.stream_send(stream, stream_flag::MESSAGE_END, reader.offset, &record).is_err()
+            if session.stream_room(stream) < record.len()
+                || session.stream_send(stream, stream_flag::MESSAGE_END, reader.offset, &record).is_err()
             {
                 return;
             }
@@ -330,44 +349,30 @@ impl Dispatch {
         }
     }
 
-    /// The same for all captures of a connection.
-    pub(super) fn captures_output(&mut self, id: ConnectionId) {
-        for stream in self.captures.of(id) {
-            self.capture_output(id, stream);
-        }
-    }
-
     /// Data came for a capture, which takes none.
     pub(super) fn capture_input(&mut self, id: ConnectionId, stream: u32) {
-        self.capture_end(id, stream, Failure::new(code::INVALID, "a capture is only read"));
-    }
-
-    /// The role of somebody is another: captures are for admins of the host.
-    pub(super) fn captures_denied(&mut self, id: ConnectionId) {
-        if self.grants(id).is_some_and(|grants| grants.host() == Role::Admin) {
-            return;
-        }
-        for stream in self.captures.of(id) {
-            let why = Failure::new(code::DENIED, "captures are for admins")
-                .detail("role", role::name(role::ADMIN).unwrap_or_default());
-            self.capture_end(id, stream, why);
-        }
-    }
-
-    fn capture_end(&mut self, id: ConnectionId, stream: u32, why: Failure) {
-        if !self.captures.readers.contains_key(&(id, stream)) {
-            return;
-        }
         if let Some(client) = self.clients.get_mut(id) {
-            client.session.stream_end(stream, Some(why));
+            client.session.stream_end(stream, Some(Failure::new(code::INVALID, "a capture is only read")));
             self.clients.mark_dirty(id);
         }
         self.capture_over(id, stream);
     }
 
-    /// A capture is over, or its connection is.
+    /// Why a capture may be open no more: it is for admins of the host.
+    pub(super) fn capture_denied(&self, id: ConnectionId) -> Option<Failure> {
+        let is_admin = self.grants(id).is_some_and(|grants| grants.host() == Role::Admin);
+        (!is_admin).then(|| {
+            Failure::new(code::DENIED, "captures are for admins")
+                .detail("role", role::name(role::ADMIN).unwrap_or_default())
+        })
+    }
+
+    /// The stream of a capture is over, or its connection is.
     pub(super) fn capture_over(&mut self, id: ConnectionId, stream: u32) {
-        if self.captures.readers.remove(&(id, stream)).is_some() {
+        if self.captures.readers.remove(&(id, stream)) {
+            if let Some(client) = self.clients.get_mut(id) {
+                client.streams.remove(stream);
+            }
             info!("connection {}: its capture has ended", id.number);
             self.tap();
         }

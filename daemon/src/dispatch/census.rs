@@ -86,7 +86,7 @@ impl Dispatch {
                 calls_open: usize::try_from(client.session.calls_open()).unwrap_or(usize::MAX),
                 calls_waiting: self.calls.of_connection(id).len(),
                 streams_open: usize::try_from(client.session.streams_open()).unwrap_or(usize::MAX),
-                streams_served: client.streams.numbers().len() + self.captures.of(id).len(),
+                streams_served: client.streams.len(),
                 subscribed: client.subscription.is_some(),
                 unsent_bytes: client.session.unsent_bytes(),
             })

@@ -8,8 +8,8 @@ use vmwire_protocol::session::ServerSession;
 
 use super::capture::Tapped;
 use super::event::Subscription;
+use super::stream::Streams;
 use crate::access::{Base, Grants, Identity, Role};
-use crate::model::VmId;
 
 /// Names a connection. `number` is never reused, so that what was meant for one never reaches another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,27 +85,6 @@ pub(super) struct Client {
     dirty: bool,
 }
 
-/// The console streams of a connection.
-#[derive(Debug, Default)]
-pub(super) struct Streams(Vec<ConsoleStream>);
-
-/// A console that a connection has open.
-#[derive(Debug)]
-pub(super) struct ConsoleStream {
-    pub(super) stream: u32,
-    pub(super) vm: VmId,
-    /// Position of the next byte to be sent.
-    pub(super) position: u64,
-    /// Whether it may write.
-    pub(super) writes: bool,
-    /// What the client typed and the guest has not taken yet; bounded by the stream's credit.
-    pub(super) typed: VecDeque<u8>,
-    /// The client types no more: when the guest has taken what is left, the console has no writer.
-    pub(super) input_ended: bool,
-    /// The guest went down when it had said so much: there the stream ends, although the guest may come up again.
-    pub(super) ends_at: Option<u64>,
-}
-
 impl Client {
     /// Whether it may know that somebody is connected: an admin of everybody, others of those who are as they are.
     pub(super) fn knows_of(&self, other: &Self) -> bool {
@@ -115,47 +94,6 @@ impl Client {
     /// The session, and beside it what a packet that was lent out of the session goes into.
     pub(super) fn parts(&mut self) -> (&mut ServerSession, &mut Streams) {
         (&mut self.session, &mut self.streams)
-    }
-}
-
-impl Streams {
-    pub(super) fn insert(&mut self, stream: ConsoleStream) {
-        self.0.push(stream);
-    }
-
-    pub(super) fn remove(&mut self, stream: u32) -> Option<ConsoleStream> {
-        let at = self.0.iter().position(|open| open.stream == stream)?;
-        let removed = self.0.swap_remove(at);
-        if self.0.is_empty() {
-            self.0 = Vec::new();
-        }
-        Some(removed)
-    }
-
-    pub(super) fn get_mut(&mut self, stream: u32) -> Option<&mut ConsoleStream> {
-        self.0.iter_mut().find(|open| open.stream == stream)
-    }
-
-    pub(super) fn get(&self, stream: u32) -> Option<&ConsoleStream> {
-        self.0.iter().find(|open| open.stream == stream)
-    }
-
-    /// Whose console each stream is.
-    pub(super) fn vms(&self) -> impl Iterator<Item = (u32, VmId)> {
-        self.0.iter().map(|open| (open.stream, open.vm))
-    }
-
-    pub(super) fn numbers(&self) -> Vec<u32> {
-        self.0.iter().map(|open| open.stream).collect()
-    }
-
-    /// Takes over what was typed. What a reader sends is not kept; it is told so when it is looked at.
-    pub(super) fn receive(&mut self, stream: u32, data: &[u8]) {
-        if let Some(open) = self.get_mut(stream)
-            && open.writes
-        {
-            open.typed.extend(data);
-        }
     }
 }
 

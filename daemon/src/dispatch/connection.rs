@@ -120,12 +120,8 @@ impl Dispatch {
                 self.audit_waited(turn, id, &waiting, Ending::Unanswered);
             }
         }
-        let streams = self.clients.get_mut(id).map(|client| client.streams.numbers()).unwrap_or_default();
-        for stream in streams {
-            self.console_over(turn, id, stream);
-        }
-        for stream in self.captures.of(id) {
-            self.capture_over(id, stream);
+        for (stream, _) in self.streams_of(id) {
+            self.stream_over(turn, id, stream);
         }
     }
 

@@ -7,14 +7,12 @@ use vmwire_protocol::message::{
 };
 use vmwire_protocol::xdr::Text;
 
-use super::client::{ConnectionId, ConsoleStream};
+use super::client::ConnectionId;
 use super::convert::count;
 use super::refusal::{invalid, state_name, too_many_streams};
+use super::stream::{ConsoleStream, Open, StreamKey};
 use super::{Dispatch, Turn, is_up};
 use crate::model::VmId;
-
-/// Names a stream of a connection.
-type StreamKey = (ConnectionId, u32);
 
 /// Who has which console open.
 ///
@@ -87,15 +85,9 @@ impl Dispatch {
             return Err(Failure::new(code::INTERNAL, "the connection is gone"));
         };
         let stream = client.session.stream_open().map_err(|_| too_many_streams())?;
-        client.streams.insert(ConsoleStream {
-            stream,
-            vm: vm_id,
-            position,
-            writes,
-            typed: VecDeque::new(),
-            input_ended: false,
-            ends_at: None,
-        });
+        let open =
+            ConsoleStream { vm: vm_id, position, writes, typed: VecDeque::new(), input_ended: false, ends_at: None };
+        client.streams.insert(stream, Open::Console(open));
         self.consoles.readers.entry(vm_id).or_default().insert((id, stream));
         if writes {
             self.take_over(turn, vm_id, &name, (id, stream));
@@ -145,7 +137,7 @@ impl Dispatch {
     pub(super) fn console_output(&mut self, id: ConnectionId, stream: u32) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (session, streams) = client.parts();
-        let Some(open) = streams.get_mut(stream) else { return };
+        let Some(open) = streams.console_mut(stream) else { return };
         let Some(vm) = self.vms.get(open.vm) else { return };
         if open.ends_at.is_none() && !is_up(vm) {
             open.ends_at = Some(vm.console.end());
@@ -168,14 +160,6 @@ impl Dispatch {
             }
             session.stream_end(stream, None);
             self.console_close(id, stream);
-        }
-    }
-
-    /// The same for all streams of a connection.
-    pub(super) fn consoles_output(&mut self, id: ConnectionId) {
-        let streams = self.clients.get(id).map(|client| client.streams.numbers()).unwrap_or_default();
-        for stream in streams {
-            self.console_output(id, stream);
         }
     }
 
@@ -205,7 +189,7 @@ impl Dispatch {
     /// Forgets a stream. It has been ended.
     fn console_close(&mut self, id: ConnectionId, stream: u32) {
         let removed = self.clients.get_mut(id).and_then(|client| client.streams.remove(stream));
-        if let Some(open) = removed {
+        if let Some(Open::Console(open)) = removed {
             self.consoles.leave(open.vm, (id, stream));
         }
     }
@@ -214,7 +198,7 @@ impl Dispatch {
     pub(super) fn console_input(&mut self, turn: &mut Turn<'_>, id: ConnectionId, stream: u32) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (session, streams) = client.parts();
-        let Some(open) = streams.get_mut(stream) else { return };
+        let Some(open) = streams.console_mut(stream) else { return };
         if !open.writes {
             let why = Failure::new(code::INVALID, "the console was opened only to read");
             session.stream_end(stream, Some(why));
@@ -248,7 +232,7 @@ impl Dispatch {
             let waits = self
                 .clients
                 .get_mut(id)
-                .and_then(|client| client.streams.get_mut(stream))
+                .and_then(|client| client.streams.console_mut(stream))
                 .is_some_and(|open| !open.typed.is_empty());
             if waits && self.driver.console_room(vm) > 0 {
                 self.console_input(turn, id, stream);
@@ -259,21 +243,21 @@ impl Dispatch {
 
     /// A client types no more; it reads on, and the guest still gets what was typed.
     pub(super) fn console_input_ended(&mut self, turn: &mut Turn<'_>, id: ConnectionId, stream: u32) {
-        let open = self.clients.get_mut(id).and_then(|client| client.streams.get_mut(stream));
+        let open = self.clients.get_mut(id).and_then(|client| client.streams.console_mut(stream));
         if let Some(open) = open.filter(|open| open.writes) {
             open.input_ended = true;
             self.console_input(turn, id, stream);
         }
     }
 
-    /// A stream is over, or its connection is.
+    /// The stream of a console is over, or its connection is.
     pub(super) fn console_over(&mut self, turn: &mut Turn<'_>, id: ConnectionId, stream: u32) {
         self.stop_writing(turn, id, stream);
         self.console_close(id, stream);
     }
 
     fn stop_writing(&mut self, turn: &mut Turn<'_>, id: ConnectionId, stream: u32) {
-        let vm = self.clients.get_mut(id).and_then(|client| client.streams.get_mut(stream)).map(|open| open.vm);
+        let vm = self.clients.get_mut(id).and_then(|client| client.streams.console_mut(stream)).map(|open| open.vm);
         if let Some(vm) = vm
             && self.consoles.writers.get(&vm) == Some(&(id, stream))
         {

@@ -36,6 +36,7 @@ mod rights;
 mod share;
 mod shutdown;
 mod store;
+mod stream;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -251,18 +252,11 @@ impl Dispatch {
                 Step::Unsubscribed => self.unsubscribe(id),
                 Step::StreamData { stream, data, .. } => {
                     streams.receive(stream, data);
-                    self.console_input(turn, id, stream);
-                    self.capture_input(id, stream);
+                    self.stream_input(turn, id, stream);
                 }
-                Step::StreamRoom(stream) => {
-                    self.console_output(id, stream);
-                    self.capture_output(id, stream);
-                }
-                Step::StreamEnded(stream) => self.console_input_ended(turn, id, stream),
-                Step::StreamOver { stream, .. } => {
-                    self.console_over(turn, id, stream);
-                    self.capture_over(id, stream);
-                }
+                Step::StreamRoom(stream) => self.stream_output(id, stream),
+                Step::StreamEnded(stream) => self.stream_input_ended(turn, id, stream),
+                Step::StreamOver { stream, .. } => self.stream_over(turn, id, stream),
                 Step::Idle => break Flow::Read,
                 Step::Blocked => break Flow::Blocked,
                 Step::Closed => break Flow::Closing,
@@ -421,8 +415,7 @@ impl Dispatch {
         let unsent = client.session.unsent_bytes();
         client.session.flushed();
         self.show_events(id);
-        self.consoles_output(id);
-        self.captures_output(id);
+        self.streams_output(id);
         let filled = self.clients.get(id).map_or(0, |client| client.session.unsent_bytes());
         share.spend(filled.saturating_sub(unsent));
         self.settle(turn, id);

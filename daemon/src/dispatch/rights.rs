@@ -13,6 +13,7 @@ use vmwire_protocol::xdr::Text;
 use super::calls::Subject;
 use super::client::ConnectionId;
 use super::refusal::{self, no_operation, no_vm};
+use super::stream::Kind;
 use super::{Dispatch, Turn, convert};
 use crate::access::{Access, Base, Grants, Identity, Known, Stranger};
 use crate::model::operation::Operation;
@@ -171,22 +172,25 @@ impl Dispatch {
 
     /// Ends what a connection has open and may have open no more. `former` is the name by which it knew a virtual machine
     /// that has another one now.
-    fn take_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId, former: Option<(VmId, &str)>) {
+    pub(super) fn take_away(&mut self, turn: &mut Turn<'_>, id: ConnectionId, former: Option<(VmId, &str)>) {
         let known_as = |vm: &Vm| {
             let former = former.filter(|(renamed, _)| *renamed == vm.id).map(|(_, name)| name);
             no_vm(former.unwrap_or_else(|| vm.name().as_str()))
         };
-        let streams = self.clients.get(id).map(|client| client.streams.numbers()).unwrap_or_default();
-        for stream in streams.into_iter().filter(|_| !fault::is_planted(Fault::ForgottenConsole)) {
-            if let Some(why) = self.console_denied(id, stream, known_as) {
+        for (stream, kind) in self.streams_of(id) {
+            let why = match kind {
+                Kind::Console if fault::is_planted(Fault::ForgottenConsole) => None,
+                Kind::Console => self.console_denied(id, stream, known_as),
+                Kind::Capture => self.capture_denied(id),
+            };
+            if let Some(why) = why {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.session.stream_end(stream, Some(why));
                 }
-                self.console_over(turn, id, stream);
+                self.stream_over(turn, id, stream);
                 self.clients.mark_dirty(id);
             }
         }
-        self.captures_denied(id);
         for key in self.calls.of_connection(id).into_iter().filter(|_| !fault::is_planted(Fault::ForgottenWait)) {
             let why = match self.calls.subject(key) {
                 Some(Subject::VmState { vm, .. }) => self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as),
@@ -208,7 +212,7 @@ impl Dispatch {
     /// Why a console may be open no more.
     fn console_denied(&self, id: ConnectionId, stream: u32, no_vm: impl Fn(&Vm) -> Failure) -> Option<Failure> {
         let client = self.clients.get(id)?;
-        let vm = self.vms.get(client.streams.get(stream)?.vm)?;
+        let vm = self.vms.get(client.streams.console(stream)?.vm)?;
         match client.grants.over(vm.name().as_str(), &vm.definition.labels) {
             None => Some(no_vm(vm)),
             Some(role) => {

@@ -1,6 +1,6 @@
 //! Captures: what is shown of others' packets, what is not, and what becomes of it when nobody looks on any more.
 
-use vmwire_protocol::xdr::{Secret, decode_prefix};
+use vmwire_protocol::xdr::{Opaque, Secret, decode_prefix};
 
 use super::*;
 use crate::access::Role;
@@ -204,10 +204,10 @@ fn a_capture_takes_no_data_ends_with_the_role_and_there_are_at_most_eight() {
     assert!(matches!(typing.over.as_slice(), [(1, Some(why))] if why.code == code::INVALID), "{:?}", typing.over);
 
     let mut demoted = watcher(&mut world, "", false);
-    world.turn(|dispatch, _| {
+    world.turn(|dispatch, turn| {
         let client = dispatch.clients.get_mut(demoted.id).unwrap();
         client.grants = crate::access::Grants::everywhere(Role::Operator);
-        dispatch.captures_denied(demoted.id);
+        dispatch.take_away(turn, demoted.id, None);
     });
     world.exchange(&mut demoted);
     assert!(matches!(demoted.over.as_slice(), [(1, Some(why))] if why.code == code::DENIED), "{:?}", demoted.over);
@@ -218,6 +218,11 @@ fn a_capture_takes_no_data_ends_with_the_role_and_there_are_at_most_eight() {
     }
     let failure = world.ask(&mut many, &open("", false)).unwrap_err();
     assert_eq!((failure.code, failure.fact("limit")), (code::OVERLOADED, Some("8")));
+    let number = many.id.number;
+    let hint = format!(
+        "they run on connections {number}: end one of them, there with ^C or from here with vmwire connection kick {number}"
+    );
+    assert_eq!(failure.hint.as_str(), hint);
 }
 
 #[test]
@@ -262,4 +267,48 @@ fn no_more_of_a_turn_is_kept_than_may_be() {
     }
     assert!(world.dispatch.captures.fresh_bytes() <= Captured::BYTES_MAX);
     assert!(!shown(&mut world, &mut watcher).is_empty());
+}
+
+#[test]
+fn what_is_typed_into_a_console_that_has_ended_is_about_its_machine_and_covered_all_the_same() {
+    let mut world = World::new();
+    let mut other = greeted(&mut world);
+    world.define(&mut other, &simple("talks", "console = \"hello\"")).unwrap();
+    let mut watcher = watcher(&mut world, "talks", false);
+    world.ask(&mut other, &start("talks")).unwrap();
+    let console =
+        |mode| ClientData::ConsoleOpen(ConsoleOpenCall { vm: Text::clipped("talks"), mode, history_bytes: 0 });
+    for stream in 1..=2 {
+        world.ask(&mut other, &console(console_mode::TAKE_OVER)).unwrap();
+        world.pass(&mut other, Duration::from_secs(1));
+        other.session.stream_send(stream, 0, 0, b"hunter2").unwrap();
+    }
+    // Both before the client has heard of it: of the first stream both directions are over, of the second one.
+    world.ask(&mut other, &ClientData::VmStop(vm("talks"))).unwrap();
+    let mut serial = other.session.call(&ClientData::Ping, 0).unwrap();
+    world.exchange(&mut other);
+    // A session of ours would not send these.
+    let mut send = |world: &mut World, data: &ClientData| {
+        serial += 1;
+        let mut payload = [serial.to_be_bytes(), [0; 4]].concat();
+        data.encode(&mut payload).unwrap();
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let packet = [&b"\x89VMW"[..], &length, &payload].concat();
+        world.turn(|dispatch, turn| dispatch.input(turn, other.id, &packet, &mut Share::whole()));
+    };
+    let typed = |stream: u32| {
+        ClientData::StreamData(StreamData { stream, flags: 0, offset: 7, data: Opaque::new(*b"hunter2").unwrap() })
+    };
+    let before = ways(&shown(&mut world, &mut watcher));
+    assert_eq!(before.iter().filter(|way| **way == (true, number::STREAM_END)).count(), 2, "{before:x?}");
+    for (stream, about_it) in [(1, false), (2, true), (9, false)] {
+        send(&mut world, &typed(stream));
+        let records = shown(&mut world, &mut watcher);
+        assert_eq!(ways(&records), if about_it { vec![(false, number::STREAM_DATA)] } else { vec![] }, "{stream}");
+        assert!(records.iter().all(|record| !record.bytes.windows(7).any(|at| at == b"hunter2")));
+    }
+    let end = |stream| ClientData::StreamEnd(StreamEnd { stream, why: None });
+    send(&mut world, &end(2));
+    send(&mut world, &typed(2));
+    assert_eq!(ways(&shown(&mut world, &mut watcher)), [(false, number::STREAM_END)], "its end, and no more");
 }
