@@ -55,6 +55,7 @@ impl<T, const MAX: usize> List<T, MAX> {
 impl<T: Wire, const MAX: usize> Wire for List<T, MAX> {
     const BYTES_MAX: usize = T::BYTES_MAX.saturating_mul(MAX).saturating_add(4);
     const SECRET: bool = T::SECRET;
+    const HAS_SECRETS: bool = T::HAS_SECRETS;
 
     fn secret_fields(found: &mut Vec<(&'static str, &'static str)>) {
         T::secret_fields(found);

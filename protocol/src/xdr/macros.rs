@@ -45,6 +45,7 @@ macro_rules! wire_struct {
 
             impl Wire for $name {
                 const BYTES_MAX: usize = support::sum(&[$( <$type as Wire>::BYTES_MAX ),+]);
+                const HAS_SECRETS: bool = support::any(&[$( <$type as Wire>::HAS_SECRETS ),+]);
 
                 fn secret_fields(found: &mut ::std::vec::Vec<(&'static str, &'static str)>) {
                     $( support::secret_field::<$type>(stringify!($name), stringify!($field), found); )+
@@ -147,6 +148,7 @@ macro_rules! wire_union {
             impl Wire for $name {
                 const BYTES_MAX: usize =
                     support::sum(&[4, support::largest(&[$( <$crate::__wire_body!($( $type )?) as Wire>::BYTES_MAX ),+])]);
+                const HAS_SECRETS: bool = support::any(&[$( <$crate::__wire_body!($( $type )?) as Wire>::HAS_SECRETS ),+]);
 
                 fn secret_fields(found: &mut ::std::vec::Vec<(&'static str, &'static str)>) {
                     $( support::secret_field::<$crate::__wire_body!($( $type )?)>(
@@ -334,17 +336,11 @@ macro_rules! wire_packets {
             }
 
             /// Whether something in the bodies of this number is secret; `None` if the number is unknown.
-            $vis fn has_secrets(number: u32) -> ::core::option::Option<bool> {
+            $vis const fn has_secrets(number: u32) -> ::core::option::Option<bool> {
                 match number {
-                    $( $number => {
-                        let mut found = ::std::vec::Vec::new();
-                        $crate::xdr::support::secret_field::<$crate::__wire_body!($( $type )?)>(
-                            stringify!($name),
-                            stringify!($arm),
-                            &mut found,
-                        );
-                        ::core::option::Option::Some(!found.is_empty())
-                    } )+
+                    $( $number => ::core::option::Option::Some(
+                        <$crate::__wire_body!($( $type )?) as $crate::xdr::Wire>::HAS_SECRETS
+                    ), )+
                     _ => ::core::option::Option::None,
                 }
             }

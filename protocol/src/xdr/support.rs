@@ -59,6 +59,17 @@ pub const fn largest(arms: &[usize]) -> usize {
     largest
 }
 
+/// Whether something is secret in one of several parts.
+pub const fn any(parts: &[bool]) -> bool {
+    let mut any = false;
+    let mut rest = parts;
+    while let [part, others @ ..] = rest {
+        any |= *part;
+        rest = others;
+    }
+    any
+}
+
 /// Whether no number stands at two arms.
 pub const fn distinct(numbers: &[u32]) -> bool {
     let mut rest = numbers;

@@ -35,6 +35,9 @@ pub trait Wire: Serialize + DeserializeOwned {
     /// Whether the value as a whole must not be printed; see [`Secret`](super::Secret).
     const SECRET: bool = false;
 
+    /// Whether a value of this type has something secret anywhere in it.
+    const HAS_SECRETS: bool = Self::SECRET;
+
     /// Adds the secret fields of this type and of those it is made of: the name of the struct, and of the field.
     fn secret_fields(_found: &mut Vec<(&'static str, &'static str)>) {}
 
@@ -85,6 +88,7 @@ impl Wire for () {
 impl<T: Wire> Wire for Option<T> {
     const BYTES_MAX: usize = T::BYTES_MAX.saturating_add(4);
     const SECRET: bool = T::SECRET;
+    const HAS_SECRETS: bool = T::HAS_SECRETS;
 
     fn secret_fields(found: &mut Vec<(&'static str, &'static str)>) {
         T::secret_fields(found);

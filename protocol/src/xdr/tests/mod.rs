@@ -146,6 +146,14 @@ fn a_secret_travels_as_it_is_and_is_found_wherever_it_hides() {
     assert_eq!(found, [("Key", "bytes"), ("Ring", "words"), ("Handover", "Word")]);
     assert_eq!(Packet::secret_fields(), []);
     assert_eq!([2, 0x1000, 3].map(Packet::has_secrets), [Some(false), Some(false), None]);
+    assert_eq!(
+        [Key::HAS_SECRETS, Ring::HAS_SECRETS, Handover::HAS_SECRETS, Cell::HAS_SECRETS],
+        [true, true, true, false]
+    );
+    assert_eq!(
+        (Option::<Key>::HAS_SECRETS, List::<Key, 2>::HAS_SECRETS, List::<Cell, 2>::HAS_SECRETS),
+        (true, true, false)
+    );
     assert_eq!(Handover::Cell(Cell::Absent).number(), 3);
 }
 
