@@ -1864,10 +1864,11 @@ local function new_statistics(filter)
       answered = answered + row.answers
     end
     table.sort(names)
-    local lines = { format("%-20s %8s %8s %12s %12s %12s", table.unpack(HEADINGS)) }
+    -- No wider than the window that Wireshark makes of it, which would break the lines.
+    local lines = { format("%-18s %7s %7s %11s %11s %11s", table.unpack(HEADINGS)) }
     for _, name in ipairs(names) do
       local row = rows[name]
-      lines[#lines + 1] = format("%-20s %8d %8d %12.3f %12.3f %12.3f", name, row.answers, row.errors, row.least,
+      lines[#lines + 1] = format("%-18s %7d %7d %11.3f %11.3f %11.3f", name, row.answers, row.errors, row.least,
         row.sum / row.answers, row.most)
     end
     lines[#lines + 1] = format("%d calls, %d of them answered", called, answered)

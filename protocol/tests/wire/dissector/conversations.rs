@@ -317,9 +317,9 @@ fn statistics_count_by_procedure() {
     talk.call(&mut capture, &ClientData::Ping);
     let Some(tshark) = Tshark::of(test, &capture) else { return };
     let expected = "\
-procedure               calls   errors       min ms      mean ms       max ms
-PING                        2        0        1.000        2.000        3.000
-VM_START                    1        1        0.100        0.100        0.100
+procedure            calls  errors      min ms     mean ms      max ms
+PING                     2       0       1.000       2.000       3.000
+VM_START                 1       1       0.100       0.100       0.100
 4 calls, 3 of them answered
 ";
     assert_eq!(tshark.run(&["-q", "-o", "vmwire.statistics:TRUE"]), expected);
