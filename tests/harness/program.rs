@@ -1,5 +1,6 @@
 //! Programs run by a story: the command line, mostly.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{PipeWriter, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -21,6 +22,31 @@ pub(crate) fn vmwire() -> Command {
     command
 }
 
+/// No more of what a program printed is shown when a story fails, from the end of it: a log of many stories has to be read.
+const SHOWN_BYTES_MAX: usize = 4096;
+
+thread_local! {
+    /// The last program that this story has seen end.
+    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// What came of the last program that has ended, for whoever waits in vain for what it was to say.
+pub(super) fn last_seen() -> String {
+    LAST.with_borrow(|last| match last.as_str() {
+        "" => "no program has ended before".to_owned(),
+        last => format!("the last program that has ended: {last}"),
+    })
+}
+
+/// The end of a text that may be long.
+fn tail(text: &str) -> String {
+    let start = text.ceil_char_boundary(text.len().saturating_sub(SHOWN_BYTES_MAX));
+    match start {
+        0 => text.to_owned(),
+        _ => format!("[{start} bytes before] {}", &text[start..]),
+    }
+}
+
 /// What came of a program.
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -32,7 +58,7 @@ pub(crate) struct Ran {
 impl fmt::Debug for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, out, err, what } = self;
-        write!(f, "{what}\nended with {code} and printed\n{out}\nand said\n{err}")
+        write!(f, "{what}\nended with {code} and printed\n{}\nand said\n{}", tail(out), tail(err))
     }
 }
 
@@ -75,7 +101,7 @@ impl Ran {
     }
 }
 
-/// A program that runs. Killed when dropped.
+/// A program that runs. Killed when dropped; then what it said is shown if the story failed.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -148,7 +174,8 @@ impl Running {
                 return String::from_utf8_lossy(&new[..at]).into_owned();
             }
             if over || Instant::now() >= end {
-                panic!("{text:?} did not come of {}\nout: {}\nerr: {}", self.what, self.out(), self.err());
+                let why = if over { "its output is over" } else { "it says nothing more" };
+                panic!("{text:?} did not come of {}, and {why}", self.what);
             }
             std::thread::sleep(Duration::from_millis(3));
         }
@@ -179,11 +206,13 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < end, "it does not end: {} {} {}", self.what, self.out(), self.err());
+            assert!(Instant::now() < end, "it does not end: {}", self.what);
             std::thread::sleep(Duration::from_millis(2));
         };
         eventually("its output ends", || (self.out.lock().unwrap().1 && self.err.lock().unwrap().1).then_some(()));
-        Ran { code: status.code().unwrap_or(-1), out: self.out(), err: self.err(), what: self.what.clone() }
+        let ran = Ran { code: status.code().unwrap_or(-1), out: self.out(), err: self.err(), what: self.what.clone() };
+        LAST.set(format!("{ran:?}"));
+        ran
     }
 }
 
@@ -191,6 +220,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ended_already = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let (out, err) = (tail(&self.out()), tail(&self.err()));
+            eprintln!("---- {} printed ----\n{out}\n---- and said ----\n{err}\n----", self.what);
+        }
     }
 }
 
