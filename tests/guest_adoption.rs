@@ -275,7 +275,6 @@ fn a_definition_that_cannot_be_read_keeps_no_other_from_being_served() {
     std::fs::write(dir.join("notes.txt"), "not mine").unwrap();
     let daemon = setup.start();
     assert_eq!(daemon.state("tiny"), "stopped");
-    let log = daemon.log();
-    assert!(log.contains("6f1d5f5c-6f0b-4a3e-9d3c-2f6f3b1d8a11.toml"), "it is told in the log: {log}");
+    daemon.logs("6f1d5f5c-6f0b-4a3e-9d3c-2f6f3b1d8a11.toml");
     assert!(dir.join("6f1d5f5c-6f0b-4a3e-9d3c-2f6f3b1d8a11.toml").exists(), "and left where it is");
 }

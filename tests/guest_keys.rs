@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use vmwire_daemon::model::Definition;
 
-use crate::harness::{Daemon, ENOUGH, Guest, Setup, Shell, eventually};
+use crate::harness::{Daemon, ENOUGH, Guest, Setup, Shell, eventually, free_port};
 
 const UUID: &str = "6f1d5f5c-6f0b-4a3e-9d3c-2f6f3b1d8a11";
 
@@ -82,11 +82,6 @@ fn host_service() -> u16 {
         }
     });
     port
-}
-
-/// A port of the host that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What a service of the guest answers at a port of the host.
@@ -249,7 +244,8 @@ fn the_delays_of_the_test_driver_are_kept() {
     daemon.wait_for("b", "crashed");
     let begun = daemon.json(&["op", "list", "--vm", "b"])[1]["ended_ns"].as_u64().unwrap();
     let crashed = daemon.json(&["vm", "show", "b"])["since_ns"].as_u64().unwrap();
-    assert!(crashed >= begun + 300_000_000, "test.panic_ms");
+    // By a clock that may be set or slewed meanwhile, other than the one that delays are kept by.
+    assert!(crashed >= begun + 250_000_000, "test.panic_ms");
     assert!(took(&["vm", "shutdown", "a"]) >= Duration::from_millis(700), "test.shutdown_ms behind test.delay_ms");
     // A real hypervisor will not have them.
     let qemu = Setup::qemu().start();

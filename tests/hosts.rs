@@ -129,11 +129,11 @@ fn a_host_that_hangs_takes_its_own_time_and_nobody_elses() {
     let address = port.local_addr().unwrap();
     hosts.vmwire(&["context", "add", "deaf", &format!("qemu+tcp://{address}/system"), "--group", "all"]).ok();
     let began = Instant::now();
-    let ran = hosts.vmwire(&["-H", "all", "--timeout", "700ms", "vm", "list"]);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let ran = hosts.vmwire(&["-H", "all", "--timeout", "5s", "vm", "list"]);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!((ran.code, ran.out.as_str()), (8, "HOST  NAME  STATE  SINCE  CPUS  MEMORY  TITLE\n"), "{ran:?}");
-    assert!(ran.err.contains("vmwire: silent: no answer within 700 ms\n"), "{ran:?}");
-    assert!(ran.err.contains("vmwire: deaf: no answer within 700 ms\n"), "{ran:?}");
+    assert!(ran.err.contains("vmwire: silent: no answer within 5 s\n"), "{ran:?}");
+    assert!(ran.err.contains("vmwire: deaf: no answer within 5 s\n"), "{ran:?}");
     let waited = hosts.vmwire(&["-H", "a,b", "vm", "wait", "none", "--for", "state=running", "--timeout", "200ms"]);
     assert_eq!(waited.code, 5, "{waited:?}");
 }
@@ -144,7 +144,7 @@ fn a_host_that_hangs_is_marked_though_nobody_has_set_a_time() {
     let _silent = hosts.and_a_silent_one();
     let began = Instant::now();
     let ran = hosts.vmwire(&["-H", "all", "vm", "list"]);
-    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!((ran.code, ran.out.as_str()), (8, "HOST  NAME  STATE  SINCE  CPUS  MEMORY  TITLE\n"), "{ran:?}");
     assert!(ran.err.starts_with("vmwire: silent: "), "{ran:?}");
 }
@@ -153,13 +153,22 @@ fn a_host_that_hangs_is_marked_though_nobody_has_set_a_time() {
 fn whoever_breaks_off_is_not_kept() {
     let hosts = Hosts::start(&[Way::Unix]);
     let _silent = hosts.and_a_silent_one();
-    let running = Running::start(hosts.command(&["-H", "all", "ping"]));
+    let plain = hosts.command(&["-H", "all", "--timeout", "10m", "ping"]);
+    // Whoever runs the stories in the background may have had us ignore this signal, and so the programs that we start.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(plain.get_program()).args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let running = Running::start(command);
     // It has connected to the one that answers.
     hosts.daemons[0].logs("connection 1");
-    let began = Instant::now();
     running.signal(Signal::INT);
-    running.wait();
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let ran = running.wait();
+    assert_eq!((ran.code, ran.out.as_str()), (-1, ""), "the signal ends it, and it waits for nobody: {ran:?}");
 }
 
 #[test]
@@ -169,7 +178,7 @@ fn a_person_sees_who_is_waited_for() {
     let plain = hosts.command(&[]);
     let mut terminal = Command::new("script");
     let program = plain.get_program().to_str().unwrap();
-    terminal.args(["-qefc", &format!("{program} -H all --timeout 3s ping"), "/dev/null"]);
+    terminal.args(["-qefc", &format!("{program} -H all --timeout 8s ping"), "/dev/null"]);
     for (name, value) in plain.get_envs() {
         if let Some(value) = value {
             terminal.env(name, value);

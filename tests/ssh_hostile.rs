@@ -3,9 +3,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::harness::{Far, Native, Running, SshdSetup, eventually};
+use crate::harness::{Far, Native, Running, SOON, SshdSetup, eventually};
 
 /// More than a client takes that is connected, and far less than a host can say in a second.
 const MEBIBYTES_MAX: u64 = 48;
@@ -63,7 +63,7 @@ fn peak(pid: u32) -> Option<u64> {
 
 /// Lists virtual machines, which has to fail; answers the message, and how much memory it took.
 fn fails(story: &Native, uri: &str, codes: &[i32]) -> (String, u64) {
-    let mut command = story.sshd.command(&["-c", uri, "--timeout", "2s", "-o", "json", "vm", "list"]);
+    let mut command = story.sshd.command(&["-c", uri, "--timeout", "8s", "-o", "json", "vm", "list"]);
     // There is no terminal to be asked at where there is no session.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let began = Instant::now();
@@ -75,7 +75,7 @@ fn fails(story: &Native, uri: &str, codes: &[i32]) -> (String, u64) {
         now.is_none().then_some(())
     });
     let ran = running.end();
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert!(!ran.err.trim_end().contains(|c: char| c.is_control()), "{ran:?}");
     assert!(codes.contains(&ran.code), "{ran:?}");
     let code = ran.code;
@@ -153,7 +153,7 @@ fn a_handshake_that_makes_no_sense_is_refused_in_words() {
     for (number, (said, message)) in table.into_iter().enumerate() {
         let address = says(said, Vec::new());
         let uri = story.uri_at(address, "");
-        let ran = Running::start(story.alone(&["-c", &uri, "--timeout", "2s", "-o", "json", "vm", "list"])).end();
+        let ran = Running::start(story.alone(&["-c", &uri, "--timeout", "20s", "-o", "json", "vm", "list"])).end();
         assert!(!ran.err.trim_end().contains(|c: char| c.is_control()), "{number}: {ran:?}");
         let error = ran.error(3);
         assert_eq!(error["message"], message.replace("AT", &format!("root@{address}")), "{number}: {error}");

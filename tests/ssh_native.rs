@@ -13,7 +13,7 @@ use vmwire_client::transport::Environment;
 use vmwire_protocol::message::VmCall;
 use vmwire_protocol::xdr::Text;
 
-use crate::harness::{Far, Limit, Native, Running, SshdSetup, Stop, eventually, keygen, proxy};
+use crate::harness::{Far, Limit, Native, Running, SOON, SshdSetup, Stop, eventually, keygen, proxy};
 
 #[test]
 fn whoever_is_let_in_is_served_through_the_socket_without_a_program_on_either_side() {
@@ -60,10 +60,10 @@ fn where_the_server_forbids_sockets_vmwire_is_the_bridge_over_there() {
         assert!(told.contains("cause: \\u{1b}[2Jgone\n") && !told.contains('\u{1b}'), "{told}");
         far("while :; do echo again and again; done >&2");
         let began = Instant::now();
-        let arguments = ["-c", &story.uri(""), "--timeout", "5s", "-o", "json", "vm", "list"];
+        let arguments = ["-c", &story.uri(""), "--timeout", "12s", "-o", "json", "vm", "list"];
         let error = Running::start(story.alone(&arguments)).end().error(6);
         assert!(error["message"].as_str().unwrap().starts_with("no daemon by ssh to vm1 within"), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(25));
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     }
 }
 
@@ -158,7 +158,7 @@ fn a_connection_cut_anywhere_is_told_at_once() {
         let ran = Running::start(story.alone(&["-c", &uri, "-o", "json", "vm", "list"])).end();
         let took = began.elapsed();
         // One that is cut when it stood is made anew for a while.
-        assert!(took < Duration::from_secs(20), "{limit:?} took {took:?}: {ran:?}");
+        assert!(took < SOON, "{limit:?} took {took:?}: {ran:?}");
         if ran.code == 0 {
             served += 1;
             continue;
@@ -199,21 +199,27 @@ fn a_far_side_that_falls_silent_anywhere_is_given_up_in_time() {
         "while the way to the daemon was opened",
     ];
     let mut seen = std::collections::BTreeSet::new();
-    for place in [0, 20, 300, 1500, 1700, 1800, 1900, 2000, 2100] {
+    // Each takes all its time, which is long enough for a slow machine to get as far as it may.
+    let begin = |place: usize| {
         let (address, _) = proxy(story.sshd.address(), Limit::ToClient(place), Stop::Silence);
         let uri = story.uri_at(address, &format!("{files}&known_hosts={}", hosts(&story, address)));
+        let arguments = ["-c", &uri, "--timeout", "8s", "-o", "json", "vm", "list"];
+        (place, address, Running::start(story.alone(&arguments)))
+    };
+    for places in [[0, 20, 300], [1500, 1700, 1800], [1900, 2000, 2100]] {
         let began = Instant::now();
-        let arguments = ["-c", &uri, "--timeout", "2s", "-o", "json", "vm", "list"];
-        let error = Running::start(story.alone(&arguments)).end().error(6);
-        assert!(began.elapsed() < Duration::from_secs(20), "{place}: {:?}", began.elapsed());
-        let message = error["message"].as_str().unwrap();
-        let silent = format!("root@{address} has been silent for too long ");
-        if message == "no answer within 2 s" {
-            // Everything stood, and it is the daemon that is waited for.
-            continue;
+        for (place, address, running) in places.map(begin) {
+            let error = running.end().error(6);
+            assert!(began.elapsed() < SOON, "{place}: {:?}", began.elapsed());
+            let message = error["message"].as_str().unwrap();
+            let silent = format!("root@{address} has been silent for too long ");
+            if message == "no answer within 8 s" {
+                // Everything stood, and it is the daemon that is waited for.
+                continue;
+            }
+            let stage = message.strip_prefix(&silent).unwrap_or_else(|| panic!("{place}: {error}"));
+            seen.insert(stages.iter().position(|&words| words == stage).unwrap_or_else(|| panic!("{place}: {error}")));
         }
-        let stage = message.strip_prefix(&silent).unwrap_or_else(|| panic!("{place}: {error}"));
-        seen.insert(stages.iter().position(|&words| words == stage).unwrap_or_else(|| panic!("{place}: {error}")));
     }
     assert!([0, 1, 2].iter().all(|stage| seen.contains(stage)), "{seen:?}");
 }
@@ -277,7 +283,9 @@ fn keys_that_are_changed_on_the_way_and_much_that_is_typed_disturb_nothing() {
         console.write(&format!("line {number} is over\n"));
         console.expect(&format!("line {number} is over"));
     }
-    assert!(story.sshd.log().matches("SSH2_MSG_KEXINIT received").count() > 2, "keys were changed");
+    eventually("keys were changed", || {
+        (story.sshd.log().matches("SSH2_MSG_KEXINIT received").count() > 2).then_some(())
+    });
     story.daemon.ok(&["vm", "stop", "web"]);
     assert_eq!(console.wait().code, 0);
 }
@@ -290,7 +298,7 @@ fn answers_that_came_together_are_all_fetched_though_no_poll_tells_of_them() {
     let more = format!("{}&known_hosts={}", files(&story), story.sshd.known_hosts().display());
     let uri = story.uri_at(story.sshd.address(), &more).parse().unwrap();
     // A daemon that is silent for so long is asked whether it is there, which would bring them after all.
-    let options = Options { keepalive: Duration::from_secs(20), reconnect: Duration::ZERO, ..Options::default() };
+    let options = Options { keepalive: Duration::from_secs(100), reconnect: Duration::ZERO, ..Options::default() };
     let mut connection = Connection::open(&uri, &Environment::default(), options).unwrap();
     let vm = || VmCall { vm: Text::clipped("long") };
     let calls: Vec<_> = (0..12).map(|_| connection.begin(request::VmDefinition(vm()), None).unwrap()).collect();
@@ -303,7 +311,7 @@ fn answers_that_came_together_are_all_fetched_though_no_poll_tells_of_them() {
     for call in calls {
         assert!(connection.wait(call).unwrap().definition.len() > 40_000);
     }
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 #[test]

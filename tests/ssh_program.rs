@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Far, Place, Running, Setup, Sshd, SshdSetup, eventually, keygen, line_of, public};
+use crate::harness::{
+    Daemon, Far, NobodysPort, Place, Running, SOON, Setup, Sshd, SshdSetup, eventually, keygen, line_of, public,
+};
 
 /// A daemon with a virtual machine, and an ssh server before it.
 struct Story {
@@ -172,7 +174,8 @@ fn a_host_that_is_not_to_be_trusted_and_one_that_does_not_trust_us_are_told() {
 #[test]
 fn a_host_that_cannot_be_reached_is_told() {
     let story = Story::start(SshdSetup::default());
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobodys = NobodysPort::take();
+    let free = nobodys.port();
     let at = |host: &str| format!("test+ssh://{host}/default?transport=ssh");
     let refused = format!("cannot connect to 127.0.0.1:{free}: connection refused");
     story.fails_at(&at(&format!("127.0.0.1:{free}")), 3, &refused, "does sshd run there");
@@ -183,8 +186,8 @@ fn a_host_that_cannot_be_reached_is_told() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = at(&silent.local_addr().unwrap().to_string());
     let began = Instant::now();
-    let told = story.sshd.vmwire(&["-c", &uri, "--timeout", "1s", "-o", "json", "vm", "list"]).error(6);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let told = story.sshd.vmwire(&["-c", &uri, "--timeout", "2s", "-o", "json", "vm", "list"]).error(6);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!(told["code"], "DEADLINE_EXCEEDED", "{told}");
 }
 
@@ -199,7 +202,7 @@ fn settings_that_ssh_does_not_understand_and_no_ssh_are_told() {
     let uri = story.uri();
     let told = story.sshd.vmwire(&["-c", &uri, "--timeout", "500ms", "-o", "json", "vm", "list"]).error(6);
     assert_eq!(told["message"], "ssh does not say in time what is set for vm1", "{told}");
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     story.sshd.settings("ProxyJump other");
     let error = story.error(&uri.replace("transport=ssh", "transport=ssh2"), 3);
     let message = "vm1 cannot be reached by ssh2 as the URI wants it: its settings have ProxyJump other";
@@ -250,7 +253,7 @@ fn hosts_on_the_way_and_hosts_with_certificates_are_for_the_program() {
     let listed = Running::start(listing).end();
     assert!(listed.code == 0 && listed.out.contains("web"), "{listed:?}");
     assert!(listed.err.contains("vm1: by the ssh program, because its settings have ProxyJump jump"), "{listed:?}");
-    assert!(jump.log().contains("Accepted publickey"), "{}", jump.log());
+    eventually("it came through there", || jump.log().contains("Accepted publickey").then_some(()));
 
     story.sshd.settings("Host vm1\n  HostKeyAlias vm1\nHost *");
     let mut listing = story.sshd.command(&["-c", &uri, "vm", "list"]);
@@ -268,7 +271,9 @@ fn a_connection_that_the_user_shares_is_shared() {
     let began = Instant::now();
     story.lists(&story.uri());
     story.lists(&story.uri());
-    assert!(began.elapsed() < Duration::from_secs(20), "the master that stays is not waited for");
+    assert!(began.elapsed() < SOON, "the master that stays is not waited for");
+    // Each session is told when it is let in, by a process of its own, which a busy machine runs later.
+    eventually("it is let in", || story.sshd.log().contains("Accepted publickey").then_some(()));
     assert_eq!(story.sshd.log().matches("Accepted publickey").count(), 1, "{}", story.sshd.log());
     let mut over = Command::new(story.sshd.place().join("near/ssh"));
     let over = over.args(["-O", "exit", "vm1"]).output().unwrap();
@@ -357,11 +362,11 @@ fn a_connection_that_is_cut_at_any_stage_ends_in_words() {
     });
     for silent in [whole / 3, whole * 2 / 3] {
         let (address, _) = passes(story.sshd.address(), silent, false);
-        let words = ["-c", &at(address), "--timeout", "1s", "-o", "json", "vm", "list"];
+        let words = ["-c", &at(address), "--timeout", "2s", "-o", "json", "vm", "list"];
         let began = Instant::now();
         let error = story.sshd.vmwire(&words).error(6);
         assert_eq!(error["code"], "DEADLINE_EXCEEDED", "{error}");
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     }
 }
 
@@ -404,10 +409,10 @@ fn a_person_at_a_terminal_is_asked_by_ssh_and_told_what_the_host_says() {
     let told = at_a_terminal(&story.sshd, &format!("-H '{}' vm list", story.uri())).end();
     assert!(told.out.contains("the key of vm1 is not known, and nobody is there to be asked"), "{told:?}");
 
-    let mut listing = at_a_terminal(&story.sshd, &format!("-c '{}' --timeout 6s vm list", story.uri()));
+    let mut listing = at_a_terminal(&story.sshd, &format!("-c '{}' --timeout 20s vm list", story.uri()));
     listing.expect("Are you sure you want to continue connecting");
     // Whoever looks a fingerprint up takes longer than a daemon may.
-    thread::sleep(Duration::from_secs(7));
+    thread::sleep(Duration::from_secs(21));
     listing.write("yes\n");
     listing.expect("vm1: Warning: Permanently added ");
     listing.expect("vm1: Authorized uses only\r");

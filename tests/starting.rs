@@ -115,7 +115,8 @@ fn a_daemon_that_cannot_start_is_told_with_its_log() {
 
 #[test]
 fn a_daemon_leaves_when_nobody_needs_it_and_not_before() {
-    let setup = Setup::test().argument("--idle-exit").argument("1");
+    // Long enough for us to come back after having seen that it is there, on a machine that is busy with something else.
+    let setup = Setup::test().argument("--idle-exit").argument("5");
     let mut daemon = setup.start();
     // From here on somebody is connected, however long what follows takes.
     let connection = daemon.raw();
@@ -124,7 +125,7 @@ fn a_daemon_leaves_when_nobody_needs_it_and_not_before() {
     let begun = Instant::now();
     daemon.ok(&["vm", "stop", "web"]);
     // With a connection it stays for longer than it would without one.
-    while begun.elapsed() < Duration::from_millis(1500) {
+    while begun.elapsed() < Duration::from_secs(6) {
         daemon.ok(&["ping"]);
     }
     drop(connection);
@@ -208,9 +209,8 @@ fn a_configuration_is_read_checked_and_told_of_with_its_place() {
     let daemon = setup.start();
     daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n");
     daemon.ok(&["vm", "start", "web"]);
-    let log = daemon.log();
     for line in [" DEBUG ", "INFO  vm web: operation 2: vm-start of uid 0", "INFO  vm web: running"] {
-        assert!(log.contains(line), "{line:?} is missing:\n{log}");
+        daemon.logs(line);
     }
 }
 

@@ -13,7 +13,7 @@ use vmwire_daemon::driver::{FileAnswer, FileRequest, FileTicket, ReadFile};
 use vmwire_daemon::event_loop::Readiness;
 use vmwire_daemon::files::{Files, PATIENCE, REQUESTS_MAX};
 
-const ENOUGH: Duration = Duration::from_secs(30);
+const ENOUGH: Duration = Duration::from_secs(90);
 
 struct Asker {
     files: Files,
@@ -222,12 +222,12 @@ fn a_helper_that_dies_fails_what_it_had_and_the_next_request_has_a_new_one() {
 fn a_helper_that_is_stuck_is_abandoned_after_its_time_and_writes_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
-    let mut asker = Asker::new(Duration::from_millis(200));
+    let mut asker = Asker::new(Duration::from_secs(5));
     assert!(matches!(asker.ask(&write(&path, b"one")), FileAnswer::Done));
     let first = asker.files.helper_pid().unwrap();
     asker.signal_helper(Signal::STOP);
     let why = failure(asker.ask(&write(&path, b"late")));
-    assert!(why.contains(&format!("the file helper did not write {} within 0.2 s", path.display())), "{why}");
+    assert!(why.contains(&format!("the file helper did not write {} within 5 s", path.display())), "{why}");
     assert!(matches!(asker.ask(&write(&path, b"two")), FileAnswer::Done));
     assert_ne!(asker.files.helper_pid(), Some(first));
     assert_eq!(std::fs::read(&path).unwrap(), b"two");

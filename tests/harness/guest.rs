@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Daemon, Running, skip};
 
 /// A guest that is emulated on a busy machine boots in a tenth of this.
-const BOOT_TIME: Duration = Duration::from_secs(90);
+const BOOT_TIME: Duration = Duration::from_secs(300);
 
 /// Where its parts are.
 #[derive(Debug)]

@@ -260,7 +260,7 @@ mod tests {
         let begin = Instant::now();
         add_new(&mut lines, (299_999..600_000).chain(0..300_000).map(key).collect());
         assert_eq!(lines.len(), 600_000);
-        assert!(begin.elapsed() < std::time::Duration::from_secs(30));
+        assert!(begin.elapsed() < std::time::Duration::from_secs(100));
 
         let home = tempfile::tempdir().unwrap();
         let user = user(&home);

@@ -26,7 +26,7 @@ fn answer(port: &mut Port, step: Step, pid: &mut Value) -> (String, Vec<String>)
         Ok(text) => text.replace("\"$pid\"", &pid.to_string()).into_bytes(),
         Err(error) => error.into_bytes(),
     };
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(180);
     loop {
         let lines = port.answers(&bytes);
         let values: Vec<Option<Value>> = lines.iter().map(|line| serde_json::from_slice(line).ok()).collect();

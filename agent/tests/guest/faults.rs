@@ -2,9 +2,11 @@
 //! are here, and from ours. Whoever begins with FF and a number is well with either.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
@@ -151,8 +153,14 @@ impl Scene {
     fn leave(&mut self, what: &str) -> Option<UnixStream> {
         let mut stream = self.machine.bare_agent();
         stream.write_all(what.as_bytes()).unwrap();
-        // QEMU may see somebody go before it reads what they said, and forgets it then.
+        // Where the agent runs, it may have begun to answer, with nobody who reads.
         std::thread::sleep(Duration::from_millis(300));
+        // QEMU forgets what it has not read yet of somebody whom it sees go. Who only ends what they say is read to the end,
+        // and then QEMU hangs up itself.
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut hung_up = [PollFd::new(&stream, PollFlags::empty())];
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        assert_eq!(poll(&mut hung_up, Some(&patience)), Ok(1), "QEMU does not hang up");
         None
     }
 
@@ -164,30 +172,13 @@ impl Scene {
             .run_until("grep ^State /proc/$(cat /run/first/number)/status", |said| said.contains("stopped") == stopped);
     }
 
-    /// Waits until the agent has done all it had to, and for longer than it waits for what a host may do: ours sleeps all the while.
-    /// qemu-ga looks ten times a second, or spins.
-    ///
-    /// Nobody may be asked meanwhile: the ports of a device share an interrupt, and while no host is there the kernel wakes whoever
-    /// has a port on which something was written before, for every byte on any other.
+    /// Waits until the agent has done all it had to: ours sleeps then. qemu-ga looks ten times a second, or spins.
     fn wait_until_idle(&mut self, is_ours: bool) {
-        let look = if is_ours {
+        self.observer.wait_until_idle(if is_ours {
             "grep -e ^voluntary -e ^State /proc/$(cat /run/first/number)/status"
         } else {
             "echo sleeping"
-        };
-        let command = format!(
-            "rm -f /run/idle; (before=$({look}); sleep 1.5; after=$({look}); [ \"$before\" = \"$after\" ] && echo \"$after\" \
-             >/run/idle) >/dev/null 2>&1 &"
-        );
-        // The guest's time may be slower than ours.
-        for seconds in [2, 3, 4, 8, 16, 32] {
-            self.observer.run(&command);
-            std::thread::sleep(Duration::from_secs(seconds));
-            if self.observer.run("cat /run/idle 2>/dev/null").contains("sleeping") {
-                return;
-            }
-        }
-        panic!("the agent does not come to rest");
+        });
     }
 
     fn play(&mut self, row: &Row, is_ours: bool) {

@@ -15,7 +15,7 @@ use crate::port::Port;
 use crate::skip::skip;
 
 /// A guest boots within that, on the slowest machine there is.
-const BOOT: Duration = Duration::from_secs(90);
+const BOOT: Duration = Duration::from_secs(300);
 
 /// The agent that everybody knows.
 pub(crate) const QEMU_GA: &str = "/usr/sbin/qemu-ga";
@@ -250,7 +250,7 @@ fn archive() -> Vec<u8> {
     );
     let hook = "#!/bin/sh\necho \"$1\" >>/run/hook\n[ ! -e /run/hook-hangs ] || sleep 1234\n[ ! -e /run/hook-fails ]\n";
     archive.file("/etc/hook", 0o755, hook.as_bytes());
-    archive.file("/etc/short.conf", 0o644, b"[general]\nfreeze-lease=2\nrequest-deadline=1\n");
-    archive.file("/etc/longer.conf", 0o644, b"[general]\nrequest-deadline=8\n");
+    archive.file("/etc/short.conf", 0o644, b"[general]\nfreeze-lease=2\nrequest-deadline=10\n");
+    archive.file("/etc/longer.conf", 0o644, b"[general]\nrequest-deadline=12\n");
     archive.finish()
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// An emulated guest on a busy machine answers in a tenth of this, whatever it is asked for.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// When a careful host gives a number up and sends another.
 const REPEATS_AFTER: Duration = Duration::from_secs(5);
@@ -125,6 +126,27 @@ impl Port {
             }
             assert!(Instant::now() < end, "{command} does not end");
         }
+    }
+
+    /// Waits until somebody in the guest has done all they had to, and for longer than they wait for what a host may do: what `look`
+    /// says of them, which has to have `sleeping` in it, stays as it is.
+    ///
+    /// Nobody may be asked meanwhile: the ports of a device share an interrupt, and while no host is there the kernel wakes whoever
+    /// has a port on which something was written before, for every byte on any other.
+    pub(crate) fn wait_until_idle(&mut self, look: &str) {
+        let command = format!(
+            "rm -f /run/idle; (before=$({look}); sleep 1.5; after=$({look}); [ \"$before\" = \"$after\" ] && echo \"$after\" \
+             >/run/idle) >/dev/null 2>&1 &"
+        );
+        // The guest's time may be slower than ours.
+        for seconds in [2, 3, 4, 8, 16, 32, 64] {
+            self.run(&command);
+            std::thread::sleep(Duration::from_secs(seconds));
+            if self.run("cat /run/idle 2>/dev/null").contains("sleeping") {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {}", self.run(look));
     }
 
     /// Runs a command until it says what is expected.

@@ -12,7 +12,7 @@ const PERL: &str = "/usr/bin/perl";
 const CLIENT: &str = r#"
     my ($port, $lines) = @ARGV;
     socket(my $socket, 40, 1, 0) or die "socket: $!";
-    for (1 .. 200) {
+    for (1 .. 2400) {
         last if connect($socket, pack("SSLLx4", 40, 0, $port, 1));
         select(undef, undef, undef, 0.05);
     }

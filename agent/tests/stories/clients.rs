@@ -4,7 +4,7 @@ use std::net::Shutdown;
 
 use serde_json::json;
 
-use crate::harness::Agent;
+use crate::harness::{Agent, eventually};
 
 #[test]
 fn answers_what_qemu_ga_answers() {
@@ -63,18 +63,15 @@ fn a_client_that_never_reads_keeps_neither_processor_nor_memory() {
     let mut client = agent.connect();
     client.stream.set_nonblocking(true).unwrap();
     let requests = b"{\"execute\":\"guest-info\"}\n".repeat(1000);
-    // Until neither end takes more.
-    let mut stuck = 0;
-    while stuck < 20 {
-        match std::io::Write::write(&mut client.stream, &requests) {
-            Ok(_) => stuck = 0,
-            Err(_) => {
-                stuck += 1;
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+    // Until neither end takes more: the agent sleeps, and has left no room while it was awake.
+    let (ticks, wakeups) = eventually("the agent takes no more", || {
+        let mut took = false;
+        while std::io::Write::write(&mut client.stream, &requests).is_ok() {
+            took = true;
         }
-    }
-    let (ticks, wakeups) = (agent.ticks(), agent.wakeups());
+        let (wakeups, ticks) = (agent.wait_until_asleep(), agent.ticks());
+        (!took).then_some((ticks, wakeups))
+    });
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(agent.ticks() - ticks <= 1, "it spins");
     assert!(agent.wakeups() - wakeups <= 1, "it wakes");

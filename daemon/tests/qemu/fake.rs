@@ -13,6 +13,9 @@ use vmwire_daemon::model::{StateReason, VmState};
 
 use crate::stage::Stage;
 
+/// How long a monitor may take to greet here: long enough for this program to be started on a slow machine.
+const GREETING_TIME: Duration = Duration::from_secs(10);
+
 const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 1, "minor": 0, "major": 9}}, "capabilities": []}}"#;
 
 /// A driver whose QEMU is this program, playing a part.
@@ -30,7 +33,7 @@ fn stage(part: &str) -> Stage {
     );
     Stage::with(|config| {
         config.qemu = Stage::script(&config.runtime_dir, &script);
-        config.greeting = Duration::from_secs(5);
+        config.greeting = GREETING_TIME;
     })
 }
 
@@ -101,7 +104,7 @@ fn a_monitor_that_never_greets_times_the_start_out_and_leaves_no_process() {
     let pid = stage.pid();
     let error = stage.result(start).unwrap_err();
     assert_eq!(error.kind, DriverErrorKind::TimedOut, "{error:?}");
-    assert!(begun.elapsed() >= Duration::from_secs(5));
+    assert!(begun.elapsed() >= GREETING_TIME);
     assert_eq!((stage.state, stage.reason), (VmState::Stopped, StateReason::Failed));
     assert!(!is_alive(pid) && stage.files().is_empty());
 }

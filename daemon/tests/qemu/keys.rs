@@ -252,8 +252,15 @@ fn nic_outbound(_: &mut Stage) {
     }
 }
 
+/// A port that is free now, below those that the system gives to whoever asks for any: nobody comes by it by chance.
+fn free_port() -> u16 {
+    let first = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (first..).find(is_free).unwrap()
+}
+
 fn nic_forward(stage: &mut Stage) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let forward = format!("forward = ['{port}:80', '127.0.0.2:{port}:53/udp']\n");
     let mut qmp = Qmp::of(stage, &format!("[[nic]]\nnetwork = 'user'\noutbound = false\n{forward}"));
     let told = qmp.human("info usernet");

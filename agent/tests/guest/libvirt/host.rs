@@ -19,7 +19,7 @@ const LIBVIRTD: &str = "/usr/sbin/libvirtd";
 const VIRSH: &str = "/usr/bin/virsh";
 /// The user and group "nobody" of Debian.
 const NOBODY: u32 = 65534;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A host with guests of its own.
 pub(crate) struct Host {

@@ -267,6 +267,6 @@ mod tests {
         let _listens = std::os::unix::net::UnixListener::bind(directory.path().join("s")).unwrap();
         let began = std::time::Instant::now();
         assert_eq!(names(&uri), Vec::<String>::new());
-        assert!(began.elapsed() < PATIENCE * 20, "{:?}", began.elapsed());
+        assert!(began.elapsed() < PATIENCE * 100, "{:?}", began.elapsed());
     }
 }

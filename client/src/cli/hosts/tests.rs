@@ -153,7 +153,7 @@ fn whoever_does_not_answer_within_the_time_is_given_up_alone() {
     for host in ["host1", "host2"] {
         assert!(run.err.contains(&format!("vmwire: {host}: no answer within 3 s\n")), "{}", run.err);
     }
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 #[test]

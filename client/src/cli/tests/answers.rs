@@ -141,7 +141,7 @@ fn a_wait_that_takes_too_long_names_its_machine() {
 #[test]
 fn a_daemon_that_hangs_is_given_up_shortly_after_the_time_that_was_set() {
     let hangs = |words: &[&str]| {
-        let words = [&["--timeout", "200ms"], words].concat();
+        let words = [&["--timeout", "2s"], words].concat();
         let began = Instant::now();
         // One that never greets, and one that greets and then says nothing.
         let directory = tempfile::tempdir().unwrap();
@@ -155,9 +155,9 @@ fn a_daemon_that_hangs_is_given_up_shortly_after_the_time_that_was_set() {
         });
         for (exit, err) in [(exit, err.text()), (greets.exit, greets.err)] {
             assert_eq!(exit, Exit::Deadline, "{err}");
-            assert!(err.starts_with("vmwire: no answer within 200 ms\n"), "{err}");
+            assert!(err.starts_with("vmwire: no answer within 2 s\n"), "{err}");
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "{words:?} took {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "{words:?} took {:?}", began.elapsed());
     };
     hangs(&["host", "info"]);
     hangs(&["event", "follow"]);
@@ -165,7 +165,7 @@ fn a_daemon_that_hangs_is_given_up_shortly_after_the_time_that_was_set() {
 
 #[test]
 fn what_can_never_come_true_has_its_own_exit() {
-    let run = vmwire(&["vm", "wait", "web", "--for", "state=running,paused", "--timeout", "2s"], |mut daemon| {
+    let run = vmwire(&["vm", "wait", "web", "--for", "state=running,paused", "--timeout", "60s"], |mut daemon| {
         let (ticket, data) = daemon.call();
         let ClientData::VmWait(call) = data else { panic!("{data:?}") };
         assert_eq!(&call.states[..], [3, 4]);

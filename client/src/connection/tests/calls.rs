@@ -175,7 +175,7 @@ fn an_answer_that_does_not_come_is_not_waited_for_for_ever(over: Over) {
     let began = Instant::now();
     let error = connection.call(request::HostInfo, Some(Duration::from_millis(1))).unwrap_err();
     assert!(matches!(error, Error::Deadline(_)), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     connection.call(request::Ping, None).unwrap();
     drop(connection);
     daemon.join().unwrap();
@@ -193,7 +193,7 @@ fn a_request_that_fits_into_no_packet_is_refused_here(over: Over) {
 }
 
 fn a_silent_daemon_is_asked_and_then_given_up(over: Over) {
-    let options = Options { keepalive: Duration::from_millis(300), ..Options::default() };
+    let options = Options { keepalive: Duration::from_secs(2), ..Options::default() };
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (mut connection, daemon) = connected(over, 1, options, move |mut daemon| {
         let _unanswered = daemon.call(); // HELLO was answered with it; from here on nothing is read
@@ -206,10 +206,10 @@ fn a_silent_daemon_is_asked_and_then_given_up(over: Over) {
 }
 
 fn a_daemon_that_answers_ping_may_take_its_time(over: Over) {
-    let options = Options { keepalive: Duration::from_millis(1500), ..Options::default() };
+    let options = Options { keepalive: Duration::from_secs(4), ..Options::default() };
     let (mut connection, daemon) = connected(over, 1, options, |mut daemon| {
         let (ticket, _) = daemon.call();
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(11);
         daemon.only_pings(until);
         daemon.answer(ticket, &host_info(9));
     });

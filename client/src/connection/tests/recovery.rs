@@ -90,14 +90,14 @@ fn a_subscription_that_was_not_answered_is_asked_for_again(over: Over) {
 
 fn a_link_that_cannot_be_made_anew_in_time_is_lost_for_good(over: Over) {
     let Place { _directory, listener, uri } = place(over);
-    let options = Options { reconnect: Duration::from_millis(200), ..Options::default() };
+    let options = Options { reconnect: Duration::from_secs(2), ..Options::default() };
     let daemon = std::thread::spawn(move || assert!(Scripted::greet_and_go(listener.accept())));
     let mut connection = Connection::open(&uri, &Environment::default(), options).unwrap();
     daemon.join().unwrap();
     let began = Instant::now();
     let error = connection.call(request::HostInfo, None).unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(60));
     assert!(connection.call(request::HostInfo, None).is_err());
 }
 
@@ -117,7 +117,7 @@ fn an_attempt_that_our_own_time_ended_does_not_hide_how_the_link_was_lost(over: 
 
 fn a_daemon_that_keeps_going_away_is_not_asked_without_pause(over: Over) {
     let Place { _directory, listener, uri } = place(over);
-    let options = Options { reconnect: Duration::from_secs(2), ..Options::default() };
+    let options = Options { reconnect: Duration::from_secs(8), ..Options::default() };
     let daemon = std::thread::spawn(move || {
         let mut attempts = 0;
         while Scripted::greet_and_go(listener.accept()) {
@@ -147,9 +147,9 @@ fn a_daemon_that_wants_to_be_asked_much_later_is_not_waited_for(over: Over) {
     });
     let mut connection = Connection::open(&uri, &Environment::default(), options).unwrap();
     let began = Instant::now();
-    let error = connection.call(request::HostInfo, Some(Duration::from_secs(8))).unwrap_err();
+    let error = connection.call(request::HostInfo, Some(Duration::from_secs(90))).unwrap_err();
     assert!(error.is(code::OVERLOADED), "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     daemon.join().unwrap();
 }
 
@@ -160,7 +160,12 @@ fn attempts_and_their_reason_can_be_seen_while_a_link_is_lost(over: Over) {
         first.subscribed(1);
         (first, listener)
     });
-    let mut connection = Connection::open(&uri, &Environment::default(), Options::default()).unwrap();
+    let mut connection = Connection::open(
+        &uri,
+        &Environment::default(),
+        Options { reconnect: Duration::from_secs(120), ..Options::default() },
+    )
+    .unwrap();
     connection.subscribe(Subscription::default()).unwrap();
     assert!(connection.outage().is_none());
     let (first, listener) = daemon.join().unwrap();
@@ -170,7 +175,7 @@ fn attempts_and_their_reason_can_be_seen_while_a_link_is_lost(over: Over) {
         // Much shorter than the pauses, which go on all the same.
         assert_eq!(connection.next_notice(Some(Duration::from_millis(5))).unwrap(), None);
         let Some(outage) = connection.outage() else { continue };
-        assert!(outage.attempts >= before && outage.lasted < Duration::from_secs(10), "{outage:?}");
+        assert!(outage.attempts >= before && outage.lasted < Duration::from_secs(60), "{outage:?}");
         assert!(outage.attempts == 0 || matches!(outage.error, Error::Connect { .. }), "{outage:?}");
         before = outage.attempts;
     }
@@ -179,7 +184,7 @@ fn attempts_and_their_reason_can_be_seen_while_a_link_is_lost(over: Over) {
 
 fn whoever_looks_often_does_not_keep_a_lost_link_from_coming_back(over: Over) {
     let Place { _directory, listener, uri } = place(over);
-    let options = Options { reconnect: Duration::from_secs(60), ..Options::default() };
+    let options = Options { reconnect: Duration::from_secs(120), ..Options::default() };
     let daemon = std::thread::spawn(move || {
         let mut first = Scripted::new(listener.accept(), 1);
         first.subscribed(1);
@@ -197,7 +202,7 @@ fn whoever_looks_often_does_not_keep_a_lost_link_from_coming_back(over: Over) {
     // The pauses soon get longer than the looks are apart.
     let began = Instant::now();
     let notice = loop {
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not come back");
+        assert!(began.elapsed() < Duration::from_secs(100), "it does not come back");
         if let Some(notice) = connection.next_notice(Some(Duration::from_millis(20))).unwrap() {
             break notice;
         }

@@ -436,7 +436,7 @@ mod tests {
                 begun: began,
             });
             assert!(rustix::process::test_kill_process(pid).is_err(), "{script}");
-            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
         }
     }
 }

@@ -317,7 +317,7 @@ mod tests {
             let opened = ConsoleOpenAnswer { stream, offset: 0, writer: Text::default() };
             daemon.answer(ticket, &ServerData::ConsoleOpen(opened));
             // Whoever cannot leave is thrown out at the end.
-            daemon.only_pings(Instant::now() + Duration::from_secs(10));
+            daemon.only_pings(Instant::now() + Duration::from_secs(60));
         });
         let call = ConsoleOpenCall { vm: Text::clipped("a"), mode: console_mode::WRITE, history_bytes: 0 };
         let mut console = connection.open_console(call, None).unwrap();

@@ -177,6 +177,13 @@ mod tests {
     }
 
     fn served(with: impl FnOnce(&mut std::os::unix::net::UnixStream) + Send + 'static) -> Result<usize, String> {
+        served_within(Duration::from_secs(60), with)
+    }
+
+    fn served_within(
+        time: Duration,
+        with: impl FnOnce(&mut std::os::unix::net::UnixStream) + Send + 'static,
+    ) -> Result<usize, String> {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("agent");
         let listener = UnixListener::bind(&path).unwrap();
@@ -188,7 +195,7 @@ mod tests {
             with(&mut stream);
             stream
         });
-        let found = keys(&path, Instant::now() + Duration::from_millis(300));
+        let found = keys(&path, Instant::now() + time);
         agent.join().unwrap();
         found.map(|keys| keys.len()).map_err(|error| error.to_string())
     }
@@ -214,7 +221,8 @@ mod tests {
             assert!(read(&whole[4..end]).is_none(), "{end}");
         }
         let silent = Err("has not answered within 3 seconds".to_owned());
-        assert_eq!(served(|stream| stream.write_all(&answer()[..20]).unwrap()), silent);
+        let half = |stream: &mut std::os::unix::net::UnixStream| stream.write_all(&answer()[..20]).unwrap();
+        assert_eq!(served_within(Duration::from_secs(1), half), silent);
         let nobody = keys(Path::new("/nonexistent/agent"), Instant::now() + PATIENCE).unwrap_err();
         assert!(matches!(nobody, AgentError::Unreachable(_)), "{nobody}");
         let long = keys(Path::new(&format!("/{}", "a".repeat(300))), Instant::now() + PATIENCE).unwrap_err();

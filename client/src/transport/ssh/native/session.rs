@@ -136,7 +136,9 @@ impl Talk {
                 Err(error) if code(&error) != AGAIN => return Err(Failed::Ssh(error)),
                 // Whoever always has something more to say would be listened to for ever.
                 Err(_) if Instant::now() >= until() => {
-                    return Err(if self.pipe.is_talking() { Failed::Endless } else { Failed::Late });
+                    // What has come in this very turn is news, however long ago a busy machine began it.
+                    let talks = before.came + after.came > 0 || self.pipe.is_talking();
+                    return Err(if talks { Failed::Endless } else { Failed::Late });
                 }
                 Err(_) if before.came + after.came + after.went == 0 => self.wait(until())?,
                 Err(_) => {}
