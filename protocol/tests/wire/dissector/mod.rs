@@ -3,8 +3,10 @@
 
 mod capture;
 mod conversations;
+mod damaged;
 mod definition;
 mod fields;
+mod filters;
 mod hostile;
 mod incidents;
 mod rendered;

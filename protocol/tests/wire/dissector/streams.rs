@@ -97,3 +97,18 @@ fn the_next_magic_is_found_after_bytes_were_lost() {
     let complaints: Vec<&str> = complaints.iter().map(String::as_str).filter(|of| *of != "unanswered").collect();
     assert_eq!(complaints, ["bad_magic", "serial", "bad_magic"]);
 }
+
+#[test]
+fn a_copy_in_the_folder_of_plugins_is_all_that_it_needs() {
+    let test = "a_copy_in_the_folder_of_plugins_is_all_that_it_needs";
+    let mut capture = Capture::new();
+    let flow = capture.flow();
+    capture.say(flow, Side::Client, &client_bytes());
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let sentences = ["-T", "fields", "-e", "_ws.col.Info", "-Y", "tcp.len > 0"];
+    assert!(!tshark.run_installed(&sentences).contains("HELLO"), "it is installed before it was");
+    let folder = tshark.home().join(".local/lib/wireshark/plugins");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy(super::lua(), folder.join("vmwire.lua")).unwrap();
+    assert_eq!(tshark.run_installed(&sentences), format!("{}\n", SENTENCES.join(" | ")));
+}

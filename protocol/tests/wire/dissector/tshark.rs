@@ -35,10 +35,14 @@ impl Tshark {
 
     /// What it prints. That it says nothing of an error in Lua is seen to here, for its exit status does not tell.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
-        let lua = super::lua();
-        let script = format!("lua_script:{}", lua.display());
+        let script = format!("lua_script:{}", super::lua().display());
+        self.run_installed(&[&["-X", &script], arguments].concat())
+    }
+
+    /// The same with what is installed for the person who runs it.
+    pub(crate) fn run_installed(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("tshark");
-        command.args(["-n", "-X", &script, "-r"]).arg(&self.capture).args(arguments);
+        command.args(["-n", "-r"]).arg(&self.capture).args(arguments);
         command.env("HOME", self.directory.path()).env("XDG_CONFIG_HOME", self.directory.path()).env("TZ", "UTC");
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -81,6 +85,11 @@ impl Tshark {
 
     pub(crate) fn path(&self) -> &Path {
         &self.capture
+    }
+
+    /// The home of the person who runs it.
+    pub(crate) fn home(&self) -> &Path {
+        self.directory.path()
     }
 }
 
