@@ -6,7 +6,7 @@ use std::io::pipe;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use etherparse::{SlicedPacket, TransportSlice};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
@@ -20,6 +20,10 @@ use crate::harness::{Daemon, Running, Setup, Way, by_ways, eventually, vmwire};
 by_ways!(by_unix_as_admin Unix: who_asks_for_it_gets_a_file_that_explains_itself);
 by_ways!(by_tls_as_admin Tls: who_asks_for_it_gets_a_file_that_explains_itself);
 
+by_ways!(who_comes_by_unix Unix: those_who_come_are_shown_as_who_they_are_and_when);
+by_ways!(who_comes_by_tcp Tcp: those_who_come_are_shown_as_who_they_are_and_when);
+by_ways!(who_comes_by_tls Tls: those_who_come_are_shown_as_who_they_are_and_when);
+
 /// What a file of a capture has.
 #[derive(Default)]
 struct Captured {
@@ -30,11 +34,16 @@ struct Captured {
 }
 
 fn read(path: &Path) -> Captured {
+    read_whole(path).expect("whole blocks")
+}
+
+/// The same, unless it ends with half a block, as while it is being written.
+fn read_whole(path: &Path) -> Option<Captured> {
     let bytes = fs::read(path).unwrap();
-    let mut reader = PcapNgReader::new(&bytes[..]).unwrap();
+    let mut reader = PcapNgReader::new(&bytes[..]).ok()?;
     let mut captured = Captured::default();
     while let Some(block) = reader.next_block() {
-        let Block::EnhancedPacket(block) = block.unwrap() else { continue };
+        let Block::EnhancedPacket(block) = block.ok()? else { continue };
         captured.times.push(block.timestamp);
         for option in &block.options {
             if let EnhancedPacketOption::Comment(comment) = option {
@@ -49,7 +58,13 @@ fn read(path: &Path) -> Captured {
         assert_eq!(usize::try_from(tcp.sequence_number()).unwrap(), bytes.len() + 1, "nothing is missing");
         bytes.extend_from_slice(tcp.payload());
     }
-    captured
+    Some(captured)
+}
+
+/// Waits until the answer of HOST_INFO is in the file.
+fn host_info_is_shown(path: &Path) {
+    let is_it = |data: &ServerData| matches!(data, ServerData::HostInfo(_));
+    eventually("it is shown", || read_whole(path)?.said().1.iter().any(is_it).then_some(()));
 }
 
 impl Captured {
@@ -131,6 +146,39 @@ fn who_asks_for_it_gets_a_file_that_explains_itself(way: Way) {
     }
 }
 
+fn those_who_come_are_shown_as_who_they_are_and_when(way: Way) {
+    let daemon = way.setup().start();
+    let path = daemon.place().join("who.pcapng");
+    let capture = begin(&daemon, &daemon.uri(), &path, &[]);
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let before = now();
+    let mut command = vmwire();
+    command.args(["-c", &daemon.uri_by(way), "host", "info"]);
+    Running::start(command).end().ok();
+    let after = now();
+    host_info_is_shown(&path);
+    end(capture);
+    let captured = read(&path);
+    let who = match way {
+        Way::Unix => "uid 0",
+        Way::Tcp => "127.0.0.1",
+        Way::Tls => "CN=alice",
+    };
+    let comments = captured.comments;
+    let over = format!(" over {}", way.word());
+    assert!(comments.len() == 1 && comments[0].contains(who) && comments[0].ends_with(&over), "{comments:?}");
+    // A turn bears the time at which it began, and what was sent the one at which it ended.
+    let slack = Duration::from_secs(30);
+    let around = before - slack..after + slack;
+    assert!(captured.times.iter().all(|time| around.contains(time)), "{:?}", captured.times);
+    let opened = eventually("it is in the audit", || {
+        let audited = fs::read_to_string(daemon.place().join("state/audit.jsonl")).ok()?;
+        let opened = audited.lines().find(|line| line.contains("\"capture-open\""))?;
+        serde_json::from_str::<serde_json::Value>(opened).ok()
+    });
+    assert_eq!((&opened["identity"], &opened["verdict"]), (&"uid 0".into(), &"ok".into()), "{opened}");
+}
+
 #[test]
 fn of_one_machine_is_what_is_about_it() {
     let daemon = Setup::test().start();
@@ -201,7 +249,7 @@ fn whatever_ends_the_program_it_says_what_the_capture_came_to() {
         let path = daemon.place().join(name);
         let capture = begin(&daemon, &daemon.uri(), &path, &[]);
         daemon.ok(&["host", "info"]);
-        eventually("it is shown", || read(&path).said().1.iter().any(is_host_info).then_some(()));
+        host_info_is_shown(&path);
         let summary = end_by(capture, signal);
         assert!(summary.contains(&count(&path)), "{signal:?}: {summary}");
     }
@@ -211,10 +259,6 @@ fn whatever_ends_the_program_it_says_what_the_capture_came_to() {
 fn count(path: &Path) -> String {
     let (asked, answered) = read(path).said();
     format!(": {} packets, ", asked.len() + answered.len())
-}
-
-fn is_host_info(data: &ServerData) -> bool {
-    matches!(data, ServerData::HostInfo(_))
 }
 
 #[test]
