@@ -1,18 +1,21 @@
 //! The agent: what it was told, what it knows, and what it does with a request. It touches no channel, so that tests need none.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFd;
 
 use crate::arguments::Arguments;
 use crate::command::handshake::{Capabilities, SupportLevel};
-use crate::command::{self, Command, Done, Task};
+use crate::command::{self, Command, Done, Run, Task};
+use crate::command_helper;
 use crate::dispatch::{Reply, Request};
 use crate::error::CommandError;
 use crate::file_helper::Answer;
 use crate::files::{Failure, Files};
 use crate::freezer::Freezer;
 use crate::json::Value;
+use crate::leaving::Leaving;
 use crate::log::{Level, Log};
 use crate::programs::Programs;
 use crate::state::State;
@@ -59,6 +62,8 @@ pub struct Agent {
     pub files: Files,
     /// What the host started.
     pub programs: Programs,
+    /// Children that have to end.
+    pub leaving: Leaving,
     /// Whether file systems are frozen.
     pub freezer: Freezer,
     /// What waits for a thaw, as it writes to where nothing may be written.
@@ -101,6 +106,7 @@ impl Agent {
             capabilities: Capabilities::default(),
             files: Files::default(),
             programs: Programs::default(),
+            leaving: Leaving::default(),
             freezer,
             after_thaw: None,
             support_level: SupportLevel::default(),
@@ -117,7 +123,14 @@ impl Agent {
         let Request { id, call } = Request::new(value);
         let result = call.and_then(|call| {
             let command = self.find(&call.command)?;
-            (command.run)(self, &mut Arguments::new(call.arguments), now)
+            match command.run {
+                Run::Here(run) => run(self, &mut Arguments::new(call.arguments), now),
+                Run::Elsewhere(_, deadlines) => {
+                    self.leaving.demand_room()?;
+                    let span = self.settings.request_deadline * deadlines;
+                    Ok(command_helper::task(command.name, call.arguments, span))
+                }
+            }
         });
         (id, outcome(result))
     }
@@ -125,6 +138,11 @@ impl Agent {
     /// Goes on with a command whose program ended.
     pub fn resume(&mut self, then: command::Then, end: crate::helper::End) -> Outcome {
         outcome(then(self, end))
+    }
+
+    /// Goes on with a command whose program began, or did not.
+    pub fn resume_start(&mut self, then: command::StartThen, begun: io::Result<i32>) -> Outcome {
+        outcome(then(self, begun))
     }
 
     /// Goes on with a command whose order to a file came to this.
@@ -209,6 +227,7 @@ fn outcome(result: Result<Done, CommandError>) -> Outcome {
     match result {
         Ok(Done::Return(value)) => Outcome::Reply(Reply::Return(value)),
         Ok(Done::Delimited(value)) => Outcome::Reply(Reply::Delimited(value)),
+        Ok(Done::Told(told)) => Outcome::Reply(Reply::Told(told)),
         Ok(Done::Silence) => Outcome::Reply(Reply::Silence),
         Ok(Done::Later(task)) => Outcome::Task(task),
         Err(error) => Outcome::Reply(Reply::Error(error)),

@@ -6,6 +6,8 @@ use crate::json::{Refusal, Value, write};
 
 /// The byte before the answer to `guest-sync-delimited`, which is in no text.
 const SENTINEL: u8 = 0xff;
+/// What an answer ends with.
+const END: &[u8] = b"}\n";
 
 /// What a value asks for.
 #[derive(Debug, PartialEq)]
@@ -68,10 +70,24 @@ pub enum Reply {
     Return(Value),
     /// It returned this, and whoever looks for FF may begin here.
     Delimited(Value),
+    /// A child of ours said this.
+    Told(Told),
     /// It was done, and that is not answered.
     Silence,
     /// It was not done.
     Error(CommandError),
+}
+
+/// The line of an answer without an id, as a child of ours wrote it.
+#[derive(Debug, PartialEq)]
+pub struct Told(Vec<u8>);
+
+impl Told {
+    /// `None` if it is none, or not all of one.
+    pub fn new(line: Vec<u8>) -> Option<Told> {
+        let is_answer = line.starts_with(b"{\"return\": ") || line.starts_with(b"{\"error\": ");
+        (is_answer && line.ends_with(END)).then_some(Told(line))
+    }
 }
 
 impl From<Result<Value, CommandError>> for Reply {
@@ -95,6 +111,15 @@ impl Reply {
         let mut line = Vec::new();
         let (key, value) = match self {
             Reply::Silence => return line,
+            Reply::Told(Told(mut line)) => {
+                let Some(id) = id else { return line };
+                line.truncate(line.len() - END.len());
+                let mut text = String::from(", \"id\": ");
+                write(&id, &mut text);
+                line.extend_from_slice(text.as_bytes());
+                line.extend_from_slice(END);
+                return line;
+            }
             Reply::Return(value) => ("return", value),
             Reply::Delimited(value) => {
                 line.push(SENTINEL);
@@ -155,5 +180,24 @@ mod tests {
             br#"{"error": {"class": "GenericError", "desc": "no"}, "id": null}"#.iter().chain(b"\n").copied().collect::<Vec<u8>>(),
         );
         assert!(Reply::Silence.into_line(Some(Value::Null)).is_empty());
+    }
+
+    #[test]
+    fn what_a_child_said_is_answered_as_it_is_but_for_the_id() {
+        for reply in [Ok(Value::object([("a", "}\n".into())])), Err(CommandError::generic("no"))] {
+            for id in [None, Some(Value::Null), Some("x".into())] {
+                let line = match reply.clone() {
+                    Ok(value) => Reply::Return(value),
+                    Err(error) => Reply::Error(error),
+                }
+                .into_line(None);
+                let told = Told::new(line.clone()).unwrap();
+                assert_eq!(Reply::Told(told).into_line(id.clone()), Reply::from(reply.clone()).into_line(id));
+                for end in 0..line.len() {
+                    assert_eq!(Told::new(line[..end].to_vec()), None, "an answer that was cut");
+                }
+            }
+        }
+        assert_eq!(Told::new(b"something else}\n".to_vec()), None);
     }
 }

@@ -22,7 +22,7 @@ use signal_hook::low_level::pipe;
 
 use crate::agent::{Agent, Outcome};
 use crate::channel::{Channel, Got};
-use crate::command::{FileThen, Task, Then};
+use crate::command::{FileThen, StartThen, Task, Then};
 use crate::dispatch::Reply;
 use crate::helper::{End, Helper};
 use crate::json::{Incoming, Reader, Value};
@@ -76,6 +76,7 @@ struct Waiting {
 /// What it waits for.
 enum Job {
     Program(Box<Helper>, Then),
+    Start(StartThen),
     File(FileThen),
 }
 
@@ -93,6 +94,10 @@ impl Job {
                 Ok(helper) => Ok(Job::Program(Box::new(helper), then)),
                 Err(end) => Err(agent.resume(then, end)),
             },
+            Task::Start(order, then) => match agent.programs.begin(order, now + agent.settings.request_deadline) {
+                Ok(()) => Ok(Job::Start(then)),
+                Err(error) => Err(agent.resume_start(then, Err(error))),
+            },
             Task::File(order, then) => match agent.files.begin(order, now, agent.settings.request_deadline) {
                 Ok(()) => Ok(Job::File(then)),
                 Err(failure) => Err(agent.resume_file(then, Err(failure))),
@@ -103,14 +108,21 @@ impl Job {
     /// What came of it, or itself if nothing did yet.
     fn progress(self, agent: &mut Agent, now: Instant) -> Result<Outcome, Job> {
         match self {
-            Job::Program(mut helper, then) => {
-                let Some(end) = helper.progress(now) else { return Err(Job::Program(helper, then)) };
+            Job::Program(helper, then) => {
+                let end = match helper.progress(now, &mut agent.leaving) {
+                    Ok(end) => end,
+                    Err(helper) => return Err(Job::Program(helper, then)),
+                };
                 if matches!(end, End::TooLong) {
                     agent.log.say(Level::Warning, "a program took too long and was killed");
                 }
                 Ok(agent.resume(then, end))
             }
-            Job::File(then) => match agent.files.progress(now) {
+            Job::Start(then) => match agent.programs.begun(now, &mut agent.leaving) {
+                Some(begun) => Ok(agent.resume_start(then, begun)),
+                None => Err(Job::Start(then)),
+            },
+            Job::File(then) => match agent.files.progress(now, &mut agent.leaving) {
                 Some(answer) => Ok(agent.resume_file(then, answer)),
                 None => Err(Job::File(then)),
             },
@@ -120,17 +132,16 @@ impl Job {
     fn deadline(&self, agent: &Agent) -> Option<Instant> {
         match self {
             Job::Program(helper, _) => Some(helper.deadline()),
+            Job::Start(_) => agent.programs.deadline(),
             Job::File(_) => agent.files.deadline(),
         }
     }
 
     fn watch<'a>(&'a self, agent: &'a Agent, fds: &mut Vec<PollFd<'a>>) {
         match self {
-            Job::Program(helper, _) => {
-                let (input, output) = helper.pipes();
-                fds.extend(input.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
-                fds.extend(output.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            }
+            Job::Program(helper, _) => helper.watch(fds),
+            // Programs are watched whether anybody waits or not.
+            Job::Start(_) => {}
             Job::File(_) => agent.files.watch(fds),
         }
     }
@@ -173,10 +184,10 @@ impl EventLoop {
     /// The channel is gone.
     pub fn run(mut self) -> io::Result<()> {
         let result = self.serve();
-        if let Some(Waiting { job: Job::Program(helper, _), .. }) = &mut self.waiting {
-            helper.kill();
+        if let Some(Waiting { job: Job::Program(helper, _), .. }) = self.waiting.take() {
+            helper.kill(&mut self.agent.leaving);
         }
-        self.agent.files.abandon();
+        self.agent.files.abandon(&mut self.agent.leaving);
         self.channel.remove();
         result
     }
@@ -186,7 +197,8 @@ impl EventLoop {
             let now = Instant::now();
             self.agent.programs.progress();
             self.look_after_job(now);
-            self.agent.files.tidy(self.waiting.is_some());
+            self.agent.files.tidy(self.waiting.is_some(), &mut self.agent.leaving);
+            self.agent.leaving.tidy();
             if self.leaving && self.waiting.is_none() {
                 if !self.agent.freezer.is_frozen() {
                     return Ok(());
@@ -216,6 +228,7 @@ impl EventLoop {
                 self.leaving = true;
                 // A file that hangs does not keep us; one that does not is done.
                 self.agent.files.hasten(Instant::now() + LEAVES_WITHIN);
+                self.agent.programs.hasten(Instant::now() + LEAVES_WITHIN);
             }
             came(&mut self.children);
         }

@@ -1,27 +1,30 @@
 //! What a program reads, given to it as it takes it.
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::process::ChildStdin;
+use std::fs::File;
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A pipe into a program, and what goes through it.
 #[derive(Debug)]
 pub struct Feed {
-    pipe: Option<ChildStdin>,
+    pipe: Option<PipeWriter>,
     input: Vec<u8>,
     given: usize,
 }
 
 impl Feed {
-    /// Begins to feed a program; `None` for one that reads nothing.
+    /// Begins to feed a program, which reads from what is returned, too; with `None` it reads nothing.
     ///
     /// # Errors
     /// What the system says.
-    pub fn new(pipe: Option<ChildStdin>, input: Vec<u8>) -> io::Result<Feed> {
-        if let Some(pipe) = &pipe {
-            rustix::io::ioctl_fionbio(pipe, true)?;
-        }
-        Ok(Feed { pipe, input, given: 0 })
+    pub fn new(input: Option<Vec<u8>>) -> io::Result<(Feed, OwnedFd)> {
+        let Some(input) = input else {
+            let feed = Feed { pipe: None, input: Vec::new(), given: 0 };
+            return Ok((feed, File::open("/dev/null")?.into()));
+        };
+        let (reader, writer) = io::pipe()?;
+        rustix::io::ioctl_fionbio(&writer, true)?;
+        Ok((Feed { pipe: Some(writer), input, given: 0 }, reader.into()))
     }
 
     /// What is waited for, to write.
@@ -61,9 +64,9 @@ mod tests {
 
     #[test]
     fn more_than_a_pipe_holds_arrives_whole() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input: Vec<u8> = (0..1_000_000_u32).map(|place| place.to_le_bytes()[1]).collect();
-        let mut feed = Feed::new(child.stdin.take(), input.clone()).unwrap();
+        let (mut feed, stdin) = Feed::new(Some(input.clone())).unwrap();
+        let mut child = Command::new("cat").stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let reader = std::thread::spawn(move || {
             let mut read = Vec::new();

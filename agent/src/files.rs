@@ -22,6 +22,8 @@ use rustix::event::{PollFd, PollFlags};
 use crate::error::CommandError;
 use crate::file_helper::{ANSWER_HEAD_BYTES, Answer, Order, WORD};
 use crate::filesystem_helper::PROGRAM;
+use crate::leaving::Leaving;
+use crate::process::Process;
 
 /// How many files may be open.
 pub const FILES_MAX: usize = 512;
@@ -60,8 +62,6 @@ pub struct Files {
     /// What our child calls the file of a handle.
     handles: BTreeMap<i64, u64>,
     holder: Option<Holder>,
-    /// Former holders that the system has not told us the end of.
-    leaving: Vec<Child>,
 }
 
 /// Who holds the files, and the order that it was given.
@@ -114,7 +114,7 @@ impl Files {
     }
 
     /// Moves what can be moved. Returns what came of the order, once something did.
-    pub fn progress(&mut self, now: Instant) -> Option<Result<Answer, Failure>> {
+    pub fn progress(&mut self, now: Instant, leaving: &mut Leaving) -> Option<Result<Answer, Failure>> {
         let Some(holder) = &mut self.holder else { return Some(Err(Failure::Gone)) };
         let result = match holder.exchange() {
             Ok(Some(result)) => return Some(result.map_err(Failure::System)),
@@ -122,28 +122,26 @@ impl Files {
             Ok(None) => Failure::TooLong,
             Err(_) => Failure::Gone,
         };
-        self.abandon();
+        self.abandon(leaving);
         Some(Err(result))
     }
 
-    /// Nobody holds what nobody asks for, and who has ended is taken note of.
-    pub fn tidy(&mut self, is_busy: bool) {
+    /// Nobody holds what nobody asks for.
+    pub fn tidy(&mut self, is_busy: bool, leaving: &mut Leaving) {
         if self.handles.is_empty()
             && !is_busy
             && let Some(holder) = self.holder.take()
         {
             // It leaves when it sees that nobody gives it orders.
-            self.leaving.push(holder.child);
+            leaving.add(Process::from(&holder.child));
         }
-        self.leaving.retain_mut(|child| child.try_wait().is_ok_and(|status| status.is_none()));
     }
 
     /// Ends who holds the files, and so closes them all. What hangs in the kernel is left behind until it does not any more.
-    pub fn abandon(&mut self) {
+    pub fn abandon(&mut self, leaving: &mut Leaving) {
         self.handles.clear();
-        if let Some(mut holder) = self.holder.take() {
-            crate::helper::kill_group(&mut holder.child);
-            self.leaving.push(holder.child);
+        if let Some(holder) = self.holder.take() {
+            leaving.kill_group(Process::from(&holder.child));
         }
     }
 

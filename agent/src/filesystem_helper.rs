@@ -1,7 +1,7 @@
-//! Our own program as a helper: what may hang for as long as a disk does is done by a child, which can be left behind.
+//! Our own program as who freezes and thaws: what may hang for as long as a disk does is done by a child, which can be left behind.
 //!
-//! It is called with a verb and directories or disks, and says one value on its standard output. It opens nothing but those,
-//! for it runs while the file system that it came from is frozen.
+//! It is called with a verb and directories, and says one value on its standard output. It opens nothing but those, for it runs while
+//! the file system that it came from is frozen.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,8 +14,7 @@ use rustix::io::Errno;
 use crate::error::{CommandError, reason};
 use crate::helper::End;
 use crate::json::{Incoming, Reader, Value, write};
-use crate::kernel::{self, TrimRange};
-use crate::nvme;
+use crate::kernel;
 
 /// The program.
 pub const PROGRAM: &str = "/proc/self/exe";
@@ -30,8 +29,6 @@ pub fn run(words: &[String]) -> ExitCode {
     let value = match words {
         [verb, directories @ ..] if verb == "freeze" => freeze(directories),
         [verb, directories @ ..] if verb == "thaw" => Value::Integer(thaw(directories)),
-        [verb, minimum, directories @ ..] if verb == "trim" => trim(minimum.parse().unwrap_or_default(), directories),
-        [verb, disks @ ..] if verb == "smart" => Value::Array(disks.iter().map(|disk| smart(disk)).collect()),
         _ => return ExitCode::FAILURE,
     };
     let mut text = String::new();
@@ -58,7 +55,11 @@ pub fn answer(end: &End, verb: &str) -> Result<Value, CommandError> {
     }
 }
 
-fn open(directory: &str) -> io::Result<File> {
+/// Opens a directory, or a disk.
+///
+/// # Errors
+/// What the system says.
+pub fn open(directory: &str) -> io::Result<File> {
     // A mount point that is not what it was is not waited for.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).map_err(io::Error::other)?;
     File::options().read(true).custom_flags(flags).open(directory)
@@ -97,35 +98,4 @@ fn thaw(directories: &[String]) -> i64 {
         }
     }
     count
-}
-
-/// How a disk is; nothing if it does not say.
-fn smart(disk: &str) -> Value {
-    let page = open(disk).ok().and_then(|file| kernel::nvme_health(&file).ok());
-    page.map_or(Value::Null, |page| nvme::health(&page))
-}
-
-fn trim(minimum: u64, directories: &[String]) -> Value {
-    let mut paths = Vec::new();
-    for directory in directories {
-        let mut range = TrimRange { start: 0, length: u64::MAX, minimum };
-        let result = open(directory).map_err(|error| format!("failed to open: {}", reason(&error))).and_then(|file| {
-            kernel::trim(&file, &mut range).map_err(|error| match error {
-                Errno::OPNOTSUPP | Errno::NOTTY => "trim not supported".to_owned(),
-                error => format!("failed to trim: {}", reason(&error.into())),
-            })
-        });
-        let (trimmed, error) = match result {
-            Ok(()) => (Some((range.length.into(), range.minimum.into())), None),
-            Err(error) => (None, Some(Value::from(error))),
-        };
-        let (trimmed, least) = trimmed.unzip();
-        paths.push(Value::object_of([
-            ("path", Some(directory.as_str().into())),
-            ("trimmed", trimmed),
-            ("minimum", least),
-            ("error", error),
-        ]));
-    }
-    Value::Array(paths)
 }

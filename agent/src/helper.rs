@@ -1,18 +1,22 @@
 //! Programs that a command has done for it: the one place where the agent waits for anything but its channel, and it does so in its
 //! loop, with a deadline. A program gets a group of its own, and who overstays is killed with all it started.
 
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
 
 use crate::error::CommandError;
 use crate::feed::Feed;
-use rustix::process::{Pid, Signal, kill_process_group};
+use crate::leaving::Leaving;
+use crate::process::Process;
+use crate::starter::{self, Start};
 
-/// What is kept of what a helper says.
-const OUTPUT_BYTES_MAX: usize = 4 << 20;
+/// What is kept of what a helper says: at least the longest answer of a child of ours, which is a file of keys, each byte of it escaped.
+const OUTPUT_BYTES_MAX: usize = 32 << 20;
 
 /// A program to be run.
 #[derive(Debug)]
@@ -77,42 +81,29 @@ impl End {
 /// A program that runs.
 #[derive(Debug)]
 pub struct Helper {
-    child: Child,
+    child: Process,
+    start: Start,
     stdin: Feed,
-    stdout: Option<ChildStdout>,
+    stdout: Option<PipeReader>,
     output: Vec<u8>,
     deadline: Instant,
-    status: Option<ExitStatus>,
 }
 
 impl Helper {
     /// Starts a program. Its standard error is nobody's.
     pub fn start(program: Program, now: Instant) -> Result<Helper, End> {
-        let mut child = Command::new(&program.path)
-            .args(&program.arguments)
-            .current_dir("/")
-            .stdin(if program.input.is_empty() { Stdio::null() } else { Stdio::piped() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(End::NotStarted)?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let pipes = Feed::new(stdin, program.input).and_then(|stdin| {
-            if let Some(stdout) = &stdout {
-                rustix::io::ioctl_fionbio(stdout, true)?;
-            }
-            Ok(stdin)
-        });
-        match pipes {
-            Ok(stdin) => {
-                Ok(Helper { child, stdin, stdout, output: Vec::new(), deadline: now + program.span, status: None })
-            }
-            Err(error) => {
-                kill_group(&mut child);
-                Err(End::NotStarted(error))
-            }
-        }
+        let started = || {
+            let nothing = starter::nothing()?;
+            let (stdin, theirs) = Feed::new((!program.input.is_empty()).then_some(program.input))?;
+            let (stdout, output) = io::pipe()?;
+            rustix::io::ioctl_fionbio(&stdout, true)?;
+            let mut command = Command::new(&program.path);
+            command.args(&program.arguments).current_dir("/").process_group(0);
+            let (child, start) = Start::begin(command, [theirs.as_fd(), output.as_fd(), nothing.as_fd()])?;
+            let deadline = now + program.span;
+            Ok(Helper { child, start, stdin, stdout: Some(stdout), output: Vec::new(), deadline })
+        };
+        started().map_err(End::NotStarted)
     }
 
     /// Until when it has to be done.
@@ -120,28 +111,36 @@ impl Helper {
         self.deadline
     }
 
-    /// What is waited for: to write, to read.
-    pub fn pipes(&self) -> (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
-        (self.stdin.waits_for(), self.stdout.as_ref().map(AsFd::as_fd))
+    /// What has to be waited for.
+    pub fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let output = self.stdout.as_ref().map(AsFd::as_fd);
+        fds.extend(self.stdin.waits_for().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
+        fds.extend(
+            output.into_iter().chain(self.start.waits_for()).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+        );
     }
 
-    /// Moves what can be moved. Returns how it ended, once it did.
-    pub fn progress(&mut self, now: Instant) -> Option<End> {
+    /// Moves what can be moved. Returns how it ended, or itself if it has not yet.
+    ///
+    /// # Errors
+    /// It goes on.
+    pub fn progress(mut self: Box<Self>, now: Instant, leaving: &mut Leaving) -> Result<End, Box<Self>> {
+        if let Err(error) = self.start.has_begun() {
+            leaving.kill_group(self.child);
+            return Ok(End::NotStarted(error));
+        }
         self.stdin.progress();
         self.drain();
-        if self.status.is_none() {
-            self.status = self.child.try_wait().ok().flatten();
-        }
         // Who inherited its output does not keep us, once it ended itself; but what it said last may have come since we looked.
-        if let Some(status) = self.status {
+        if let Ok(Some(status)) = self.child.try_wait() {
             self.drain();
-            return Some(End::Exited(status, std::mem::take(&mut self.output)));
+            return Ok(End::Exited(status, self.output));
         }
         if now >= self.deadline {
-            self.kill();
-            return Some(End::TooLong);
+            self.kill(leaving);
+            return Ok(End::TooLong);
         }
-        None
+        Err(self)
     }
 
     fn drain(&mut self) {
@@ -160,73 +159,7 @@ impl Helper {
     }
 
     /// Ends it and all it started. What hangs in the kernel is left behind.
-    pub fn kill(&mut self) {
-        kill_group(&mut self.child);
-    }
-}
-
-/// Ends a child and all it started, unless the kernel keeps it.
-pub(crate) fn kill_group(child: &mut Child) {
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let _ = child.try_wait();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(script: &str, span: Duration) -> End {
-        let arguments = vec!["-c".to_owned(), script.to_owned()];
-        let program = Program { path: "sh".to_owned(), arguments, input: b"word".to_vec(), span };
-        let mut helper = Helper::start(program, Instant::now()).unwrap();
-        loop {
-            if let Some(end) = helper.progress(Instant::now()) {
-                return end;
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn nothing_is_lost_of_what_a_helper_said_last() {
-        for _ in 0..30 {
-            match run("cat; head -c 50000 /dev/zero; echo end", Duration::from_secs(60)) {
-                End::Exited(status, said) => {
-                    assert!(status.success());
-                    assert!(said.starts_with(b"word\0") && said.ends_with(b"end\n"), "{} bytes", said.len());
-                }
-                end => panic!("{end:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_helper_that_hangs_is_killed_with_all_it_started() {
-        let directory = tempfile::tempdir().unwrap();
-        let started = directory.path().join("started");
-        let script = format!("sleep 1000 & echo $! >{0}.new; mv {0}.new {0}; wait", started.display());
-        let begin = Instant::now();
-        assert!(matches!(run(&script, Duration::from_secs(5)), End::TooLong));
-        assert!(begin.elapsed() < Duration::from_secs(60));
-        let pid: i32 = std::fs::read_to_string(started).unwrap().trim().parse().unwrap();
-        // It is gone, or waits for somebody to take note.
-        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        while !(state().is_empty() || state().contains(") Z ")) {
-            assert!(begin.elapsed() < Duration::from_secs(60), "{}", state());
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_started_is_told() {
-        let program = |path: &str| Program {
-            path: path.to_owned(),
-            arguments: Vec::new(),
-            input: Vec::new(),
-            span: Duration::ZERO,
-        };
-        assert!(Helper::start(program("/nonexistent/x"), Instant::now()).unwrap_err().is_not_found());
+    pub fn kill(self, leaving: &mut Leaving) {
+        leaving.kill_group(self.child);
     }
 }

@@ -1,16 +1,19 @@
 //! What the system offers and no safe wrapper does: freezing, thawing and trimming a file system, asking an NVMe disk how it is, the
-//! address of a vsock, keeping descriptors to ourselves, giving memory back. The one room of this crate with `unsafe`; each call is proved
+//! address of a vsock, keeping descriptors to ourselves, a child that is not waited for, giving memory back. The one room of this crate with `unsafe`; each call is proved
 //! where it stands.
 #![expect(
     unsafe_code,
-    reason = "four ioctls, one kind of address that rustix does not know, descriptors by number, memory"
+    reason = "four ioctls, one kind of address that rustix does not know, descriptors by number, a child that nobody waits for, memory"
 )]
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::PipeWriter;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io;
 use rustix::ioctl::{NoArg, Opcode, Updater, ioctl, opcode};
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
+use rustix::process::Pid;
 
 /// `FIFREEZE` and `FITHAW` of `linux/fs.h`; their argument is not looked at.
 const FREEZE: Opcode = opcode::read_write::<i32>(b'X', 119);
@@ -56,8 +59,7 @@ pub fn trim(directory: impl AsFd, range: &mut TrimRange) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn keep_descriptors() -> std::io::Result<()> {
-    for entry in std::fs::read_dir("/proc/self/fd")?.flatten() {
-        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+    for number in descriptors()? {
         if number > 2 {
             // SAFETY: it is listed as open, is not -1, and nothing of ours is closed before the call returns, as there is one thread.
             let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
@@ -65,6 +67,65 @@ pub fn keep_descriptors() -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has a child do something that ends in its becoming another program. It has these as its first three descriptors, and one more; none of
+/// ours besides, as it may hang for long, and what somebody else is to see the end of would have none. It is told whether that is so.
+///
+/// # Errors
+/// What the system says.
+pub fn fork(
+    standard: [BorrowedFd<'_>; 3],
+    more: PipeWriter,
+    work: impl FnOnce(std::io::Result<()>, PipeWriter),
+) -> std::io::Result<Pid> {
+    // SAFETY: this is how `unistd.h` declares them; what one of them asks of its caller is proved there.
+    unsafe extern "C" {
+        fn fork() -> i32;
+        safe fn _exit(code: i32) -> !;
+    }
+    /// Nothing of ours goes on in the child, not even if it panics.
+    struct Ends;
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            _exit(127);
+        }
+    }
+    // SAFETY: there is one thread, so that in the child no lock stays closed for want of who would open it.
+    match unsafe { fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => {
+            let _ends = Ends;
+            work(keep_only(standard, &more), more);
+            _exit(127)
+        }
+        pid => Pid::from_raw(pid).ok_or_else(|| io::Errno::CHILD.into()),
+    }
+}
+
+/// In a child: puts these in the first three places, and closes all others but one.
+fn keep_only([input, output, errors]: [BorrowedFd<'_>; 3], kept: &PipeWriter) -> std::io::Result<()> {
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(errors)?;
+    for number in descriptors()? {
+        if number > 2 && number != kept.as_raw_fd() {
+            // SAFETY: whoever owns it is in the parent, where it stays open. Here nobody uses it any more: `fork` does not return.
+            unsafe { io::close(number) };
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of all that are open.
+fn descriptors() -> std::io::Result<Vec<i32>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
+    // It is listed itself, and is closed when this returns.
+    let own = directory.as_raw_fd();
+    let entries = Dir::new(directory)?.flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok());
+    Ok(numbers.filter(|number| *number != own).collect())
 }
 
 /// Gives memory back to the system that was freed. Of a million small values it would be kept for the next million.

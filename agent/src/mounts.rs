@@ -37,9 +37,9 @@ fn mount(line: &str) -> Option<Mount> {
     let (kind, source) = (words.next()?.to_owned(), decoded(words.next()?));
     let mut device = (major_number.parse().ok()?, minor_number.parse().ok()?);
     if device.0 == 0 {
-        let found = stat(&source)
-            .ok()
-            .filter(|found| kind == "btrfs" && FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice)?;
+        // Of no other is the source looked at: it may be a name on a file system that hangs.
+        let found = (kind == "btrfs").then(|| stat(&source).ok()).flatten();
+        let found = found.filter(|found| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice)?;
         device = (major(found.st_rdev), minor(found.st_rdev));
     }
     Some(Mount { directory, kind, device })

@@ -1,14 +1,18 @@
 //! Programs that a host has started: each runs on its own until its status is asked for, whoever is connected. What it says is kept up
 //! to a bound and read on beyond, so that no program hangs for being talkative.
 
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 
 use crate::feed::Feed;
+use crate::leaving::Leaving;
+use crate::process::Process;
+use crate::starter::{self, Start};
 
 /// What is kept of each stream of a program.
 const STREAM_BYTES_MAX: usize = 16 << 20;
@@ -63,7 +67,7 @@ pub struct Stream {
 /// A program.
 #[derive(Debug)]
 pub struct Program {
-    child: Child,
+    child: Process,
     stdin: Feed,
     status: Option<ExitStatus>,
     /// What it said.
@@ -72,23 +76,29 @@ pub struct Program {
     pub errors: Stream,
 }
 
+/// A program that has not begun yet.
+#[derive(Debug)]
+struct Starting {
+    program: Program,
+    start: Start,
+    until: Instant,
+}
+
 /// All programs.
 #[derive(Debug, Default)]
 pub struct Programs {
     all: Vec<Program>,
+    starting: Option<Starting>,
 }
 
 impl Programs {
-    /// Starts a program. `None` if too many run, or have too much to read.
+    /// Begins to start a program.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn start(&mut self, order: Order) -> io::Result<Option<u32>> {
-        if !self.make_room(order.input.as_ref().map_or(0, Vec::len)) {
-            return Ok(None);
-        }
+    /// What the system says, of us.
+    pub fn begin(&mut self, order: Order, until: Instant) -> io::Result<()> {
         let mut command = Command::new(&order.path);
-        command.args(&order.arguments).stdin(if order.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.args(&order.arguments);
         // What systemd tells us is about us.
         for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
             command.env_remove(variable);
@@ -96,34 +106,69 @@ impl Programs {
         if let Some(environment) = order.environment {
             command.env_clear().envs(environment);
         }
-        let (mut output, mut errors) = (Stream::default(), Stream::default());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        if matches!(order.capture, Capture::Output | Capture::Separated | Capture::Merged) {
-            let (reader, writer) = pipe()?;
-            if order.capture == Capture::Merged {
-                command.stderr(writer.try_clone()?);
+        let nothing = starter::nothing()?;
+        let stream = |wanted: &[Capture]| -> io::Result<(Stream, Option<PipeWriter>)> {
+            if !wanted.contains(&order.capture) {
+                return Ok((Stream::default(), None));
             }
-            command.stdout(writer);
-            output.pipe = Some(reader);
+            let (reader, writer) = io::pipe()?;
+            rustix::io::ioctl_fionbio(&reader, true)?;
+            Ok((Stream { pipe: Some(reader), ..Stream::default() }, Some(writer)))
+        };
+        let (output, to_output) = stream(&[Capture::Output, Capture::Separated, Capture::Merged])?;
+        let (errors, to_errors) = stream(&[Capture::Errors, Capture::Separated])?;
+        let stdout = to_output.as_ref().map_or(nothing.as_fd(), AsFd::as_fd);
+        let stderr = match order.capture {
+            Capture::Merged => stdout,
+            _ => to_errors.as_ref().map_or(nothing.as_fd(), AsFd::as_fd),
+        };
+        let (feed, stdin) = Feed::new(order.input)?;
+        let (child, start) = Start::begin(command, [stdin.as_fd(), stdout, stderr])?;
+        let program = Program { child, stdin: feed, status: None, output, errors };
+        self.starting = Some(Starting { program, start, until });
+        Ok(())
+    }
+
+    /// The number of the program that was to be started, once it began; or why it did not.
+    pub fn begun(&mut self, now: Instant, leaving: &mut Leaving) -> Option<io::Result<i32>> {
+        let mut starting = self.starting.take()?;
+        match starting.start.has_begun() {
+            Ok(true) => {
+                let id = starting.program.child.id();
+                // A number comes again only when its former bearer has ended; nobody can ask for that one any more.
+                self.all.retain(|program| program.child.id() != id);
+                self.all.push(starting.program);
+                Some(Ok(id))
+            }
+            Ok(false) if now < starting.until => {
+                self.starting = Some(starting);
+                None
+            }
+            Ok(false) => {
+                leaving.kill(starting.program.child);
+                Some(Err(io::Error::new(io::ErrorKind::TimedOut, "it could not be looked up in time")))
+            }
+            Err(error) => {
+                leaving.kill(starting.program.child);
+                Some(Err(error))
+            }
         }
-        if matches!(order.capture, Capture::Errors | Capture::Separated) {
-            let (reader, writer) = pipe()?;
-            command.stderr(writer);
-            errors.pipe = Some(reader);
+    }
+
+    /// What is being started has to begin by then.
+    pub fn hasten(&mut self, until: Instant) {
+        if let Some(starting) = &mut self.starting {
+            starting.until = starting.until.min(until);
         }
-        let mut child = command.spawn()?;
-        // The command holds the pipes' other ends until it goes.
-        drop(command);
-        let stdin = Feed::new(child.stdin.take(), order.input.unwrap_or_default())?;
-        let id = child.id();
-        // A number comes again only when its former bearer has ended; nobody can ask for that one any more.
-        self.all.retain(|program| program.child.id() != id);
-        self.all.push(Program { child, stdin, status: None, output, errors });
-        Ok(Some(id))
+    }
+
+    /// Until when what is being started has to begin.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.starting.as_ref().map(|starting| starting.until)
     }
 
     /// Whether there is room for one more program that has so much to read.
-    fn make_room(&mut self, input_bytes: usize) -> bool {
+    pub fn make_room(&mut self, input_bytes: usize) -> bool {
         self.progress();
         if self.all.len() >= PROGRAMS_MAX
             && let Some(place) = self.all.iter().position(Program::is_over)
@@ -150,6 +195,8 @@ impl Programs {
 
     /// What has to be waited for.
     pub fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let starting = self.starting.as_ref().and_then(|starting| starting.start.waits_for());
+        fds.extend(starting.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
         for program in &self.all {
             fds.extend(program.stdin.waits_for().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::OUT)));
             let pipes = program.output.pipe.iter().chain(&program.errors.pipe);
@@ -208,12 +255,6 @@ impl Stream {
     }
 }
 
-fn pipe() -> io::Result<(PipeReader, io::PipeWriter)> {
-    let (reader, writer) = io::pipe()?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
-    Ok((reader, writer))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,24 +263,25 @@ mod tests {
     fn what_nobody_reads_is_kept_up_to_a_bound() {
         let mut programs = Programs::default();
         let mut start = |mebibytes: usize| {
-            let order = Order {
-                path: "sleep".to_owned(),
-                arguments: vec!["1000".to_owned()],
-                environment: None,
-                input: Some(vec![0; mebibytes << 20]),
-                capture: Capture::None,
-            };
-            let started = programs.start(order).unwrap();
-            (started, programs.all.iter().map(|program| program.stdin.waiting_bytes()).sum::<usize>())
+            let has_room = programs.make_room(mebibytes << 20);
+            if has_room {
+                let (stdin, reader) = Feed::new(Some(vec![0; mebibytes << 20])).unwrap();
+                let child = Process::from(&Command::new("sleep").arg("1000").stdin(reader).spawn().unwrap());
+                let (output, errors) = (Stream::default(), Stream::default());
+                programs.all.push(Program { child, stdin, status: None, output, errors });
+            }
+            (has_room, programs.all.iter().map(|program| program.stdin.waiting_bytes()).sum::<usize>())
         };
-        assert_eq!(start(60).1, 60 << 20);
-        assert_eq!(start(60).1, 120 << 20);
-        assert_eq!(start(60), (None, 120 << 20));
-        assert_eq!(start(1).1, 121 << 20);
+        assert_eq!(start(60), (true, 60 << 20));
+        assert_eq!(start(60), (true, 120 << 20));
+        assert_eq!(start(60), (false, 120 << 20));
+        assert_eq!(start(1), (true, 121 << 20));
         // Nothing is kept for who is gone.
         for program in &mut programs.all {
-            program.child.kill().unwrap();
-            program.child.wait().unwrap();
+            program.child.kill();
+            while program.child.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
         }
         programs.progress();
         assert!(programs.all.iter().all(|program| program.stdin.waiting_bytes() == 0));

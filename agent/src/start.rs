@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::agent::{AfterThaw, Agent, Settings};
 use crate::channel::{Channel, Listener, Method, Port};
 use crate::command::{TABLE, channel::QEMU_GA_VERSION};
+use crate::command_helper;
 use crate::error::reason;
 use crate::event_loop::EventLoop;
 use crate::file_helper;
@@ -39,13 +40,13 @@ pub fn run(words: &[String]) -> ExitCode {
         Some((first, rest)) if first == DAEMON => (true, rest),
         _ => (false, words),
     };
-    if let Some((first, rest)) = words.split_first()
-        && first == filesystem_helper::WORD
-    {
-        return filesystem_helper::run(rest);
-    }
-    if words.first().is_some_and(|first| first == file_helper::WORD) {
-        return file_helper::run();
+    if let Some((first, rest)) = words.split_first() {
+        match first.as_str() {
+            command_helper::WORD => return command_helper::run(rest),
+            filesystem_helper::WORD => return filesystem_helper::run(rest),
+            file_helper::WORD => return file_helper::run(),
+            _ => {}
+        }
     }
     match start(words, is_daemon) {
         Ok(code) => code,

@@ -25,7 +25,7 @@ struct Processor {
 }
 
 /// All processors.
-pub(super) fn list(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn list(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
     let processors = processors(Path::new(DIRECTORY))?;
     let values: Vec<Value> = processors
@@ -38,7 +38,7 @@ pub(super) fn list(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Resu
             ])
         })
         .collect();
-    Ok(Done::Return(values.into()))
+    Ok(values.into())
 }
 
 fn processors(directory: &Path) -> Result<Vec<Processor>, CommandError> {
@@ -71,14 +71,14 @@ fn named(call: &str, path: &Path) -> String {
 }
 
 /// Turns processors on and off, in order, up to the first that will not; says how many that were.
-pub(super) fn set(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn set(arguments: &mut Arguments) -> Result<Value, CommandError> {
     let wanted = arguments.objects("vcpus", |vcpu| {
         let wanted = (vcpu.integer("logical-id")?, vcpu.bool("online")?);
         vcpu.optional_bool("can-offline")?;
         Ok(wanted)
     })?;
     arguments.finish()?;
-    set_all(Path::new(DIRECTORY), &wanted).map(|count| Done::Return(count.into()))
+    set_all(Path::new(DIRECTORY), &wanted).map(Value::from)
 }
 
 fn set_all(directory: &Path, wanted: &[(i64, bool)]) -> Result<u64, CommandError> {

@@ -4,16 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Done, Task};
+use super::Done;
 use crate::agent::Agent;
 use crate::arguments::Arguments;
 use crate::block;
 use crate::error::CommandError;
-use crate::filesystem_helper;
+use crate::filesystem_helper::open;
 use crate::json::Value;
+use crate::kernel;
+use crate::nvme;
 
 /// All disks that have a size, each with its partitions behind it; those that say how they are with that.
-pub(super) fn list(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn list(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
     let mut disks = Vec::new();
     for (name, path) in devices(Path::new("/sys/block"))? {
@@ -24,6 +26,7 @@ pub(super) fn list(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
         let dependencies: Vec<Value> =
             block::slaves(&path).iter().filter_map(|below| block::node(below)).map(Value::from).collect();
         let address = if block::is_virtual(&path) { None } else { block::address(&path) };
+        let is_nvme = address.as_ref().and_then(|address| address.member("bus-type")) == Some(&"nvme".into());
         // A device of the device mapper goes by a name of its own.
         let alias = fs::read_to_string(path.join("dm/name")).ok().map(|name| name.trim_end().to_owned());
         disks.push(Value::object_of([
@@ -32,6 +35,7 @@ pub(super) fn list(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
             ("partition", Some(false.into())),
             ("address", address),
             ("alias", alias.map(Value::from)),
+            ("smart", if is_nvme { smart(&node) } else { None }),
         ]));
         let mut partitions: Vec<PathBuf> = fs::read_dir(&path)
             .into_iter()
@@ -49,33 +53,12 @@ pub(super) fn list(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
             ]));
         }
     }
-    let nvme: Vec<String> = disks.iter().filter_map(nvme_node).collect();
-    if nvme.is_empty() {
-        return Ok(Done::Return(disks.into()));
-    }
-    // A disk that is not well may take its time to say so.
-    let mut words = vec![filesystem_helper::WORD, "smart"];
-    words.extend(nvme.iter().map(String::as_str));
-    Ok(Task::run(filesystem_helper::PROGRAM, &words, agent.settings.request_deadline, |_, end| {
-        if let Ok(Value::Array(healths)) = filesystem_helper::answer(&end, "smart") {
-            let asked = disks.iter_mut().filter(|disk| nvme_node(disk).is_some());
-            for (disk, health) in asked.zip(healths).filter(|(_, health)| *health != Value::Null) {
-                if let Value::Object(members) = disk {
-                    members.push(("smart".to_owned(), health));
-                }
-            }
-        }
-        Ok(Done::Return(disks.into()))
-    }))
+    Ok(disks.into())
 }
 
-/// The file of a disk that says how it is.
-fn nvme_node(disk: &Value) -> Option<String> {
-    let kind = disk.member("address")?.member("bus-type")?;
-    match disk.member("name")? {
-        Value::String(name) if *kind == "nvme".into() => Some(name.clone()),
-        _ => None,
-    }
+/// How a disk is, if it says so.
+fn smart(disk: &str) -> Option<Value> {
+    Some(nvme::health(&kernel::nvme_health(open(disk).ok()?).ok()?))
 }
 
 /// Names and places of all block devices.

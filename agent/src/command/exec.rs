@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Done;
+use super::{Done, Task};
 use crate::agent::Agent;
 use crate::arguments::{Arguments, Unfit};
 use crate::base64;
@@ -23,20 +23,25 @@ pub(super) fn exec(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
     let input = input.as_deref().map(base64::decode).transpose()?;
     let environment =
         environment.map(|entries| entries.iter().filter_map(|entry| entry.split_once('=')).map(owned).collect());
-    let failed = |why: &str| {
-        let why = format!(
-            "Guest agent command failed, error was 'Failed to execute child process \u{201c}{path}\u{201d} ({why})'"
-        );
-        CommandError::generic(why)
-    };
-    let order = Order { path: path.clone(), arguments: words, environment, input, capture };
-    match agent.programs.start(order) {
-        Ok(Some(id)) => Ok(Done::Return(Value::object([("pid", id.into())]))),
-        Ok(None) => Err(CommandError::generic(
+    if !agent.programs.make_room(input.as_ref().map_or(0, Vec::len)) {
+        return Err(CommandError::generic(
             "too many programs run, or have not read what they were given; wait until some of them end",
-        )),
-        Err(error) => Err(failed(&reason(&error))),
+        ));
     }
+    agent.leaving.demand_room()?;
+    let order = Order { path: path.clone(), arguments: words, environment, input, capture };
+    Ok(Done::Later(Task::Start(
+        order,
+        Box::new(move |_, begun| match begun {
+            Ok(id) => Ok(Done::Return(Value::object([("pid", i64::from(id).into())]))),
+            Err(error) => {
+                let why = reason(&error);
+                Err(CommandError::generic(format!(
+                    "Guest agent command failed, error was 'Failed to execute child process \u{201c}{path}\u{201d} ({why})'"
+                )))
+            }
+        }),
+    )))
 }
 
 fn owned((name, value): (&str, &str)) -> (String, String) {

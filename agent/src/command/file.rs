@@ -25,6 +25,7 @@ pub(super) fn open(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
     if !agent.files.has_room() {
         return Err(CommandError::generic("too many open files; close some by guest-file-close"));
     }
+    agent.leaving.demand_room()?;
     let order = Order::Open(letters, path.clone());
     Ok(Task::file(order, move |agent, answer| {
         let failed = format_args!("failed to open file '{path}' (mode: '{mode}')");

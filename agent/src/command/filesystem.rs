@@ -1,22 +1,20 @@
 //! File systems: what is mounted, how full it is, and giving back what is not used.
 
 use std::path::Path;
-use std::time::Instant;
 
-use super::{Done, Task};
-use crate::agent::Agent;
+use rustix::io::Errno;
+
 use crate::arguments::Arguments;
 use crate::block;
-use crate::error::CommandError;
-use crate::filesystem_helper;
+use crate::error::{CommandError, reason};
+use crate::filesystem_helper::open;
 use crate::json::Value;
+use crate::kernel::{self, TrimRange};
+use crate::log::Log;
 use crate::mounts::{Mount, mounts};
 
-/// Trimming a large disk takes its time: so many times that of other commands.
-const TRIM_DEADLINES: u32 = 20;
-
 /// All file systems on disks.
-pub(super) fn info(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn info(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
     let found = mounts().map_err(|error| CommandError::system("failed to open file: '/proc/self/mountinfo'", error))?;
     let mut values = Vec::with_capacity(found.len());
@@ -24,7 +22,7 @@ pub(super) fn info(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Resu
     for mount in found.iter().rev() {
         values.push(described(mount)?);
     }
-    Ok(Done::Return(values.into()))
+    Ok(values.into())
 }
 
 fn described(mount: &Mount) -> Result<Value, CommandError> {
@@ -53,19 +51,29 @@ fn described(mount: &Mount) -> Result<Value, CommandError> {
 }
 
 /// Tells the disks below all file systems what is not used.
-pub(super) fn trim(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn trim(arguments: &mut Arguments) -> Result<Value, CommandError> {
     let minimum = arguments.optional_integer("minimum")?.unwrap_or_default();
     arguments.finish()?;
-    agent.log.account("guest-fstrim called");
-    let minimum = u64::try_from(minimum).unwrap_or_default().to_string();
-    let mut directories = directories()?;
-    directories.reverse();
-    let mut words = vec![filesystem_helper::WORD.to_owned(), "trim".to_owned(), minimum];
-    words.append(&mut directories);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Ok(Task::run(filesystem_helper::PROGRAM, &words, agent.settings.request_deadline * TRIM_DEADLINES, |_, end| {
-        filesystem_helper::answer(&end, "trim").map(|paths| Done::Return(Value::object([("paths", paths)])))
-    }))
+    Log::default().account("guest-fstrim called");
+    let minimum = u64::try_from(minimum).unwrap_or_default();
+    let paths: Vec<Value> = directories()?.iter().rev().map(|directory| trim_one(directory, minimum)).collect();
+    Ok(Value::object([("paths", paths.into())]))
+}
+
+fn trim_one(directory: &str, minimum: u64) -> Value {
+    let mut range = TrimRange { start: 0, length: u64::MAX, minimum };
+    let result = open(directory).map_err(|error| format!("failed to open: {}", reason(&error))).and_then(|file| {
+        kernel::trim(&file, &mut range).map_err(|error| match error {
+            Errno::OPNOTSUPP | Errno::NOTTY => "trim not supported".to_owned(),
+            error => format!("failed to trim: {}", reason(&error.into())),
+        })
+    });
+    let (trimmed, error) = match result {
+        Ok(()) => (Some((range.length.into(), range.minimum.into())), None),
+        Err(error) => (None, Some(Value::from(error))),
+    };
+    let (trimmed, least) = trimmed.unzip();
+    Value::object_of([("path", Some(directory.into())), ("trimmed", trimmed), ("minimum", least), ("error", error)])
 }
 
 /// Where file systems on disks are mounted, each device once, in order.

@@ -9,7 +9,6 @@
 //!
 //! Programs run for it have deadlines; whatever ends a freeze other than well ends in a thaw.
 
-use std::path::Path;
 use std::time::Instant;
 
 use super::filesystem::directories;
@@ -126,18 +125,14 @@ fn hook(
     then: impl FnOnce(&mut Agent) -> Result<Done, CommandError> + 'static,
 ) -> Result<Done, CommandError> {
     let Some(path) = agent.settings.hook.clone() else { return then(agent) };
-    let is_program = rustix::fs::access(Path::new(&path), rustix::fs::Access::EXEC_OK);
-    is_program.map_err(|error| CommandError::system(format!("can't access fsfreeze hook '{path}'"), error))?;
     let span = agent.settings.request_deadline * DEADLINES;
-    Ok(Task::run(&path, &[argument], span, |agent, end| match end {
+    Ok(Task::run(&path.clone(), &[argument], span, move |agent, end| match end {
         End::Exited(status, _) if status.success() => then(agent),
         End::Exited(status, _) => Err(CommandError::generic(match status.code() {
             Some(code) => format!("fsfreeze hook has failed with status {code}"),
             None => "fsfreeze hook has terminated abnormally".to_owned(),
         })),
-        end => {
-            end.demand("")?;
-            then(agent)
-        }
+        End::NotStarted(error) => Err(CommandError::system(format!("can't access fsfreeze hook '{path}'"), error)),
+        End::TooLong => end.demand("").and_then(|()| then(agent)),
     }))
 }

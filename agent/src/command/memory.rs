@@ -3,10 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
 
-use super::Done;
-use crate::agent::Agent;
 use crate::arguments::Arguments;
 use crate::error::CommandError;
 use crate::json::Value;
@@ -14,9 +11,9 @@ use crate::json::Value;
 const DIRECTORY: &str = "/sys/devices/system/memory";
 
 /// All blocks.
-pub(super) fn list(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn list(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
-    blocks(Path::new(DIRECTORY)).map(|blocks| Done::Return(blocks.into()))
+    blocks(Path::new(DIRECTORY)).map(Value::from)
 }
 
 fn blocks(directory: &Path) -> Result<Vec<Value>, CommandError> {
@@ -48,7 +45,7 @@ fn blocks(directory: &Path) -> Result<Vec<Value>, CommandError> {
 }
 
 /// How large a block is.
-pub(super) fn block_info(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn block_info(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
     let path = Path::new(DIRECTORY).join("block_size_bytes");
     let text = match fs::read_to_string(&path) {
@@ -58,11 +55,11 @@ pub(super) fn block_info(_: &mut Agent, arguments: &mut Arguments, _: Instant) -
     };
     let size = u64::from_str_radix(text.trim(), 16)
         .map_err(|_| CommandError::generic(format!("{} holds no number", path.display())))?;
-    Ok(Done::Return(Value::object([("size", size.into())])))
+    Ok(Value::object([("size", size.into())]))
 }
 
 /// Turns blocks on and off; says of each what became of it.
-pub(super) fn set(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn set(arguments: &mut Arguments) -> Result<Value, CommandError> {
     let wanted = arguments.objects("mem-blks", |block| {
         let wanted = (block.integer("phys-index")?, block.bool("online")?);
         block.optional_bool("can-offline")?;
@@ -86,7 +83,7 @@ pub(super) fn set(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Resul
             ])
         })
         .collect();
-    Ok(Done::Return(results.into()))
+    Ok(results.into())
 }
 
 fn set_one(directory: &Path, index: i64, online: bool) -> Result<(), (&'static str, io::Error)> {

@@ -1,14 +1,17 @@
 //! The commands: a table, and a room per subject. A command that is not in the table does not exist.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::arguments::Arguments;
+use crate::dispatch::Told;
 use crate::error::CommandError;
 use crate::file_helper::{Answer, Order};
 use crate::files::Failure;
 use crate::helper::{End, Program};
 use crate::json::Value;
+use crate::programs;
 
 pub mod channel;
 mod cpu;
@@ -36,6 +39,8 @@ pub enum Done {
     Return(Value),
     /// The same, behind the byte FF.
     Delimited(Value),
+    /// A child said what is answered.
+    Told(Told),
     /// It succeeded, and that is not answered.
     Silence,
     /// A program has to end first, or a file to answer.
@@ -48,10 +53,15 @@ pub type Then = Box<dyn FnOnce(&mut Agent, End) -> Result<Done, CommandError>>;
 /// How a command goes on when something was done with a file, or not.
 pub type FileThen = Box<dyn FnOnce(&mut Agent, Result<Answer, Failure>) -> Result<Done, CommandError>>;
 
+/// How a command goes on when a program began to run on its own, or did not.
+pub type StartThen = Box<dyn FnOnce(&mut Agent, io::Result<i32>) -> Result<Done, CommandError>>;
+
 /// What a command waits for, and what is done then.
 pub enum Task {
     /// A program ends.
     Program(Program, Then),
+    /// A program begins.
+    Start(programs::Order, StartThen),
     /// Something is done with a file.
     File(Order, FileThen),
 }
@@ -60,6 +70,7 @@ impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Task::Program(program, _) => f.debug_tuple("Program").field(program).finish_non_exhaustive(),
+            Task::Start(order, _) => f.debug_tuple("Start").field(order).finish_non_exhaustive(),
             Task::File(order, _) => f.debug_tuple("File").field(order).finish_non_exhaustive(),
         }
     }
@@ -110,22 +121,40 @@ pub struct Command {
     /// What has to be enabled before.
     pub needs: Option<Capability>,
     /// What it does. All arguments are judged before anything is done.
-    pub run: fn(&mut Agent, &mut Arguments, Instant) -> Result<Done, CommandError>,
+    pub run: Run,
 }
 
-type Run = fn(&mut Agent, &mut Arguments, Instant) -> Result<Done, CommandError>;
+/// Who does a command.
+#[derive(Debug)]
+pub enum Run {
+    /// The agent itself, which nothing may keep waiting.
+    Here(Here),
+    /// A child of it, as a file system, a disk or the kernel's tree of devices may keep who asks it; within so many times what a
+    /// request may take.
+    Elsewhere(Elsewhere, u32),
+}
 
-const fn command(name: &'static str, run: Run) -> Command {
-    Command { name, success_response: true, while_frozen: false, needs: None, run }
+type Here = fn(&mut Agent, &mut Arguments, Instant) -> Result<Done, CommandError>;
+type Elsewhere = fn(&mut Arguments) -> Result<Value, CommandError>;
+
+/// Trimming a large disk takes its time.
+const TRIM_DEADLINES: u32 = 20;
+
+const fn command(name: &'static str, run: Here) -> Command {
+    Command { name, success_response: true, while_frozen: false, needs: None, run: Run::Here(run) }
 }
 
 /// One whose success is seen, not answered.
-const fn silent(name: &'static str, run: Run) -> Command {
+const fn silent(name: &'static str, run: Here) -> Command {
     Command { success_response: false, ..command(name, run) }
 }
 
-const fn safe(name: &'static str, run: Run) -> Command {
-    Command { name, success_response: true, while_frozen: true, needs: None, run }
+const fn safe(name: &'static str, run: Here) -> Command {
+    Command { while_frozen: true, ..command(name, run) }
+}
+
+const fn elsewhere(name: &'static str, run: Elsewhere) -> Command {
+    Command { name, success_response: true, while_frozen: false, needs: None, run: Run::Elsewhere(run, 1) }
 }
 
 /// The command of that name.
@@ -152,28 +181,28 @@ pub static TABLE: &[Command] = &[
     command("guest-fsfreeze-freeze", freeze::freeze),
     command("guest-fsfreeze-freeze-list", freeze::freeze_list),
     safe("guest-fsfreeze-thaw", freeze::thaw),
-    command("guest-fstrim", filesystem::trim),
+    Command { run: Run::Elsewhere(filesystem::trim, TRIM_DEADLINES), ..elsewhere("guest-fstrim", filesystem::trim) },
     silent("guest-suspend-disk", power::suspend_disk),
     silent("guest-suspend-ram", power::suspend_ram),
     silent("guest-suspend-hybrid", power::suspend_hybrid),
     command("guest-network-get-interfaces", network::interfaces),
-    command("guest-get-vcpus", cpu::list),
-    command("guest-set-vcpus", cpu::set),
-    command("guest-get-disks", disk::list),
-    command("guest-get-fsinfo", filesystem::info),
+    elsewhere("guest-get-vcpus", cpu::list),
+    elsewhere("guest-set-vcpus", cpu::set),
+    elsewhere("guest-get-disks", disk::list),
+    elsewhere("guest-get-fsinfo", filesystem::info),
     command("guest-set-user-password", password::set),
-    command("guest-get-memory-blocks", memory::list),
-    command("guest-set-memory-blocks", memory::set),
-    command("guest-get-memory-block-info", memory::block_info),
+    elsewhere("guest-get-memory-blocks", memory::list),
+    elsewhere("guest-set-memory-blocks", memory::set),
+    elsewhere("guest-get-memory-block-info", memory::block_info),
     command("guest-exec-status", exec::status),
     command("guest-exec", exec::exec),
     command("guest-get-host-name", system::host_name),
-    command("guest-get-users", system::users),
-    command("guest-get-timezone", system::time_zone),
-    command("guest-get-osinfo", system::osinfo),
-    command("guest-ssh-get-authorized-keys", ssh::get),
-    command("guest-ssh-add-authorized-keys", ssh::add),
-    command("guest-ssh-remove-authorized-keys", ssh::remove),
+    elsewhere("guest-get-users", system::users),
+    elsewhere("guest-get-timezone", system::time_zone),
+    elsewhere("guest-get-osinfo", system::osinfo),
+    elsewhere("guest-ssh-get-authorized-keys", ssh::get),
+    elsewhere("guest-ssh-add-authorized-keys", ssh::add),
+    elsewhere("guest-ssh-remove-authorized-keys", ssh::remove),
     command("guest-get-diskstats", disk::stats),
     command("guest-get-cpustats", cpu::stats),
     command("guest-get-load", system::load),

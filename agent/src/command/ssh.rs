@@ -8,16 +8,13 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::{Done, Task};
-use crate::agent::Agent;
 use crate::arguments::Arguments;
 use crate::error::{CommandError, reason};
-use crate::helper::End;
 use crate::json::Value;
 
 /// The longest file that is read, or written.
@@ -130,29 +127,19 @@ fn has_keys(directory: &OwnedFd) -> bool {
     rustix::fs::statat(directory, KEYS, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
-/// Finds a user, and goes on with it.
-fn with_user(
-    agent: &Agent,
-    name: String,
-    then: impl FnOnce(&User) -> Result<Value, CommandError> + 'static,
-) -> Result<Done, CommandError> {
+/// The user of a name.
+fn user(name: &str) -> Result<User, CommandError> {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    if let Some(user) = User::in_text(&text, &name) {
-        return then(&user).map(Done::Return);
+    if let Some(user) = User::in_text(&text, name) {
+        return Ok(user);
     }
-    let unknown = CommandError::generic(format!("failed to lookup user '{name}': Success"));
+    let unknown = || CommandError::generic(format!("failed to lookup user '{name}': Success"));
     if name.is_empty() || name.starts_with('-') || name.contains([':', '\n', '\0']) {
-        return Err(unknown);
+        return Err(unknown());
     }
     // Users of a directory service are not in the file; the system's own tool knows them.
-    let words = ["passwd", &name.clone()];
-    Ok(Task::run("getent", &words, agent.settings.request_deadline, move |_, end| match end {
-        End::Exited(_, text) => match User::in_text(&String::from_utf8_lossy(&text), &name) {
-            Some(user) => then(&user).map(Done::Return),
-            None => Err(unknown),
-        },
-        _ => Err(unknown),
-    }))
+    let told = Command::new("getent").args(["passwd", name]).stdin(Stdio::null()).output().map_err(|_| unknown())?;
+    User::in_text(&String::from_utf8_lossy(&told.stdout), name).ok_or_else(unknown)
 }
 
 fn check(keys: &[String]) -> Result<(), CommandError> {
@@ -168,33 +155,31 @@ fn copied(error: &io::Error) -> io::Error {
 }
 
 /// A user's keys.
-pub(super) fn get(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
-    let user = arguments.string("username")?;
+pub(super) fn get(arguments: &mut Arguments) -> Result<Value, CommandError> {
+    let name = arguments.string("username")?;
     arguments.finish()?;
-    with_user(agent, user, |user| {
-        let directory = user.directory();
-        let lines = user.read(directory.as_ref().map_err(copied))?;
-        let keys = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Ok(Value::object([("keys", keys.map(Value::from).collect::<Vec<_>>().into())]))
-    })
+    let user = user(&name)?;
+    let directory = user.directory();
+    let lines = user.read(directory.as_ref().map_err(copied))?;
+    let keys = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(Value::object([("keys", keys.map(Value::from).collect::<Vec<_>>().into())]))
 }
 
 /// Adds keys that are not there, or lets them be the only ones.
-pub(super) fn add(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
-    let user = arguments.string("username")?;
+pub(super) fn add(arguments: &mut Arguments) -> Result<Value, CommandError> {
+    let name = arguments.string("username")?;
     let keys = arguments.strings("keys")?;
     let reset = arguments.optional_bool("reset")?.unwrap_or_default();
     arguments.finish()?;
     check(&keys)?;
-    with_user(agent, user, move |user| {
-        let directory = user.made_directory()?;
-        let mut lines = if reset { Vec::new() } else { user.read_if_any(&directory)? };
-        // The empty line behind the last line end is none.
-        lines.pop_if(|line| line.is_empty());
-        add_new(&mut lines, keys);
-        user.write(&directory, &lines)?;
-        Ok(Value::empty())
-    })
+    let user = user(&name)?;
+    let directory = user.made_directory()?;
+    let mut lines = if reset { Vec::new() } else { user.read_if_any(&directory)? };
+    // The empty line behind the last line end is none.
+    lines.pop_if(|line| line.is_empty());
+    add_new(&mut lines, keys);
+    user.write(&directory, &lines)?;
+    Ok(Value::empty())
 }
 
 /// Adds those lines that are not there yet, each once.
@@ -204,26 +189,27 @@ fn add_new(lines: &mut Vec<String>, more: Vec<String>) {
 }
 
 /// Takes keys away.
-pub(super) fn remove(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
-    let user = arguments.string("username")?;
+pub(super) fn remove(arguments: &mut Arguments) -> Result<Value, CommandError> {
+    let name = arguments.string("username")?;
     let keys = arguments.strings("keys")?;
     arguments.finish()?;
     check(&keys)?;
-    with_user(agent, user, move |user| {
-        let Ok(directory) = user.directory() else { return Ok(Value::empty()) };
-        if !has_keys(&directory) {
-            return Ok(Value::empty());
-        }
-        let mut lines = user.read(Ok(&directory))?;
-        let keys: HashSet<&String> = keys.iter().collect();
-        lines.retain(|line| !keys.contains(line));
-        user.write(&directory, &lines)?;
-        Ok(Value::empty())
-    })
+    let user = user(&name)?;
+    let Ok(directory) = user.directory() else { return Ok(Value::empty()) };
+    if !has_keys(&directory) {
+        return Ok(Value::empty());
+    }
+    let mut lines = user.read(Ok(&directory))?;
+    let keys: HashSet<&String> = keys.iter().collect();
+    lines.retain(|line| !keys.contains(line));
+    user.write(&directory, &lines)?;
+    Ok(Value::empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn user(home: &tempfile::TempDir) -> User {

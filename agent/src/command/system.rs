@@ -16,7 +16,7 @@ const RELEASES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 const LOGINS: &str = "/var/run/utmp";
 
 /// Kernel and distribution.
-pub(super) fn osinfo(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn osinfo(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
     let kernel = rustix::system::uname();
     let mut members = vec![
@@ -41,7 +41,7 @@ pub(super) fn osinfo(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Re
     ] {
         members.extend(release.get(key).map(|value| (name.to_owned(), value.as_str().into())));
     }
-    Ok(Done::Return(Value::Object(members)))
+    Ok(Value::Object(members))
 }
 
 /// The lines of an `os-release`, which are assignments as a shell reads them.
@@ -75,22 +75,22 @@ pub(super) fn host_name(_: &mut Agent, arguments: &mut Arguments, _: Instant) ->
 }
 
 /// How far the guest's clocks are from UTC, and what that is called.
-pub(super) fn time_zone(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn time_zone(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|span| i64::try_from(span.as_secs()).ok());
     let (offset, zone) = TimeZone::local().at(now.unwrap_or_default());
-    Ok(Done::Return(Value::object([("zone", zone.into()), ("offset", offset.into())])))
+    Ok(Value::object([("zone", zone.into()), ("offset", offset.into())]))
 }
 
 /// Who is logged in, and since when.
-pub(super) fn users(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
+pub(super) fn users(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
     let records = std::fs::read(LOGINS).unwrap_or_default();
     let users: Vec<Value> = logins(&records)
         .into_iter()
         .map(|(user, since)| Value::object([("user", user.into()), ("login-time", since.into())]))
         .collect();
-    Ok(Done::Return(users.into()))
+    Ok(users.into())
 }
 
 /// How long a record of `utmp` is, and where in it things are; the same on every Linux with a 64-bit processor.

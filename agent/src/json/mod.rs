@@ -13,7 +13,7 @@ mod reader;
 mod write;
 
 pub use reader::{Incoming, Reader, Refusal};
-pub use write::write;
+pub use write::{write, write_exactly};
 
 /// A JSON value. Numbers are kept apart by what they can hold, as the types of arguments depend on it.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,6 +7,15 @@ use super::Value;
 
 /// Appends the text of a value.
 pub fn write(value: &Value, text: &mut String) {
+    append_value(value, text, double);
+}
+
+/// The same for ourselves: a number that is no integer does not look like one either.
+pub fn write_exactly(value: &Value, text: &mut String) {
+    append_value(value, text, |value, text| append(text, format_args!("{value:?}")));
+}
+
+fn append_value(value: &Value, text: &mut String, double: fn(f64, &mut String)) {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
@@ -20,7 +29,7 @@ pub fn write(value: &Value, text: &mut String) {
                 if place > 0 {
                     text.push_str(", ");
                 }
-                write(value, text);
+                append_value(value, text, double);
             }
             text.push(']');
         }
@@ -32,7 +41,7 @@ pub fn write(value: &Value, text: &mut String) {
                 }
                 string(key, text);
                 text.push_str(": ");
-                write(value, text);
+                append_value(value, text, double);
             }
             text.push('}');
         }

@@ -13,6 +13,7 @@ mod skip;
 mod compare;
 mod effects;
 mod faults;
+mod hung;
 mod libvirt;
 mod sleep;
 mod ways;

@@ -1,6 +1,6 @@
 //! Files by handle, held by a child of the agent, which may hang without it. Only files of the story's own directory are touched.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{Agent, Client, eventually};
@@ -11,12 +11,6 @@ fn impatient() -> Agent {
     let configuration = directory.path().join("impatient.conf");
     std::fs::write(&configuration, "[general]\nrequest-deadline=5\n").unwrap();
     Agent::start_with(&["-c", configuration.to_str().unwrap()])
-}
-
-fn children(agent: &Agent) -> Vec<Pid> {
-    let pid = agent.child.id();
-    let said = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    said.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap()).unwrap()).collect()
 }
 
 fn open(agent: &Agent, client: &mut Client, name: &str, mode: &str) -> Value {
@@ -42,11 +36,11 @@ fn what_is_written_is_read_by_another_handle_however_long_it_is() {
     assert_eq!(read["return"]["count"], 3_000_000);
     assert_eq!(read["return"]["eof"], true);
     assert!(read["return"]["buf-b64"] == text);
-    assert_eq!(children(&agent).len(), 1, "one holds them all");
+    assert_eq!(agent.children().len(), 1, "one holds them all");
     for handle in [writer, reader] {
         assert_eq!(client.ask("guest-file-close", &json!({"handle": handle})), json!({"return": {}}));
     }
-    eventually("nobody holds nothing", || children(&agent).is_empty().then_some(()));
+    eventually("nobody holds nothing", || agent.children().is_empty().then_some(()));
 }
 
 #[test]
@@ -54,7 +48,7 @@ fn a_file_that_hangs_is_given_up_with_all_that_are_open_and_nothing_else() {
     let mut agent = impatient();
     let mut client = agent.connect();
     let (one, other) = (open(&agent, &mut client, "one", "w"), open(&agent, &mut client, "other", "w"));
-    let holder = children(&agent)[0];
+    let holder = agent.children()[0];
     kill_process(holder, Signal::STOP).unwrap();
     // More than a socket holds: the agent waits to write, too.
     let text = vmwire_agent::base64::encode(&vec![b'x'; 4 << 20]);
@@ -71,7 +65,7 @@ fn a_file_that_hangs_is_given_up_with_all_that_are_open_and_nothing_else() {
         error(&client.ask("guest-file-flush", &json!({"handle": other}))),
         format!("handle '{other}' has not been found")
     );
-    eventually("who hung is gone, and taken note of", || children(&agent).is_empty().then_some(()));
+    eventually("who hung is gone, and taken note of", || agent.children().is_empty().then_some(()));
     let handle = open(&agent, &mut client, "one", "w");
     assert_eq!(
         client.ask("guest-file-write", &json!({"handle": handle, "buf-b64": "eA=="}))["return"]["count"],
@@ -86,7 +80,7 @@ fn a_signal_ends_an_agent_whose_file_hangs() {
     let mut agent = Agent::start();
     let mut client = agent.connect();
     let handle = open(&agent, &mut client, "file", "w");
-    let holder = children(&agent)[0];
+    let holder = agent.children()[0];
     kill_process(holder, Signal::STOP).unwrap();
     client.send(format!("{}\n", json!({"execute": "guest-file-read", "arguments": {"handle": handle}})));
     client.stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -102,11 +96,11 @@ fn a_holder_that_is_killed_takes_its_files_along_and_is_told() {
     let agent = Agent::start();
     let mut client = agent.connect();
     let handle = open(&agent, &mut client, "file", "w");
-    let holder = children(&agent)[0];
+    let holder = agent.children()[0];
     kill_process(holder, Signal::KILL).unwrap();
     let answer = client.ask("guest-file-read", &json!({"handle": handle}));
     assert!(error(&answer).contains("the process that held the files is gone"), "{answer}");
     let answer = client.ask("guest-file-read", &json!({"handle": handle}));
     assert_eq!(error(&answer), format!("handle '{handle}' has not been found"));
-    eventually("it is taken note of", || children(&agent).is_empty().then_some(()));
+    eventually("it is taken note of", || agent.children().is_empty().then_some(()));
 }

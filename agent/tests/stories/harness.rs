@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -49,12 +50,13 @@ impl Agent {
     }
 
     pub(crate) fn start_with(words: &[&str]) -> Agent {
-        let directory = tempfile::tempdir().unwrap();
+        Agent::start_in(tempfile::tempdir().unwrap(), |program| program.args(words))
+    }
+
+    /// One that was told more, in a directory that is there already.
+    pub(crate) fn start_in(directory: TempDir, tell: impl FnOnce(&mut Command) -> &mut Command) -> Agent {
         let socket = directory.path().join("socket");
-        let child = program(&directory)
-            .args(["-m", "unix-listen", "-p"])
-            .arg(&socket)
-            .args(words)
+        let child = tell(program(&directory).args(["-m", "unix-listen", "-p"]).arg(&socket))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -72,7 +74,7 @@ impl Agent {
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Asks it to leave, and says how it did.
@@ -93,6 +95,13 @@ impl Agent {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Who it has started, and has not taken note of the end of.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let pid = self.child.id();
+        let said = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        said.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap()).unwrap()).collect()
     }
 
     /// How many descriptors it holds.

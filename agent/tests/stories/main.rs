@@ -9,6 +9,7 @@ mod channels;
 mod clients;
 mod files;
 mod handshake;
+mod helpers;
 mod log;
 mod process;
 mod programs;

@@ -1,0 +1,93 @@
+//! A guest of which something hangs: a file system whose server is dead, a disk that somebody froze. Whoever asks it waits, and so does
+//! a child of the agent; the agent does not.
+
+use serde_json::{Value, json};
+
+use crate::machine::Machine;
+use crate::port::Port;
+
+/// Has a file system be there whose server takes no question: whoever asks it anything waits.
+fn hang(observer: &mut Port, words: &str) {
+    let options = "fd=3,rootmode=40000,user_id=0,group_id=0";
+    observer.run(&format!("exec 3<>/dev/fuse; mount -o {options} {words} && exec sleep 100000 >/dev/null 2>&1 &"));
+    let directory = words.rsplit(' ').next().unwrap();
+    observer.run_until(&format!("grep -c ' {directory} fuse' /proc/mounts"), |said| said == "1\n");
+}
+
+fn error(answer: &Value) -> &str {
+    answer["error"]["desc"].as_str().unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// Nobody is left whom the agent started.
+fn wait_until_childless(observer: &mut Port) {
+    let look = "grep -l \"^PPid:.$(cat /run/first/number)$\" /proc/[0-9]*/status | wc -l";
+    observer.run_until(look, |said| said == "0\n");
+}
+
+#[test]
+fn a_file_system_that_hangs_keeps_who_asks_for_it_and_nobody_else() {
+    let test = "a_file_system_that_hangs_keeps_who_asks_for_it_and_nobody_else";
+    let Some(machine) = Machine::start(test, "/bin/vmwire-ga", "-c,/etc/short.conf,-F/run/hung/hook") else { return };
+    let (mut agent, mut observer) = (machine.agent(), machine.observer());
+    observer.run("mkdir /run/hung && umount /mnt");
+    let (cpu, memory) = ("/sys/devices/system/cpu", "/sys/devices/system/memory");
+    for directory in ["/run/hung", "/home/alice", cpu, memory] {
+        hang(&mut observer, &format!("-t fuse none {directory}"));
+    }
+    hang(&mut observer, "-t fuseblk /dev/vda /mnt");
+    let killed = "child process took too long and was killed";
+    let path = "/run/hung/program";
+    let not_found = |path: &str| {
+        format!(
+            "Guest agent command failed, error was 'Failed to execute child process \u{201c}{path}\u{201d} (it could not be \
+             looked up in time)'"
+        )
+    };
+    let processor = json!([{"logical-id": 1, "online": true}]);
+    let block = json!([{"phys-index": 0, "online": true}]);
+    for (command, arguments, why) in [
+        ("guest-exec", json!({"path": path}), not_found(path)),
+        ("guest-exec", json!({"path": "program", "env": ["PATH=/run/hung"]}), not_found("program")),
+        ("guest-get-fsinfo", json!({}), killed.to_owned()),
+        ("guest-ssh-get-authorized-keys", json!({"username": "alice"}), killed.to_owned()),
+        ("guest-ssh-add-authorized-keys", json!({"username": "alice", "keys": ["x"]}), killed.to_owned()),
+        ("guest-ssh-remove-authorized-keys", json!({"username": "alice", "keys": ["x"]}), killed.to_owned()),
+        ("guest-get-vcpus", json!({}), killed.to_owned()),
+        ("guest-set-vcpus", json!({"vcpus": processor}), killed.to_owned()),
+        ("guest-get-memory-blocks", json!({}), killed.to_owned()),
+        ("guest-set-memory-blocks", json!({"mem-blks": block}), killed.to_owned()),
+        ("guest-get-memory-block-info", json!({}), killed.to_owned()),
+        ("guest-fsfreeze-freeze", json!({}), killed.to_owned()),
+    ] {
+        assert_eq!(error(&agent.ask(command, &arguments)), why, "{command}");
+        assert_eq!(agent.ask_well("guest-ping", &json!({})), json!({}));
+    }
+    wait_until_childless(&mut observer);
+    // The last, as nothing works without.
+    hang(&mut observer, "-t fuse none /etc");
+    for command in ["guest-get-osinfo", "guest-get-timezone"] {
+        assert_eq!(error(&agent.ask(command, &json!({}))), killed, "{command}");
+    }
+    agent.ask_well("guest-ping", &json!({}));
+    wait_until_childless(&mut observer);
+}
+
+#[test]
+fn keys_on_a_disk_that_somebody_froze_keep_nobody() {
+    let test = "keys_on_a_disk_that_somebody_froze_keep_nobody";
+    let Some(machine) = Machine::start(test, "/bin/vmwire-ga", "-c,/etc/longer.conf") else { return };
+    let (mut agent, mut observer) = (machine.agent(), machine.observer());
+    observer.run("mkdir /mnt/alice && chown 1000:1000 /mnt/alice && mount -o bind /mnt/alice /home/alice");
+    let keys = |key: &str| json!({"username": "alice", "keys": [key]});
+    agent.ask_well("guest-ssh-add-authorized-keys", &keys("one"));
+    assert_eq!(observer.ask_well("guest-fsfreeze-freeze", &json!({})), 1);
+    let answer = agent.ask("guest-ssh-add-authorized-keys", &keys("two"));
+    assert_eq!(error(&answer), "child process took too long and was killed");
+    agent.ask_well("guest-ping", &json!({}));
+    assert_eq!(observer.ask_well("guest-fsfreeze-thaw", &json!({})), 1);
+    // Who was left behind in the kernel ends with the freeze, and is taken note of.
+    wait_until_childless(&mut observer);
+    assert_eq!(observer.run("cat /home/alice/.ssh/authorized_keys"), "one", "it is not written by who was given up");
+    agent.ask_well("guest-ssh-add-authorized-keys", &keys("three"));
+    assert_eq!(observer.run("cat /home/alice/.ssh/authorized_keys"), "one\nthree");
+}
