@@ -14,6 +14,12 @@
 //!      │                                            └──not in time─┼──┘ (forgotten too)
 //!      └──nobody there, but bytes now or lately────────────────────┘
 //! ```
+//!
+//! How long the word may take is a bound, for nothing tells the two apart. A host sends the word before its bytes, but the kernel gives
+//! us bytes when we ask and notes words when a thread of its own gets to run: of a host that left, and of one whose word is not noted
+//! yet, we see the same bytes, the same `POLLHUP` and the same reads of 0, and an epoll does not count how often a port changed. Answers
+//! that were kept for longer would be read by a third, who did not ask. So it is not only time that is waited for but turns: in each of
+//! them the kernel's thread could have run as well as we, however slow the machine is and however far its clock jumps.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -33,8 +39,9 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// The same when its owner said that it comes and goes.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Who sent bytes is connected within that, or has left again.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
+/// Who sent bytes is connected within so many turns of that length, or has left again.
+const ARRIVAL_TURNS: u32 = 10;
+const ARRIVAL_TURN: Duration = Duration::from_millis(100);
 
 /// A port that is open, or will be.
 #[derive(Debug)]
@@ -70,8 +77,30 @@ struct Open {
 enum Host {
     Present,
     Away,
-    /// It has sent bytes, and should be connected by then.
-    Arriving(Instant),
+    /// It has sent bytes, and should be connected before that is over.
+    Arriving(Arrival),
+}
+
+/// So much of the time in which a host should be connected is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Arrival {
+    turns: u32,
+    /// When this turn is over.
+    until: Instant,
+}
+
+impl Arrival {
+    fn begin(now: Instant) -> Arrival {
+        Arrival { turns: ARRIVAL_TURNS, until: now + ARRIVAL_TURN }
+    }
+
+    /// Whether it is over. A turn that took longer than it should is one turn all the same.
+    fn is_over(&mut self, now: Instant) -> bool {
+        if self.turns > 0 && self.until <= now {
+            *self = Arrival { turns: self.turns - 1, until: now + ARRIVAL_TURN };
+        }
+        self.turns == 0
+    }
 }
 
 impl Port {
@@ -95,8 +124,8 @@ impl Port {
             State::Closed(_) => return self.reopen(now),
         };
         open.look();
-        if let Host::Arriving(until) = open.host
-            && until <= now
+        if let Host::Arriving(arrival) = &mut open.host
+            && arrival.is_over(now)
         {
             open.host = Host::Away;
             return Got::End;
@@ -114,21 +143,17 @@ impl Port {
                 if open.host != Host::Present {
                     return Got::Nothing;
                 }
-                match open.bytes_at.map(|at| at + ARRIVES_WITHIN) {
-                    Some(until) if now < until => {
-                        open.host = Host::Arriving(until);
-                        Got::Changing
-                    }
-                    _ => {
-                        open.host = Host::Away;
-                        Got::End
-                    }
+                if open.bytes_at.is_some_and(|at| now < at + ARRIVAL_TURN * ARRIVAL_TURNS) {
+                    open.host = Host::Arriving(Arrival::begin(now));
+                    return Got::Changing;
                 }
+                open.host = Host::Away;
+                Got::End
             }
             Ok(count) => {
                 open.bytes_at = Some(now);
                 if open.host == Host::Away || (open.host == Host::Present && open.hung_up) {
-                    open.host = Host::Arriving(now + ARRIVES_WITHIN);
+                    open.host = Host::Arriving(Arrival::begin(now));
                 }
                 Got::Bytes(count)
             }
@@ -188,8 +213,8 @@ impl Port {
     pub(super) fn has_left(&mut self, now: Instant) -> bool {
         let State::Open(open) = &mut self.state else { return true };
         open.look();
-        if let Host::Arriving(until) = open.host
-            && until <= now
+        if let Host::Arriving(arrival) = &mut open.host
+            && arrival.is_over(now)
         {
             open.host = Host::Present;
         }
@@ -206,7 +231,7 @@ impl Port {
 
     pub(super) fn deadline(&self, reading: bool) -> Option<Instant> {
         match &self.state {
-            State::Open(Open { host: Host::Arriving(until), .. }) => Some(*until),
+            State::Open(Open { host: Host::Arriving(arrival), .. }) => Some(arrival.until),
             State::Open(_) => None,
             State::Closed(at) => reading.then_some(*at),
         }
@@ -253,4 +278,24 @@ fn make_plain(file: &File) -> io::Result<()> {
     termios::tcflush(file, QueueSelector::IFlush)?;
     termios::tcsetattr(file, OptionalActions::Now, &settings)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_takes_nobody_for_gone() {
+        let begin = Instant::now();
+        let mut arrival = Arrival::begin(begin);
+        // Nothing ran for an hour, as the machine did not; then everything does.
+        let mut now = begin + Duration::from_secs(3600);
+        for turn in 1..ARRIVAL_TURNS {
+            assert!(!arrival.is_over(now), "in turn {turn}");
+            assert!(!arrival.is_over(now), "a turn passes by time only");
+            now += ARRIVAL_TURN;
+        }
+        assert!(arrival.is_over(now));
+        assert!(arrival.is_over(now), "over is over");
+    }
 }
