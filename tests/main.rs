@@ -47,6 +47,7 @@ mod ssh_hosts;
 mod ssh_keys;
 mod ssh_names;
 mod ssh_native;
+mod ssh_newcomer;
 mod ssh_program;
 mod starting;
 mod stdio;

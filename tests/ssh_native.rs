@@ -92,7 +92,9 @@ fn a_daemon_that_does_not_run_is_told_by_the_bridge_or_where_there_is_none_by_ou
     assert_eq!(error["message"], "root does not get to /nonexistent/s on vm1, and there is no vmwire to say why");
     let hint = error["hint"].as_str().unwrap();
     assert!(
-        hint.starts_with("on vm1: is vmwired installed, does it run (systemctl enable --now vmwired), and does sshd"),
+        hint.starts_with(
+            "on vm1 (ssh vm1): is vmwired installed, does it run (systemctl enable --now vmwired), and does sshd"
+        ),
         "{hint}"
     );
     let long = story.sshd.uri(Path::new(&format!("/{}", "a".repeat(299))), "&transport=ssh2");

@@ -167,7 +167,9 @@ fn a_host_that_is_not_to_be_trusted_and_one_that_does_not_trust_us_are_told() {
     story.lists(&story.uri());
 
     story.sshd.place().write("authorized_keys", "");
-    let error = story.fails(4, "vm1 does not let this user in", "into ~/.ssh/authorized_keys on vm1; ssh-keygen");
+    let hint =
+        format!("put your public key ({}.pub) into ~/.ssh/authorized_keys on vm1; for", story.sshd.key().display());
+    let error = story.fails(4, "vm1 does not let this user in", &hint);
     assert!(error["code"] == "DENIED" && is_caused_by(&error, "Permission denied (publickey)"), "{error}");
 }
 

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::named::failure_code;
 use super::text;
 use crate::error::{Error, Lost};
-use crate::transport::{Place, SYSTEM_SOCKET, StartError};
+use crate::transport::{Place, SYSTEM_SOCKET, StartError, local_user};
 use crate::uri::HostPort;
 
 /// An error, ready to be told.
@@ -190,11 +190,14 @@ impl From<Error> for Problem {
                 if cause.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Self::new(Exit::Denied, "DENIED", error.to_string()).hint(if socket == Path::new(SYSTEM_SOCKET) {
-                    "root may connect, and the group vmwire: groupadd -f vmwire, usermod -aG vmwire USER, systemctl restart \
-                     vmwired; a [[listen]] of its configuration, where it has any, has to name operator.sock; qemu:///session \
-                     is a daemon of your own"
+                    let user = local_user().unwrap_or_else(|| "USER".to_owned());
+                    format!(
+                        "root may connect, and whoever root puts into the group: groupadd -f vmwire && usermod -aG vmwire \
+                         {user} && systemctl restart vmwired; a [[listen]] of its configuration, where it has any, has \
+                         to name operator.sock; qemu:///session is a daemon of your own"
+                    )
                 } else {
-                    "only the daemon's own user and root may connect; qemu:///session is a daemon of your own"
+                    "only the daemon's own user and root may connect; qemu:///session is a daemon of your own".to_owned()
                 })
             }
             Error::Connect { error: cause, place: Place::Unix(socket) } => {

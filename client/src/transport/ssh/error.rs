@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ pub struct Ended {
     pub said: Vec<String>,
     /// Why it was chosen.
     pub reason: Option<Reason>,
+    /// The user's own key, in a file, that goes there.
+    pub key: Option<PathBuf>,
 }
 
 /// What the ssh program ended for.
@@ -242,7 +245,7 @@ impl Ended {
         let place = &self.place;
         let ssh = arguments(place);
         match &self.verdict {
-            Verdict::Denied => let_in::hint(place, &self.said, self.reason.as_ref()),
+            Verdict::Denied => let_in::hint(place, &self.said, self.reason.as_ref(), self.key.as_deref()),
             Verdict::HostKeyChanged(keys) => {
                 let forget = match keys {
                     Some(keys) => format!("{} -f {}", quoted(&keys.name), quoted(&keys.file.to_string_lossy())),
@@ -280,7 +283,7 @@ impl Ended {
             Verdict::Told(told) if told.hint.is_empty() => String::new(),
             Verdict::Told(told) => {
                 let hint = told.hint.replace("qemu:///", &format!("qemu+ssh://{place}/"));
-                format!("on {}: {hint}", place.host())
+                format!("on {} (ssh {ssh}): {hint}", place.host())
             }
             Verdict::Nothing => format!(
                 "another command may be run for this user in place of vmwire: see ForceCommand in sshd_config and \
@@ -388,7 +391,7 @@ mod tests {
 
     fn hint(verdict: Verdict) -> String {
         let uri: Uri = "qemu+ssh://me@vm1:2222/system".parse().unwrap();
-        Ended { place: uri.ssh().unwrap().clone(), verdict, said: Vec::new(), reason: None }.hint()
+        Ended { place: uri.ssh().unwrap().clone(), verdict, said: Vec::new(), reason: None, key: None }.hint()
     }
 
     #[test]
@@ -396,7 +399,7 @@ mod tests {
         let told = |hint: &str| {
             Verdict::Told(Box::new(Told { message: String::new(), causes: vec![], hint: hint.into(), exit: 3 }))
         };
-        let expected = "on vm1: start it; or -c qemu+ssh://me@vm1:2222/session";
+        let expected = "on vm1 (ssh -p 2222 me@vm1): start it; or -c qemu+ssh://me@vm1:2222/session";
         assert_eq!(hint(told("start it; or -c qemu:///session")), expected);
         assert_eq!(hint(told("")), "");
     }

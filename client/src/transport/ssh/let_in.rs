@@ -3,6 +3,8 @@
 //! Whether the key could not be used here, or was not taken there, shows in the words of the ssh program alone; what they
 //! are about is known from why the program was taken.
 
+use std::path::Path;
+
 use super::Reason;
 use super::error::{arguments, quoted};
 use crate::uri::{SshBy, SshTarget};
@@ -25,11 +27,12 @@ pub(super) fn or_a_ticket(place: &SshTarget) -> &'static str {
 }
 
 /// What leads on after the ssh program was not let in, by what it and the host have `said`.
-pub(super) fn hint(place: &SshTarget, said: &[String], reason: Option<&Reason>) -> String {
+/// `key` is the user's own, in a file, if there is any.
+pub(super) fn hint(place: &SshTarget, said: &[String], reason: Option<&Reason>, key: Option<&Path>) -> String {
     if let Some(hint) = unusable(place, said, reason) {
         return hint;
     }
-    let another = untaken(place, said, reason);
+    let another = untaken(place, said, reason, key);
     match reason {
         // Without its PIN a token does not show what it has, be it right or not.
         Some(Reason::Pkcs11(provider)) if said.iter().any(|line| line == "pin required") => format!(
@@ -41,10 +44,14 @@ pub(super) fn hint(place: &SshTarget, said: &[String], reason: Option<&Reason>) 
 }
 
 /// What leads on where nothing that was shown is known there.
-fn untaken(place: &SshTarget, said: &[String], reason: Option<&Reason>) -> String {
+fn untaken(place: &SshTarget, said: &[String], reason: Option<&Reason>, key: Option<&Path>) -> String {
     let (host, ssh) = (place.host(), arguments(place));
     let takes = |method: &str| takes(said).any(|taken| taken == method);
     let brings = takes("password") || takes("keyboard-interactive");
+    let public = match key {
+        Some(key) => format!("your public key ({}.pub)", key.display()),
+        None => "your public key".to_owned(),
+    };
     let first = match reason {
         // It is in no file that ssh-copy-id would find.
         Some(Reason::Pkcs11(provider)) => {
@@ -62,13 +69,14 @@ fn untaken(place: &SshTarget, said: &[String], reason: Option<&Reason>) -> Strin
         }
         Some(Reason::Gssapi) => format!(
             "is the ticket still good (klist, kinit), and may its owner be this user there (.k5login)? Or {}",
-            let_somebody("your public key", place.user(), host)
+            let_somebody(&public, place.user(), host)
         ),
         _ if brings => format!("put your key there: ssh-copy-id {ssh}"),
-        _ => let_somebody("your public key", place.user(), host),
+        _ => let_somebody(&public, place.user(), host),
     };
     let makes = match reason {
         Some(Reason::Pkcs11(_) | Reason::SecurityKey(_)) => "",
+        _ if key.is_some() => "",
         _ => "; ssh-keygen makes one",
     };
     let ticket = if takes(GSSAPI) && reason != Some(&Reason::Gssapi) { or_a_ticket(place) } else { "" };
@@ -111,7 +119,7 @@ mod tests {
     fn of(takes: &str, said: &str, reason: Option<&Reason>) -> String {
         let uri: Uri = "qemu+ssh://me@vm1:2222/system".parse().unwrap();
         let said = [said.to_owned(), format!("me@vm1: Permission denied ({takes}).")];
-        hint(uri.ssh().unwrap(), &said, reason)
+        hint(uri.ssh().unwrap(), &said, reason, None)
     }
 
     #[test]
@@ -123,6 +131,11 @@ mod tests {
         assert!(of("publickey,keyboard-interactive").starts_with("put your key there"));
         let only = "let somebody who is in put your public key into ~me/.ssh/authorized_keys on vm1; ssh-keygen makes";
         assert!(of("publickey").starts_with(only), "{}", of("publickey"));
+        let uri: Uri = "qemu+ssh://vm1/system".parse().unwrap();
+        let said = ["me@vm1: Permission denied (publickey).".to_owned()];
+        let named = hint(uri.ssh().unwrap(), &said, None, Some(Path::new("/k")));
+        let expected = "let somebody who is in put your public key (/k.pub) into ~/.ssh/authorized_keys on vm1; for";
+        assert!(named.starts_with(expected), "{named}");
         assert!(
             !of("publickey").contains("kinit")
                 && of("publickey,gssapi-with-mic").contains("; or get a ticket with kinit")

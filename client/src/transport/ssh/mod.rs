@@ -31,6 +31,7 @@ pub use native::NativeError;
 pub(crate) use native::SshSocket;
 pub(crate) use program::ProgramSocket;
 pub(super) use settings::Settings;
+pub(crate) use settings::local_user;
 
 use super::SshPlace;
 use super::socket::Socket;

@@ -251,7 +251,8 @@ impl ProgramSocket {
         };
         let (verdict, said) = clear(verdict, said, &self.settings);
         let (place, reason) = (self.place.clone(), Some(self.reason.clone()));
-        refused(SshError::Ended(Ended { place, verdict, said: self.with_choice(said), reason }))
+        let key = self.settings.identity_files().into_iter().find(|key| has_public_half(key));
+        refused(SshError::Ended(Ended { place, verdict, said: self.with_choice(said), reason, key }))
     }
 
     fn end_within(&mut self, time: Duration) -> Option<ExitStatus> {
@@ -264,6 +265,13 @@ impl ProgramSocket {
             }
         }
     }
+}
+
+/// Whether there is what a host would have to know a key by.
+fn has_public_half(key: &Path) -> bool {
+    let mut name = key.as_os_str().to_owned();
+    name.push(".pub");
+    Path::new(&name).is_file()
 }
 
 /// ssh shouts about keys of hosts. What its shouting says is said once, and what is left of it is no cause.

@@ -302,7 +302,8 @@ fn home() -> PathBuf {
     named.or_else(std::env::home_dir).unwrap_or_else(|| PathBuf::from("/"))
 }
 
-fn local_user() -> Option<String> {
+/// Who runs this.
+pub(crate) fn local_user() -> Option<String> {
     let named = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
     password_line().map(|fields| fields[0].clone()).or_else(|| named("LOGNAME")).or_else(|| named("USER"))
 }

@@ -316,11 +316,13 @@ impl NativeError {
             Self::Unreached { user, .. } => {
                 let may = match user.as_str() {
                     "root" => String::new(),
-                    user => format!(", may {user} use it (usermod -aG vmwire {user})"),
+                    user => format!(
+                        ", may {user} use it (groupadd -f vmwire && usermod -aG vmwire {user} && systemctl restart vmwired)"
+                    ),
                 };
                 format!(
-                    "on {}: is vmwired installed, does it run (systemctl enable --now vmwired){may}, and does sshd allow it \
-                     (AllowStreamLocalForwarding)? With vmwire installed there, it says which",
+                    "on {} (ssh {ssh}): is vmwired installed, does it run (systemctl enable --now vmwired){may}, and does sshd \
+                     allow it (AllowStreamLocalForwarding)? With vmwire installed there, it says which",
                     place.host()
                 )
             }

@@ -254,7 +254,7 @@ impl SshSocket {
             _ if open => Verdict::Lost,
             other => other,
         };
-        Some(refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said, reason: None })))
+        Some(refused(SshError::Ended(Ended { place: self.place.clone(), verdict, said, reason: None, key: None })))
     }
 
     fn carry(&self) -> Result<Carried, TooMuch> {
