@@ -179,3 +179,26 @@ fn show(context: &mut Context<'_>) -> Result<(), Problem> {
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::keys::{documented, paths};
+    use super::*;
+
+    fn keys(value: &impl Serialize) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        paths(&serde_json::to_value(value).unwrap(), "", &mut found);
+        found
+    }
+
+    #[test]
+    fn the_page_for_programs_names_every_key() {
+        let groups = BTreeSet::from(["prod".to_owned()]);
+        let (name, uri) = ("vm1".to_owned(), "qemu:///system".to_owned());
+        let entry =
+            EntryJson { name: name.clone(), uri: uri.clone(), groups: groups.clone(), current: true, counts: true };
+        assert_eq!(keys(&[entry]), documented("context list"));
+        let shown = TargetJson { uri, context: Some(name), groups, origin: "option", file: "/f".to_owned() };
+        assert_eq!(keys(&shown), documented("context show"));
+    }
+}

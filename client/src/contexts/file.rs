@@ -16,6 +16,9 @@ use crate::transport::Environment;
 /// The longest file that is read: what the most contexts take, and then some.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Links that are followed one behind the other, as in the kernel.
+const LINKS_MAX: usize = 40;
+
 /// How long somebody else is waited for who is changing the file. That takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -204,10 +207,24 @@ fn lock(directory: &Path) -> io::Result<File> {
     }
 }
 
+/// Where a file lies, or will, behind all links to it. There may be none yet where they lead to.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(link) = std::fs::read_link(&path) else { return Ok(path) };
+        path = path.parent().unwrap_or(Path::new("/")).join(link);
+    }
+    Err(io::Error::other("too many links"))
+}
+
 /// Puts a text in place of the one that may be there, readable to its owner alone. A link stays one: what it leads to is
 /// written, as those want it who keep such files elsewhere.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = behind_links(path)?;
     let draft = path.with_extension("toml.new");
     let write = || {
         match std::fs::remove_file(&draft) {

@@ -284,6 +284,32 @@ fn a_link_to_the_file_stays_one() {
 }
 
 #[test]
+fn a_link_to_where_no_file_is_yet_stays_one_and_leads_to_it_then() {
+    let (home, file) = kept();
+    let directory = file.path().parent().unwrap();
+    std::fs::create_dir_all(directory).unwrap();
+    let dotfiles = home.path().join("dotfiles");
+    // By another link, and by ways from where each of them lies.
+    std::os::unix::fs::symlink("between", file.path()).unwrap();
+    std::os::unix::fs::symlink(dotfiles.join("contexts.toml"), directory.join("between")).unwrap();
+    assert_eq!(file.read().unwrap().iter().count(), 0);
+    let error = file.add(context("a", "qemu:///system", &[]), false).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot write {}", file.path().display()));
+    std::fs::create_dir(&dotfiles).unwrap();
+    file.add(context("a", "qemu:///system", &[]), false).unwrap();
+    assert!(file.path().is_symlink() && directory.join("between").is_symlink());
+    assert!(std::fs::read_to_string(dotfiles.join("contexts.toml")).unwrap().contains("[[context]]\nname = \"a\""));
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), 2, "nothing is left beside them");
+
+    // One that leads in a circle is none.
+    std::fs::remove_file(directory.join("between")).unwrap();
+    std::os::unix::fs::symlink("contexts.toml", directory.join("between")).unwrap();
+    let error = file.add(context("b", "qemu:///system", &[]), false).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot read {}", file.path().display()));
+    assert!(file.path().is_symlink());
+}
+
+#[test]
 fn whoever_add_at_once_are_all_kept() {
     let (_home, file) = kept();
     std::thread::scope(|scope| {

@@ -204,6 +204,38 @@ fn every_malformed_part_has_its_own_words_and_a_hint() {
 }
 
 #[test]
+fn the_page_tells_of_every_form_and_every_parameter_and_of_no_other() {
+    let page = include_str!("../../../docs/cli.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `qemu")?.split_once("` |"));
+    let forms: Vec<String> = rows.map(|(form, _)| format!("qemu{form}").replace("\\|", "|")).collect();
+    let all = [("socket", "/s"), ("keyfile", "/k"), ("known_hosts", "/h"), ("transport", "ssh2"), ("pkipath", "/p")];
+    let mut ways = Vec::new();
+    for form in &forms {
+        let form =
+            form.replace("[USER@]", "me@").replace("HOST", "vm1").replace("[:PORT]", ":7").replace(":PORT", ":7");
+        let (bare, parameters) = form.split_once('?').unwrap_or((&form, ""));
+        let bare = bare.trim_end_matches('[');
+        let told: Vec<&str> =
+            parameters.trim_end_matches(']').split('&').filter_map(|part| Some(part.split_once('=')?.0)).collect();
+        ways.push(bare.split_once("://").unwrap().0.to_owned());
+        bare.parse::<Uri>().unwrap_or_else(|error| panic!("{bare}: {error}"));
+        for (name, value) in all {
+            let uri = format!("{bare}?{name}={value}").parse::<Uri>();
+            // `+unix` may be left out.
+            let may = told.contains(&name) || bare.starts_with("qemu:///") && name == "socket";
+            assert_eq!(uri.is_ok(), may, "{bare}?{name}");
+            // Each is in what is shown of it, and with it in what is asked over there.
+            let is_kept = uri.map(|uri| uri.to_string().contains(name));
+            assert!(is_kept.unwrap_or(true), "{bare}?{name}");
+        }
+        assert!(told.iter().all(|name| all.iter().any(|(known, _)| known == name)), "{form}");
+    }
+    for way in ["qemu", "qemu+unix", "qemu+ssh", "qemu+tls", "qemu+tcp"] {
+        assert!(ways.iter().any(|told| told == way), "{way}");
+    }
+}
+
+#[test]
 fn only_ones_own_daemons_are_started() {
     let starts = |text: &str| text.parse::<Uri>().unwrap().starts_daemon();
     assert!(starts("qemu:///session"));
