@@ -22,7 +22,7 @@ use super::convert;
 use super::refusal::too_many_streams;
 use super::rights::vm_of;
 use super::stream::{CaptureStream, Open, StreamKey, Streams};
-use super::{Dispatch, Turn};
+use super::{Dispatch, Share, Turn};
 use crate::access::Role;
 use crate::model::Vms;
 use crate::model::capture::{About, Captured, Peer};
@@ -317,7 +317,8 @@ impl Dispatch {
     }
 
     /// Sends somebody who looks on what was not shown yet, within the stream's credit and while the connection has little
-    /// unsent. Who was too slow for what is kept jumps; the positions tell it.
+    /// unsent, but not more than a share of the work: others look on as well, and some do not. When that was written it goes
+    /// on. Who was too slow for what is kept jumps; the positions tell it.
     pub(super) fn capture_output(&mut self, id: ConnectionId, stream: u32) {
         let ring = &self.captures.ring;
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -326,7 +327,8 @@ impl Dispatch {
         if reader.next < ring.first() {
             (reader.next, reader.shown) = (ring.first(), 0);
         }
-        while let Some(captured) = ring.at(reader.next) {
+        let mut share = Share::whole();
+        while let Some(captured) = ring.at(reader.next).filter(|_| !share.is_spent()) {
             // What it said itself in the turn in which it asked for the capture is there as well.
             let own = captured.peer.connection == id.number;
             if own || reader.shown >= captured.bytes.len() || !reader.wants(captured.about) {
@@ -346,6 +348,7 @@ impl Dispatch {
             }
             reader.shown += length;
             reader.offset += u64::try_from(record.len()).unwrap_or(u64::MAX);
+            share.spend_on_packet(0, record.len());
         }
     }
 

@@ -312,3 +312,18 @@ fn what_is_typed_into_a_console_that_has_ended_is_about_its_machine_and_covered_
     send(&mut world, &typed(2));
     assert_eq!(ways(&shown(&mut world, &mut watcher)), [(false, number::STREAM_END)], "its end, and no more");
 }
+
+#[test]
+fn a_capture_has_no_more_done_for_it_at_once_than_its_share_and_misses_nothing_for_it() {
+    let mut world = World::new();
+    let (mut other, mut watcher) = (greeted(&mut world), watcher(&mut world, "", false));
+    for _ in 0..400 {
+        other.session.call(&ClientData::Ping, 0).unwrap();
+        world.exchange(&mut other);
+    }
+    world.turn(|dispatch, turn| dispatch.capture(turn, turn.now.utc_ns));
+    let unsent = world.dispatch.clients.get(watcher.id).unwrap().session.unsent_bytes();
+    assert!((16 * 1024..48 * 1024).contains(&unsent), "{unsent}");
+    assert!(world.dispatch.has_dirty(), "what is left over waits for nothing else");
+    assert_eq!(shown(&mut world, &mut watcher).len(), 800);
+}
