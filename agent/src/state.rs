@@ -121,5 +121,19 @@ mod tests {
         let error = State::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("qga.state: line 1"), "{error}");
         assert_eq!(std::fs::read_to_string(directory.path().join("qga.state")).unwrap(), "garbage");
+        std::fs::write(directory.path().join("qga.state"), "[global]\nfd_counter=many\n").unwrap();
+        let error = State::open(directory.path()).unwrap_err().to_string();
+        assert!(error.ends_with("qga.state: key 'fd_counter' is no number"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_written_where_file_systems_were_left_frozen() {
+        let directory = tempfile::tempdir().unwrap();
+        let marker = directory.path().join("qga.state.isfrozen");
+        std::fs::write(&marker, "").unwrap();
+        let state = State::open(directory.path()).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "but the marker");
+        state.set_frozen(false).unwrap();
+        assert!(!marker.exists());
     }
 }

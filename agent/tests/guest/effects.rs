@@ -267,3 +267,20 @@ fn an_agent_whose_host_is_away_sleeps() {
     observer.wait_until_idle(busy);
     machine.agent().ask_well("guest-ping", &json!({}));
 }
+
+#[test]
+fn no_secret_reaches_the_systems_log() {
+    let Some((_machine, mut agent, mut observer)) = start("no_secret_reaches_the_systems_log", "") else { return };
+    observer.run("syslogd -O /run/syslog");
+    observer.run_until("ls /dev/log 2>/dev/null", |said| said == "/dev/log\n");
+    // "secret", as it is sent and as it is.
+    let (sent, meant) = ("c2VjcmV0", "secret");
+    agent.ask_well("guest-set-user-password", &json!({"username": "alice", "password": sent, "crypted": false}));
+    let program = json!({"path": "true", "arg": ["a\nline"], "input-data": sent, "env": [format!("WORD={meant}")]});
+    agent.ask_well("guest-exec", &program);
+    agent.ask_well("guest-fstrim", &json!({}));
+    // Lines arrive in order, so that with the last all are there.
+    let said = observer.run_until("cat /run/syslog", |said| said.contains("guest-fstrim called"));
+    assert!(said.contains("guest-exec called: \"true a\\nline\""), "{said}");
+    assert!(!said.contains(sent) && !said.contains(meant), "{said}");
+}
