@@ -104,3 +104,13 @@ fn escaped(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_begins_no_line_and_steers_no_terminal() {
+        assert_eq!(escaped("a\nb\u{1b}[2J\r\u{9b}é"), "a\\nb\\u{1b}[2J\\r\\u{9b}é");
+    }
+}

@@ -45,3 +45,19 @@ impl PidFile {
         drop(self.file);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_daemon_left_is_written_over_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pid");
+        std::fs::write(&path, "4194304123\nand more\n").unwrap();
+        let ours = PidFile::take(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        ours.remove();
+        assert!(!path.exists());
+    }
+}

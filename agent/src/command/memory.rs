@@ -47,15 +47,18 @@ fn blocks(directory: &Path) -> Result<Vec<Value>, CommandError> {
 /// How large a block is.
 pub(super) fn block_info(arguments: &mut Arguments) -> Result<Value, CommandError> {
     arguments.finish()?;
-    let path = Path::new(DIRECTORY).join("block_size_bytes");
+    block_bytes(Path::new(DIRECTORY)).map(|bytes| Value::object([("size", bytes.into())]))
+}
+
+fn block_bytes(directory: &Path) -> Result<u64, CommandError> {
+    let path = directory.join("block_size_bytes");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CommandError::unsupported()),
         Err(error) => return Err(CommandError::system(format!("open sysfs file \"{}\"", path.display()), error)),
     };
-    let size = u64::from_str_radix(text.trim(), 16)
-        .map_err(|_| CommandError::generic(format!("{} holds no number", path.display())))?;
-    Ok(Value::object([("size", size.into())]))
+    u64::from_str_radix(text.trim(), 16)
+        .map_err(|_| CommandError::generic(format!("{} holds no number", path.display())))
 }
 
 /// Turns blocks on and off; says of each what became of it.
@@ -106,6 +109,14 @@ fn set_one(directory: &Path, index: i64, online: bool) -> Result<(), (&'static s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_size_of_a_block_is_in_base_16() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(block_bytes(directory.path()).unwrap_err(), CommandError::unsupported());
+        fs::write(directory.path().join("block_size_bytes"), "8000000\n").unwrap();
+        assert_eq!(block_bytes(directory.path()).unwrap(), 128 << 20);
+    }
 
     #[test]
     fn blocks_say_what_they_are_and_become_what_is_wanted() {

@@ -243,5 +243,30 @@ mod tests {
         assert_eq!(interfaces.len(), 2);
         assert_eq!((interfaces[0].addresses.len(), interfaces[1].addresses.len()), (1, 2));
         assert_eq!(interfaces[1].hardware, "02:00:00:00:00:01");
+        assert_eq!(
+            interfaces[1].addresses[1],
+            Value::object([
+                ("ip-address-type", "ipv4".into()),
+                ("ip-address", "192.0.2.3".into()),
+                ("prefix", 24_u32.into()),
+            ])
+        );
+    }
+
+    #[test]
+    fn every_counter_is_read_where_it_stands() {
+        let bytes: Vec<u8> = (0..24_u64).flat_map(u64::to_ne_bytes).collect();
+        let expected = [
+            ("rx-packets", 0_u64),
+            ("tx-packets", 1),
+            ("rx-bytes", 2),
+            ("tx-bytes", 3),
+            ("rx-errs", 4),
+            ("tx-errs", 5),
+            ("rx-dropped", 6 + 14),
+            ("tx-dropped", 7),
+        ];
+        assert_eq!(statistics(&bytes), Some(Value::object(expected.map(|(name, count)| (name, count.into())))));
+        assert_eq!(statistics(&bytes[..100]), None);
     }
 }

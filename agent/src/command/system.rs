@@ -120,11 +120,16 @@ pub(super) fn load(_: &mut Agent, arguments: &mut Arguments, _: Instant) -> Resu
     arguments.finish()?;
     let text = std::fs::read_to_string("/proc/loadavg")
         .map_err(|error| CommandError::system("Failed to query load", error))?;
+    load_in(&text).map(Done::Return)
+}
+
+/// What `/proc/loadavg` begins with.
+fn load_in(text: &str) -> Result<Value, CommandError> {
     let mut numbers = text.split_whitespace().map_while(|word| word.parse::<f64>().ok());
     let (Some(one), Some(five), Some(fifteen)) = (numbers.next(), numbers.next(), numbers.next()) else {
         return Err(CommandError::generic("Failed to query load: /proc/loadavg is not understood"));
     };
-    Ok(Done::Return(Value::object([("load1m", one.into()), ("load5m", five.into()), ("load15m", fifteen.into())])))
+    Ok(Value::object([("load1m", one.into()), ("load5m", five.into()), ("load15m", fifteen.into())]))
 }
 
 #[cfg(test)]
@@ -140,6 +145,13 @@ mod tests {
         assert_eq!(read["VERSION"], "12 (a)");
         assert_eq!(read["VARIANT"], "a b");
         assert_eq!(read.len(), 4);
+    }
+
+    #[test]
+    fn each_load_is_that_of_its_minutes() {
+        let expected = [("load1m", 0.25.into()), ("load5m", 1.5.into()), ("load15m", 30.0.into())];
+        assert_eq!(load_in("0.25 1.50 30.00 1/234 5678\n").unwrap(), Value::object(expected));
+        assert!(load_in("0.25 garbage").unwrap_err().text().contains("not understood"));
     }
 
     #[test]

@@ -314,6 +314,7 @@ mod tests {
              fsfreeze-hook=/etc/qemu/fsfreeze-hook\nstatedir=/var/run\nverbose=false\nretry-path=false\n\
              block-rpcs=a,b,c,d,e\nallow-rpcs=\nfreeze-lease=7\n"
         );
+        assert_eq!(both.blocked, ["a", "b", "c", "d", "e"]);
     }
 
     #[test]

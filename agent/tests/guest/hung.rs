@@ -91,3 +91,19 @@ fn keys_on_a_disk_that_somebody_froze_keep_nobody() {
     agent.ask_well("guest-ssh-add-authorized-keys", &keys("three"));
     assert_eq!(observer.run("cat /home/alice/.ssh/authorized_keys"), "one\nthree");
 }
+
+#[test]
+fn a_signal_ends_an_agent_whose_program_cannot_begin() {
+    let test = "a_signal_ends_an_agent_whose_program_cannot_begin";
+    let Some(machine) = Machine::start(test, "/bin/vmwire-ga", "-c,/etc/endless.conf") else { return };
+    let (mut agent, mut observer) = (machine.agent(), machine.observer());
+    observer.run("mkdir /run/hung");
+    hang(&mut observer, "-t fuse none /run/hung");
+    agent.send(b"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/run/hung/program\"}}\n");
+    let look = "grep -l \"^PPid:.$(cat /run/first/number)$\" /proc/[0-9]*/status | wc -l";
+    observer.run_until(look, |said| said == "1\n");
+    observer.run("kill -TERM $(cat /run/first/number)");
+    observer.run_until("kill -0 $(cat /run/first/number) 2>/dev/null || echo gone", |said| said == "gone\n");
+    // Who could not begin did not outlive it.
+    observer.run_until("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[b]in/vmwire-ga -m'", |said| said == "0\n");
+}

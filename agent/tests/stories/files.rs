@@ -104,3 +104,37 @@ fn a_holder_that_is_killed_takes_its_files_along_and_is_told() {
     assert_eq!(error(&answer), format!("handle '{handle}' has not been found"));
     eventually("it is taken note of", || agent.children().is_empty().then_some(()));
 }
+
+#[test]
+fn counts_and_positions_are_what_was_asked_for() {
+    let agent = Agent::start();
+    let mut client = agent.connect();
+    std::fs::write(agent.directory.path().join("file"), vec![b'x'; 5000]).unwrap();
+    let handle = open(&agent, &mut client, "file", "r+");
+    let read = client.ask("guest-file-read", &json!({"handle": handle}));
+    assert_eq!((&read["return"]["count"], &read["return"]["eof"]), (&json!(4096), &json!(false)));
+    for (whence, offset, position) in
+        [(json!(0), 10, 10), (json!(1), 5, 15), (json!("cur"), -5, 10), (json!(2), -1, 4999), (json!("set"), 3, 3)]
+    {
+        let arguments = json!({"handle": handle, "offset": offset, "whence": whence});
+        let answer = client.ask("guest-file-seek", &arguments);
+        assert_eq!(answer["return"], json!({"position": position, "eof": false}), "{arguments}");
+    }
+    for count in [-1, (48 << 20) + 1] {
+        let answer = client.ask("guest-file-read", &json!({"handle": handle, "count": count}));
+        assert_eq!(error(&answer), format!("value '{count}' is invalid for argument count"));
+    }
+    for count in [-1, 3] {
+        let arguments = json!({"handle": handle, "count": count, "buf-b64": "eXk="});
+        assert_eq!(
+            error(&client.ask("guest-file-write", &arguments)),
+            format!("value '{count}' is invalid for argument count")
+        );
+    }
+    let written = client.ask("guest-file-write", &json!({"handle": handle, "count": 1, "buf-b64": "eXk="}));
+    assert_eq!(written["return"]["count"], 1);
+    assert_eq!(&std::fs::read(agent.directory.path().join("file")).unwrap()[2..6], b"xyxx");
+    client.ask("guest-file-close", &json!({"handle": handle}));
+    let answer = client.ask("guest-file-close", &json!({"handle": handle}));
+    assert_eq!(error(&answer), format!("handle '{handle}' has not been found"));
+}

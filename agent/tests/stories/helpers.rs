@@ -80,6 +80,12 @@ fn the_keys_of_a_user_who_is_in_no_file_are_added_and_removed() {
     assert_eq!(change("remove", &["three", "two"]), "one two");
     let mode = |name: &str| fs::metadata(home.path().join(name)).unwrap().mode() & 0o7777;
     assert_eq!((mode(".ssh"), mode(".ssh/authorized_keys")), (0o700, 0o600));
+    fs::write(home.path().join(".ssh/authorized_keys"), "# theirs\n\n  one two  \n#three\nfour").unwrap();
+    assert_eq!(keys(&mut client, 7), json!(["one two", "four"]));
+    for key in ["#comment", "two\nlines"] {
+        let answer = client.ask("guest-ssh-add-authorized-keys", &json!({"username": USER, "keys": [key]}));
+        assert_eq!(error(&answer), format!("invalid OpenSSH public key: '{key}'"));
+    }
     let answer = client.ask("guest-ssh-get-authorized-keys", &json!({"username": "nobody-else-of-vmwire"}));
     assert_eq!(error(&answer), "failed to lookup user 'nobody-else-of-vmwire': Success");
 }
@@ -140,4 +146,14 @@ fn arguments_are_what_they_were_wherever_the_command_is_done() {
     ] {
         assert_eq!(error(&client.ask("guest-set-vcpus", &arguments)), why);
     }
+}
+
+#[test]
+fn another_release_than_the_systems_may_be_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let release = directory.path().join("release");
+    fs::write(&release, "ID=nowhere\nPRETTY_NAME='No Where'\n").unwrap();
+    let agent = Agent::start_in(directory, |program| program.env("QGA_OS_RELEASE", release));
+    let said = agent.connect().ask("guest-get-osinfo", &json!({}));
+    assert_eq!((&said["return"]["id"], &said["return"]["pretty-name"]), (&json!("nowhere"), &json!("No Where")));
 }

@@ -93,6 +93,8 @@ fn a_daemon_is_ready_when_its_launcher_leaves_and_a_second_one_fails() {
     assert!(first.status.success(), "{first:?}");
     let pid_file = directory.path().join("pid");
     let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().trim_end().parse().unwrap();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&pid_file).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
     Client::new(UnixStream::connect(&socket).unwrap()).ping();
     let second = launch();
     assert_eq!(second.status.code(), Some(1), "{second:?}");
