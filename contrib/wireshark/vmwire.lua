@@ -563,6 +563,7 @@ local UNANSWERED = 0x1000
 local ITEMS_MAX = 100000
 
 local byte, find, format, sub = string.byte, string.find, string.format, string.sub
+local pack, unpack = Struct.pack, Struct.unpack
 
 local function count(number, what)
   return format(number == 1 and "%.0f %s" or "%.0f %ss", number, what)
@@ -693,8 +694,7 @@ local function take_uint()
   local from = at
   if from + 3 > stop then claim(4) end
   at = from + 4
-  local a, b, c, d = byte(raw, from, from + 3)
-  return ((a * 256 + b) * 256 + c) * 256 + d
+  return (unpack(">I4", raw, from))
 end
 
 -- Bytes of a length that was compared with its bound, and the zeros behind them.
@@ -703,10 +703,7 @@ local function take_bytes(count)
   local padding = -count % 4
   if padding > 0 then
     local zeros = claim(padding)
-    if find(raw, "[^\0]", zeros) then
-      local wrong = find(raw, "[^\0]", zeros)
-      if wrong < zeros + padding then refuse("its padding is not zero") end
-    end
+    if sub(raw, zeros, zeros + padding - 1) ~= sub("\0\0\0", 1, padding) then refuse("its padding is not zero") end
   end
   return sub(raw, from, from + count - 1), from
 end
@@ -780,9 +777,10 @@ function readers.uint(row, tree)
 end
 
 function readers.hyper(row, tree)
-  local high, low = take_uint(), take_uint()
+  local from = claim(8)
+  local high, low = unpack(">I4I4", raw, from)
   local value = high * WORD + low
-  local item = tree and show(tree, row, at - 8, 8)
+  local item = tree and show(tree, row, from, 8)
   if item and row.moment and value > 0 then item:append_text(" (" .. utc(high, low) .. ")") end
   return value
 end
@@ -831,7 +829,8 @@ function readers.uuid(row, tree)
   return value
 end
 
-local function read_body(rows, tree)
+-- Reads a body into `values`, or into a table made for it.
+local function read_body(rows, tree, values)
   if rows.union then
     local number = take_uint()
     local arm = rows.union[number]
@@ -839,7 +838,7 @@ local function read_body(rows, tree)
     if tree then show(tree, rows.discriminant, at - 4, 4) end
     return arm and arm.read(arm, tree) or nil
   end
-  local values = rows.new_values()
+  values = values or rows.new_values()
   for i = 1, #rows do
     local row = rows[i]
     values[row.name] = row.read(row, tree)
@@ -910,6 +909,8 @@ end
 
 for name, rows in pairs(WIRE.bodies) do
   rows.name, rows.new_values = name, constructor(rows)
+  -- Of the packet that is being dissected; nobody keeps them, so there need not be a table for each packet.
+  rows.values = rows.new_values()
   for _, row in ipairs(rows) do prepare(name, row) end
   if rows.union then
     rows.discriminant = { field = field(name .. ".kind", "uint32", "kind") }
@@ -918,14 +919,14 @@ for name, rows in pairs(WIRE.bodies) do
     end
   end
 end
-local EMPTY = { new_values = constructor({}) }
+local EMPTY = { values = {} }
 for _, side in ipairs({ "client", "server" }) do
   for _, packet in pairs(WIRE[side]) do packet.rows = packet.body and WIRE.bodies[packet.body] or EMPTY end
 end
 
 -- Reads what stands at `at` up to `stop` as a body. Answers its values, or nil and what is wrong and by which complaint.
 local function decode(rows, tree)
-  local ok, values = pcall(read_body, rows, tree)
+  local ok, values = pcall(read_body, rows, tree, rows.values)
   if ok then
     if at > stop then return values end
     return values, (stop - at + 1) .. " bytes behind the body", "trailing"
@@ -955,15 +956,15 @@ local frame = {}
 -- port is used again. A conversation has
 --   client, server   of each side: next, the serial that is due; remarks on packets by their serials; twins, the same for
 --                    serials that were there before; credit, what was left behind a packet of a stream
---   calls            a list for each thing that is known of calls, by serial: a table for each call would fill the memory,
---                    and Lua looks through all that there is again and again for what is not needed any more
+--   calls            pages of what is known of calls, and by serial cancelled, and cancelled_in by a frame
 --   streams          by number: the call that opened it, the credit of both sides, the offset that is due
 --   minor, hello     the version in force, since agreed_in, and why it is; none is since refused_in until then
 --   epoch, due       of the events that are subscribed to: the sequence that comes next if none is left out
 --   daemon           what is known of the daemon across conversations: operations, the calls that asked for them
 local links, daemons, ports = {}, {}, {}
 local links_by_ports = {}  -- the last one that was seen with them
-local subjects = {}        -- what calls are about, shared by all of the same: type, about, asked_ms
+local subjects = {}        -- what calls are about, shared by all of the same: type, about, asked_ms, allowed_ms, id
+local subjects_by_id = {}
 local NOTHING = {}
 
 -- The table at `key`, made where there is none.
@@ -1021,7 +1022,7 @@ local function begin(link, serial, number)
   local conversation = {
     first_link = link, first_side = by_client and "client" or "server", second_side = by_client and "server" or "client",
     client = new_side(), server = new_side(), streams = {},
-    calls = { frame = {}, sent = {}, subject = {}, answer_in = {}, cancelled_in = {}, cancelled = {} },
+    calls = { open = {}, settled = {}, spare = nil, cancelled_in = {}, cancelled = {} },
     minor = 0, agreed_in = math.huge, refused_in = math.huge, hello = "no HELLO was said",
     daemon = daemons[daemon], from = frame.number,
   }
@@ -1075,35 +1076,92 @@ local function version_of(conversation)
   return WIRE.major .. "." .. (frame.number >= conversation.agreed_in and conversation.minor or 0)
 end
 
+-- How long the daemon may take to answer; nil where nothing says.
+local function allowed_ms(number, asked_ms)
+  local procedure = WIRE.client[number]
+  if not procedure then return nil end
+  if asked_ms == 0 then return procedure.deadline_ms end
+  return math.min(asked_ms, procedure.deadline_ms_max)
+end
+
 local function subject_of(number, about, asked_ms)
   local same = inner(inner(subjects, number), about or false)
   local subject = same[asked_ms]
   if not subject then
     local name = TYPES[number] or format("type 0x%x", number)
-    subject = { type = number, about = about, asked_ms = asked_ms, name = name, title = about and name .. " " .. about or name }
-    same[asked_ms] = subject
+    subject = { type = number, about = about, asked_ms = asked_ms, allowed_ms = allowed_ms(number, asked_ms),
+      name = name, title = about and name .. " " .. about or name, id = #subjects_by_id + 1 }
+    same[asked_ms], subjects_by_id[subject.id] = subject, subject
   end
   return subject
 end
 
--- How long the daemon may take to answer; nil where nothing says.
-local function allowed_ms(subject)
-  local procedure = WIRE.client[subject.type]
-  if not procedure then return nil end
-  if subject.asked_ms == 0 then return procedure.deadline_ms end
-  return math.min(subject.asked_ms, procedure.deadline_ms_max)
-end
-
 local function allowed_text(subject)
-  local allowed = allowed_ms(subject)
+  local allowed = subject.allowed_ms
   return allowed and format(subject.asked_ms == 0 and "allowed was the default of %d ms" or "allowed were %d ms", allowed)
 end
 
--- The call that has a serial, if one has: a look at the lists, made anew each time. What is to last goes into the lists.
-local function call_of(conversation, serial)
-  local calls = conversation.calls
-  local sent_in = calls.frame[serial]
-  return sent_in and { frame = sent_in, serial = serial, sent = calls.sent[serial], subject = calls.subject[serial] }
+-- -- Calls. A table for each would fill the memory, and Lua looks through all tables again and again for what is not needed
+-- -- any more. So the calls of PAGE serials share one; when all of them are answered it is written out as a string, which is
+-- -- not looked into. In a page, what is known of a call stands in these places behind the one of its serial:
+
+local PAGE = 256
+local SENT, SUBJECT, ANSWERED_IN = PAGE, 2 * PAGE, 3 * PAGE  -- at the place itself: the frame that it is in
+local SETTLED, SETTLED_BYTES = ">I4dI4I4", 20
+
+-- Notes down a call, unless its serial was used before.
+local function note_call(calls, serial, subject)
+  local place = serial % PAGE + 1
+  local first = serial - place + 1
+  local page = calls.open[first]
+  if not page then
+    if calls.settled[first] then return end
+    page, calls.spare = calls.spare or { answered = 0 }, nil
+    calls.open[first] = page
+  end
+  if page[place] then return end
+  page[place], page[place + SENT], page[place + SUBJECT] = frame.number, frame.now, subject
+end
+
+local function settle(calls, first)
+  local page, texts = calls.open[first], {}
+  for place = 1, PAGE do
+    local subject = page[place + SUBJECT]
+    texts[place] = pack(SETTLED, page[place], page[place + SENT], subject.id, page[place + ANSWERED_IN])
+    page[place], page[place + ANSWERED_IN] = nil, nil
+  end
+  page.answered = 0
+  calls.open[first], calls.settled[first], calls.spare = nil, table.concat(texts), page
+end
+
+-- Notes down that a call, which was not answered before, is answered by this frame.
+local function note_answer(calls, serial)
+  local place = serial % PAGE + 1
+  local first = serial - place + 1
+  local page = calls.open[first]
+  page[place + ANSWERED_IN], page.answered = frame.number, page.answered + 1
+  if page.answered == PAGE then settle(calls, first) end
+end
+
+-- The call that has a serial, if one has: a look at the pages, in a table made for it or in the one given. What is to last
+-- goes into the pages.
+local function call_of(conversation, serial, call)
+  local place = serial % PAGE + 1
+  local first = serial - place + 1
+  local page, settled = conversation.calls.open[first], conversation.calls.settled[first]
+  call = call or {}
+  call.serial = serial
+  if page and page[place] then
+    call.frame, call.sent, call.subject, call.answered_in =
+      page[place], page[place + SENT], page[place + SUBJECT], page[place + ANSWERED_IN]
+  elseif settled then
+    local subject
+    call.frame, call.sent, subject, call.answered_in = unpack(SETTLED, settled, (place - 1) * SETTLED_BYTES + 1)
+    call.subject = subjects_by_id[subject]
+  else
+    return nil
+  end
+  return call
 end
 
 -- What a failure says, in one line.
@@ -1123,8 +1181,29 @@ local function complain(record, which, text)
   table.insert(record.complaints, { which, text })
 end
 
--- -- Judging: each of these answers what is to be known of a packet ever after. Tables are made with all that they will
--- -- hold, for there is one for each packet of a capture.
+-- What is known of the packet that is being dissected. There is one of these, and one call, for all packets, as a table for
+-- each would be most of what there is to collect; what is to last is copied.
+--   call         the one that the packet is, then with asks, or else that it answers; time since then
+--   cancels      the call that it gives up
+--   operation    of an event; stream, credit, lost: of a packet of a stream
+--   duplicate, late, complaints: what is wrong
+local record, call_of_record = {}, {}
+
+local function new_record()
+  record.asks, record.call, record.time, record.cancels, record.operation = nil, nil, nil, nil, nil
+  record.stream, record.credit, record.lost = nil, nil, nil
+  record.duplicate, record.late, record.complaints = nil, nil, nil
+  return record
+end
+
+-- The record of a packet from the daemon that belongs to a call.
+local function new_record_of_reply(conversation, reply_to)
+  local record, call = new_record(), call_of(conversation, reply_to, call_of_record)
+  if call then record.call, record.time = call, frame.now - call.sent end
+  return record, call
+end
+
+-- -- Judging: each of these answers what is to be known of a packet ever after.
 
 local function judge_serial(record, side, serial)
   local due = side.next
@@ -1153,7 +1232,7 @@ end
 -- The limit in ms that a DEADLINE_EXCEEDED names where it is not the call's deadline, as the grace of VM_SHUTDOWN.
 local function other_limit(call, failure)
   local limit = detail_of(failure, "limit")
-  return limit and find(limit, "^%d+$") and tonumber(limit) ~= allowed_ms(call.subject) and limit or nil
+  return limit and find(limit, "^%d+$") and tonumber(limit) ~= call.subject.allowed_ms and limit or nil
 end
 
 -- Which complaint a failure is.
@@ -1210,20 +1289,19 @@ local function judge_values(conversation, call, values)
   if stream then
     local credit = WIRE.stream_credit_initial
     conversation.streams[stream] =
-      { call = call, opened_in = frame.number, client = credit, server = credit, offset = values.offset }
+      { call = call_of(conversation, call.serial), opened_in = frame.number, client = credit, server = credit, offset = values.offset }
   end
 end
 
 -- An answer to a call: whether it is the first, in time, and to what was asked.
 local function judge_timing(record, conversation, call, number, values)
-  local answer_in = conversation.calls.answer_in
-  if answer_in[call.serial] then
+  if call.answered_in then
     record.duplicate = true
-    complain(record, "duplicate", "the call was answered in frame " .. answer_in[call.serial])
+    complain(record, "duplicate", "the call was answered in frame " .. call.answered_in)
   else
-    answer_in[call.serial] = frame.number
+    note_answer(conversation.calls, call.serial)
   end
-  local allowed = allowed_ms(call.subject)
+  local allowed = call.subject.allowed_ms
   if number ~= 0 and number ~= call.subject.type then
     complain(record, "mismatch", "it answers " .. call.subject.name)
   elseif allowed and record.time * 1000 > allowed + 100 then
@@ -1236,8 +1314,7 @@ end
 
 local function judge_answer(conversation, packet)
   local number, reply_to, values = packet.number, packet.second, packet.values
-  local call = call_of(conversation, reply_to)
-  local record = { call = call, time = call and frame.now - call.sent }
+  local record, call = new_record_of_reply(conversation, reply_to)
   if call then
     judge_timing(record, conversation, call, number, values)
   elseif reply_to == 0 and number ~= 0 then
@@ -1255,9 +1332,8 @@ local function judge_answer(conversation, packet)
 end
 
 local function judge_progress(conversation, packet)
-  local call = call_of(conversation, packet.second)
-  local record = { call = call, time = call and frame.now - call.sent }
-  local answered_in = call and conversation.calls.answer_in[call.serial]
+  local record, call = new_record_of_reply(conversation, packet.second)
+  local answered_in = call and call.answered_in
   if answered_in then
     complain(record, "duplicate", "progress of what was answered in frame " .. answered_in)
   elseif not call and conversation.client.whole then
@@ -1280,7 +1356,8 @@ end
 -- the call that has its procedure and virtual machine; the answer has the last word.
 local function judge_event(conversation, values)
   local operations = conversation.daemon.operations
-  local record = { operation = values.operation, complaints = nil }
+  local record = new_record()
+  record.operation = values.operation
   judge_sequence(record, conversation, values.epoch, values.sequence, values.sequence)
   local detail = values.kind == 8 and values.decoded
   if detail and values.vm and values.operation ~= 0 and not operations[values.operation] then
@@ -1290,7 +1367,7 @@ local function judge_event(conversation, values)
 end
 
 local function judge_gap(conversation, values)
-  local record = {}
+  local record = new_record()
   -- Without a last one it is not said what comes next.
   if values.last == 0 then conversation.due = nil
   else judge_sequence(record, conversation, values.epoch, values.first, values.last) end
@@ -1301,7 +1378,8 @@ end
 
 local function judge_stream(conversation, side, number, serial, values)
   local stream = conversation.streams[values.stream]
-  local record = { stream = stream, credit = nil, complaints = nil, lost = nil }
+  local record = new_record()
+  record.stream = stream
   if values.why then complain(record, "stream_failed", failure_text(values.why)) end
   if stream and number == 0x1011 then
     local other = side == "client" and "server" or "client"
@@ -1331,18 +1409,16 @@ local function judge_call(conversation, packet)
   local vm = values.vm
   local about = vm and vm ~= "" and vm or number ~= 1 and values.name ~= "" and values.name or nil
   local serial, calls = packet.serial, conversation.calls
-  if not calls.frame[serial] then
-    calls.frame[serial], calls.sent[serial] = frame.number, frame.now
-    calls.subject[serial] = subject_of(number, about, packet.second)
-  end
+  note_call(calls, serial, subject_of(number, about, packet.second))
   if number == 1 then conversation.hello_in = conversation.hello_in or frame.number end
   if vm then inner(conversation.daemon.asked, number)[vm] = frame.number end
-  local call = call_of(conversation, serial)
+  local record = new_record()
+  record.asks, record.call = true, call_of(conversation, serial, call_of_record)
   if number == 3 and values.serial then
-    call.cancels = call_of(conversation, values.serial)
-    if call.cancels and not calls.answer_in[values.serial] then calls.cancelled_in[values.serial] = frame.number end
+    record.cancels = call_of(conversation, values.serial)
+    if record.cancels and not record.cancels.answered_in then calls.cancelled_in[values.serial] = frame.number end
   end
-  return call
+  return record
 end
 
 local function is_call(side, packet)
@@ -1352,10 +1428,10 @@ end
 local function judge_by_type(conversation, side, packet)
   local number, values = packet.number, packet.values
   if is_call(side, packet) then return judge_call(conversation, packet) end
-  if not packet.known then return {} end
+  if not packet.known then return new_record() end
   if number < UNANSWERED then return judge_answer(conversation, packet) end
   if number == 0x1000 then return judge_progress(conversation, packet) end
-  if not values then return {} end
+  if not values then return new_record() end
   if number == 0x1001 then return judge_event(conversation, values) end
   if number == 0x1002 then return judge_gap(conversation, values) end
   return judge_stream(conversation, side, number, packet.serial, values)
@@ -1377,19 +1453,20 @@ end
 -- What belongs to a packet that was judged before.
 local function recall(conversation, side, packet)
   local number, values = packet.number, packet.values
-  if is_call(side, packet) then
-    local call = call_of(conversation, packet.serial) or {}
-    call.cancels = number == 3 and values and call_of(conversation, values.serial)
-    return call
-  elseif side == "server" and packet.known and number <= 0x1000 then
-    local call = call_of(conversation, packet.second)
-    return { call = call, time = call and frame.now - call.sent, complaints = nil }
-  elseif values and number == 0x1001 then
-    return { operation = values.operation }
-  elseif values and number ~= 0x1002 then
-    return { stream = conversation.streams[values.stream], credit = conversation[side].credit[packet.serial] }
+  if side == "server" and packet.known and number <= 0x1000 then
+    return (new_record_of_reply(conversation, packet.second))
   end
-  return {}
+  local record = new_record()
+  if is_call(side, packet) then
+    record.call = call_of(conversation, packet.serial, call_of_record)
+    record.asks = record.call ~= nil
+    record.cancels = number == 3 and values and call_of(conversation, values.serial)
+  elseif values and number == 0x1001 then
+    record.operation = values.operation
+  elseif values and number ~= 0x1002 then
+    record.stream, record.credit = conversation.streams[values.stream], conversation[side].credit[packet.serial]
+  end
+  return record
 end
 
 -- What is known of a packet: judged when it comes for the first time, looked up afterwards. Kept is what was complained of.
@@ -1528,7 +1605,7 @@ local function sentence(side, packet, record)
   end
   if number >= UNANSWERED then return unanswered[number](values, record) end
   if side == "client" then
-    local said = calls[number] and calls[number](values, record) or record.subject and record.subject.about
+    local said = calls[number] and calls[number](values, record) or record.call and record.call.subject.about
     local told = said and name .. (number == 1 and ": " or " ") .. said or name
     return packet.second == 0 and told or told .. ", within " .. duration(packet.second / 1000)
   end
@@ -1567,21 +1644,21 @@ local function show_cancelling(tree, calls, serial)
 end
 
 local function show_call(tree, conversation, record)
+  local call = record.call
   if record.cancels then add(tree, "cancels", record.cancels.frame) end
-  show_cancelling(tree, conversation.calls, record.serial)
-  local answered_in = conversation.calls.answer_in[record.serial]
-  if answered_in then
-    add(tree, "response_in", answered_in)
+  show_cancelling(tree, conversation.calls, call.serial)
+  if call.answered_in then
+    add(tree, "response_in", call.answered_in)
   elseif frame.visited then
     add(tree, "unanswered", true)
-    tree:add_proto_expert_info(complaints.unanswered, record.subject.name .. " is not answered in this capture")
+    tree:add_proto_expert_info(complaints.unanswered, call.subject.name .. " is not answered in this capture")
   end
 end
 
 -- What is not in the bytes: what belongs to this packet, and what is wrong with it.
 local function show_context(tree, conversation, packet, record)
   local call = record.call or record.stream and record.stream.call
-  if record.frame then
+  if record.asks then
     show_call(tree, conversation, record)
   elseif call then
     add(tree, "request_in", call.frame)
@@ -1620,7 +1697,15 @@ end
 -- capture; then the strings among it are what slows down: short ones are kept in a table by a hash that leaves out every
 -- other byte, which for packets that differ in little but their serials makes long chains. The second figure lets a
 -- collection end soon after it began, for what comes meanwhile lies until the next one.
-collectgarbage("setpause", 103)
+local LITTER_KIB, PACE_FRAMES = 512, 4096
+local until_paced = 0
+
+-- How much may lie is a share of what is in use, which grows: so the share is set anew from time to time. All scripts of
+-- this Wireshark have it in common, and none of them loses by it.
+local function pace_collection()
+  until_paced = PACE_FRAMES
+  collectgarbage("setpause", 100 + math.max(4, math.floor(100 * LITTER_KIB / collectgarbage("count"))))
+end
 collectgarbage("setstepmul", 20000)
 
 -- How many listeners count; while there are any, what was called and answered in the frame is noted down for them.
@@ -1629,23 +1714,22 @@ local noted = {}
 
 local function note(side, packet, record)
   if noted.frame ~= frame.number then noted = { frame = frame.number, calls = 0 } end
-  if record.frame then noted.calls = noted.calls + 1 end
+  if record.asks then noted.calls = noted.calls + 1 end
   if side == "server" and record.call and packet.number < UNANSWERED and not record.duplicate then
-    noted[#noted + 1] = { call = record.call, time = record.time, failed = packet.number == 0 }
+    noted[#noted + 1] = { subject = record.call.subject, time = record.time, failed = packet.number == 0 }
   end
 end
 
 -- HELLO of another major: its first word.
-local FOREIGN_HELLO = { name = "HELLO", rows = { WIRE.bodies.hello_call[1], new_values = EMPTY.new_values } }
+local FOREIGN_HELLO = { name = "HELLO", rows = { WIRE.bodies.hello_call[1], values = {} } }
 
 -- The packet that is being dissected: first, where it begins in `raw`; serial, second (deadline_ms or reply_to), number;
 -- known, what the table says of its type; values, or a problem and the complaint that it is.
 local packet = {}
 
 local function read_words(first)
-  at = first + HEADER_BYTES
   packet.first = first
-  packet.serial, packet.second, packet.number = take_uint(), take_uint(), take_uint()
+  packet.serial, packet.second, packet.number, at = unpack(">I4I4I4", raw, first + HEADER_BYTES)
 end
 
 local function read_event_detail()
@@ -1672,8 +1756,9 @@ local function read_values(side)
     if major ~= WIRE.major then
       packet.values, packet.problem, packet.known = { major = major, foreign = true }, nil, FOREIGN_HELLO
     end
-  elseif packet.number == 0x1001 and packet.values and packet.values.detail > 0 then
-    read_event_detail()
+  elseif packet.number == 0x1001 and packet.values then
+    packet.values.decoded = nil
+    if packet.values.detail > 0 then read_event_detail() end
   end
 end
 
@@ -1705,8 +1790,7 @@ local function stranger(bytes)
   if HTTP[first] then return "an HTTP request" end
   if first == "SSH-" then return "an SSH banner" end
   if find(bytes, "^\22\3[\0-\4]..\1") then return "a TLS ClientHello" end
-  local a, b, c, d = byte(bytes, 1, 4)
-  local word = ((a * 256 + b) * 256 + c) * 256 + d
+  local word = unpack(">I4", bytes)
   if LIBVIRT[second] and word >= 28 and word <= 32 * 1024 * 1024 then return "a libvirt packet" end
   if word >= 0x80000028 and word < 0x80100000 then return "a SunRPC record" end
 end
@@ -1731,9 +1815,12 @@ local function skip(first, next_first, tree_root, visible, which, text)
   return text
 end
 
-local function length_problem(length, limit)
+local function length_problem(length)
   if length < WIRE.payload_bytes_min then return format("a payload of %d bytes is too short", length) end
   if length % 4 ~= 0 then return format("a payload of %.0f bytes, which is no multiple of 4", length) end
+  -- Nearly all packets are short enough for whoever sent them.
+  if length <= WIRE.client_bytes_max_before_hello then return nil end
+  local limit = bytes_max()
   if length > limit then return format("a payload of %.0f bytes, where %d is the limit", length, limit) end
 end
 
@@ -1757,8 +1844,7 @@ end
 -- sentence.
 local function step(first, pinfo, tree_root, visible)
   local left = #raw - first + 1
-  local m1, m2, m3, m4, a, b, c, d = byte(raw, first, first + 7)
-  if not (m1 == 0x89 and m2 == 0x56 and m3 == 0x4d and m4 == 0x57) then
+  if sub(raw, first, first + 3) ~= MAGIC then
     if left < 4 and sub(raw, first) == sub(MAGIC, 1, left) then
       return nil, want_more(first, nil, pinfo, tree_root, visible)
     end
@@ -1767,8 +1853,8 @@ local function step(first, pinfo, tree_root, visible)
     return next_first, skip(first, next_first, tree_root, visible, "bad_magic", text)
   end
   if left < HEADER_BYTES then return nil, want_more(first, nil, pinfo, tree_root, visible) end
-  local length = ((a * 256 + b) * 256 + c) * 256 + d
-  local problem = length_problem(length, bytes_max())
+  local length = unpack(">I4", raw, first + 4)
+  local problem = length_problem(length)
   if problem then
     local next_first = resynchronise(first + 4)
     return next_first, skip(first, next_first, tree_root, visible, "bad_length", problem)
@@ -1790,6 +1876,8 @@ local function begin_frame(pinfo)
   if frame.number ~= number or frame.visited ~= visited then
     frame.number, frame.visited, frame.said, items = number, visited, false, 0
   end
+  until_paced = until_paced - 1
+  if until_paced < 0 then pace_collection() end
   frame.now = pinfo.rel_ts
   frame.link = link_of(pinfo)
 end
@@ -1827,7 +1915,7 @@ end
 vmwire.dissector = dissect
 
 function vmwire.init()
-  links, links_by_ports, daemons, subjects, frame, noted = {}, {}, {}, {}, {}, {}
+  links, links_by_ports, daemons, subjects, subjects_by_id, frame, noted = {}, {}, {}, {}, {}, {}, {}
 end
 
 -- ==== 9. Statistics ==================================================================================================
@@ -1844,9 +1932,9 @@ local function new_statistics(filter)
     if noted.frame ~= pinfo.number then return end
     called = called + noted.calls
     for _, answer in ipairs(noted) do
-      local call, took = answer.call, answer.time * 1000
-      local row = rows[call.subject.name] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
-      rows[call.subject.name] = row
+      local name, took = answer.subject.name, answer.time * 1000
+      local row = rows[name] or { answers = 0, errors = 0, least = took, most = took, sum = 0 }
+      rows[name] = row
       row.answers, row.sum = row.answers + 1, row.sum + took
       row.errors = row.errors + (answer.failed and 1 or 0)
       row.least, row.most = math.min(row.least, took), math.max(row.most, took)
