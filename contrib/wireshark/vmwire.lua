@@ -665,7 +665,7 @@ complaint("gap", "Events are lost", "SEQUENCE", "WARN")
 complaint("sequence", "Events were not shown", "SEQUENCE", "NOTE")
 complaint("credit", "A stream beyond its credit", "PROTOCOL", "ERROR")
 complaint("spent", "The credit of a stream is spent", "PROTOCOL", "NOTE")
-complaint("jump", "A part of a stream is lost", "SEQUENCE", "WARN")
+complaint("jump", "A stream does not go on where it was", "SEQUENCE", "WARN")
 complaint("stream_failed", "A stream ended by a failure", "RESPONSE_CODE", "NOTE")
 complaint("shortened", "Too much to show", "UNDECODED", "NOTE")
 
@@ -699,13 +699,15 @@ end
 
 -- Bytes of a length that was compared with its bound, and the zeros behind them.
 local function take_bytes(count)
-  local from = claim(count)
-  local padding = -count % 4
-  if padding > 0 then
-    local zeros = claim(padding)
-    if sub(raw, zeros, zeros + padding - 1) ~= sub("\0\0\0", 1, padding) then refuse("its padding is not zero") end
+  local from, padding = at, -count % 4
+  local behind = from + count
+  if behind + padding - 1 > stop then
+    claim(count)
+    claim(padding)
   end
-  return sub(raw, from, from + count - 1), from
+  at = behind + padding
+  if padding > 0 and sub(raw, behind, at - 1) ~= sub("\0\0\0", 1, padding) then refuse("its padding is not zero") end
+  return sub(raw, from, behind - 1), from
 end
 
 local function take_length(bound, what)
@@ -1395,8 +1397,12 @@ local function judge_stream(conversation, side, number, serial, values)
       -- Not every call that opens a stream says where it begins.
       if stream.offset and values.offset ~= stream.offset then
         local lost = values.offset - stream.offset
-        complain(record, "jump", format("%.0f bytes of stream %d are lost", lost, values.stream))
-        record.lost = lost > 0 and lost or nil
+        if lost > 0 then
+          complain(record, "jump", format("%.0f bytes of stream %d are lost", lost, values.stream))
+          record.lost = lost
+        else
+          complain(record, "jump", format("stream %d goes back by %s", values.stream, count(-lost, "byte")))
+        end
       end
       stream.offset = values.offset + values.data
     end
@@ -1610,10 +1616,11 @@ local function sentence(side, packet, record)
     return packet.second == 0 and told or told .. ", within " .. duration(packet.second / 1000)
   end
   local call = record.call
-  local took = call and " (" .. duration(record.time) .. ")" or ""
-  if number ~= 0 then return (call and call.subject.title or name) .. ": " .. answer_text(number, values) .. took end
-  if packet.second == 0 then return "FAILURE, and the end: " .. failure_text(values) end
-  return (call and call.subject.title or "call " .. packet.second) .. " FAILED: " .. failure_text(values) .. took
+  if number == 0 and packet.second == 0 then return "FAILURE, and the end: " .. failure_text(values) end
+  local between = number == 0 and " FAILED: " or ": "
+  local text = number == 0 and failure_text(values) or answer_text(number, values)
+  if call then return call.subject.title .. between .. text .. " (" .. duration(record.time) .. ")" end
+  return (number == 0 and "call " .. packet.second or name) .. between .. text
 end
 
 -- ==== 7. The tree ====================================================================================================
@@ -1745,8 +1752,11 @@ end
 
 local function read_values(side)
   local known = WIRE[side][packet.number]
-  packet.known, packet.values, packet.problem, packet.complaint, packet.detail = known, nil, nil, nil, nil
-  if not known then return end
+  packet.known, packet.detail = known, nil
+  if not known then
+    packet.values, packet.problem, packet.complaint = nil, nil, nil
+    return
+  end
   local body = at
   packet.values, packet.problem, packet.complaint = decode(known.rows)
   if packet.number == 1 and side == "client" and stop >= body + 3 then

@@ -270,6 +270,55 @@ fn a_stream_beyond_its_credit_and_what_is_lost_of_it_are_seen() {
 }
 
 #[test]
+fn an_offset_that_goes_back_is_said_to_go_back() {
+    let test = "an_offset_that_goes_back_is_said_to_go_back";
+    let mut capture = Capture::new();
+    let mut talk = Talk::agreed(&mut capture, 1, ADMIN.0, ADMIN.1);
+    let open = ConsoleOpenCall { vm: text("web1"), mode: 1, history_bytes: 0 };
+    let serial = talk.call(&mut capture, &ClientData::ConsoleOpen(open));
+    let answer = ConsoleOpenAnswer { stream: 1, offset: 100, writer: text("") };
+    talk.say(&mut capture, serial, &ServerData::ConsoleOpen(answer));
+    let data = StreamData { stream: 1, flags: 0, offset: 70, data: Opaque::new(vec![b'x'; 8]).unwrap() };
+    talk.say(&mut capture, 0, &ServerData::StreamData(data));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let said = tshark.run(&["-Y", "vmwire.expert.jump", "-T", "fields", "-e", "_ws.expert.message"]);
+    assert_eq!(said, "stream 1 goes back by 30 bytes\n");
+}
+
+/// Calls are kept in pages of 256 serials, and those that are answered throughout are kept in another form.
+#[test]
+fn calls_that_were_all_answered_are_known_as_well_as_others() {
+    let test = "calls_that_were_all_answered_are_known_as_well_as_others";
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    for number in 1..=600 {
+        let serial = talk.call_within(&mut capture, number % 3 * 1000, &start(&format!("vm{}", number % 5)));
+        capture.pass_us(u64::from(number));
+        talk.say(&mut capture, serial, &ServerData::VmStart(done(number.into(), 3)));
+    }
+    talk.say(&mut capture, 300, &ServerData::VmStart(done(300, 3)));
+    talk.call(&mut capture, &ClientData::Cancel(CancelCall { serial: 400 }));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    // The connection takes three frames; call n comes in frame 2n + 2, and its answer in the next.
+    let of_calls = ["-e", "vmwire.serial", "-e", "frame.number", "-e", "vmwire.response_in"];
+    let calls = tshark.run(&[&["-2", "-Y", "vmwire.response_in", "-T", "fields"][..], &of_calls].concat());
+    let expected: String = (1..=600).map(|n| format!("{n}\t{}\t{}\n", 2 * n + 2, 2 * n + 3)).collect();
+    assert_eq!(calls, expected);
+    let of_answers = ["-e", "vmwire.reply_to", "-e", "vmwire.request_in", "-e", "vmwire.time", "-e", "vmwire.vm.name"];
+    let expected = |n| format!("{n}\t{}\t0.000{:03}000\tvm{}\n", 2 * n + 2, 100 + n, n % 5);
+    for passes in [&[][..], &["-2"]] {
+        let shown = ["-Y", "vmwire.request_in && !vmwire.duplicate", "-T", "fields"];
+        let answers = tshark.run(&[passes, &shown, &of_answers].concat());
+        assert_eq!(answers, (1..=600).map(expected).collect::<String>());
+    }
+    let twice = ["-2", "-Y", "vmwire.duplicate", "-T", "fields", "-e", "frame.number", "-e", "_ws.expert.message"];
+    assert_eq!(tshark.run(&twice), "1204\tthe call was answered in frame 603\n");
+    let cancels = ["-2", "-Y", "vmwire.cancels", "-T", "fields", "-e", "vmwire.cancels"];
+    assert_eq!(tshark.run(&cancels), "802\n");
+    assert_eq!(tshark.run(&["-2", "-Y", "vmwire.cancelled_in"]), "");
+}
+
+#[test]
 fn a_stream_whose_opening_says_no_offset_begins_anywhere() {
     let test = "a_stream_whose_opening_says_no_offset_begins_anywhere";
     let mut capture = Capture::new();
