@@ -70,7 +70,12 @@ impl Story {
 
     /// Lists at a terminal.
     fn at_terminal(&self, more: &str) -> Running {
-        let arguments = ["-c", &self.uri(""), "vm", "list"];
+        self.at_terminal_with(more, "-c")
+    }
+
+    /// The same, by another option that names the daemon.
+    fn at_terminal_with(&self, more: &str, option: &str) -> Running {
+        let arguments = [option, &self.uri(""), "vm", "list"];
         let line = words(&self.native.sshd.command(&arguments));
         let variables = self.variables.iter().map(|(name, value)| format!("{name}='{}' ", value.display()));
         self.native.shell_at_terminal(&format!("{}{more} {line}", variables.collect::<String>()), &arguments)
@@ -253,12 +258,14 @@ fn a_security_key_lets_in_whoever_touches_it() {
     story.native.settings(&format!("{provider}IdentityFile {file}\n"));
     story.lists(&format!("{file} is a key that has to be touched"), &[]);
     // ssh itself says nothing of it, for what it says goes to no terminal.
-    let touch = story.native.path("touch");
-    let mut asked = story.at_terminal(&format!("STORY_TOUCH='{}'", touch.display()));
-    asked.expect("vm1: touch your security key");
-    std::fs::write(&touch, "").unwrap();
-    asked.expect("web");
-    assert_eq!(asked.wait().code, 0);
+    for option in ["-c", "-H"] {
+        let touch = story.native.path(&format!("touch{option}"));
+        let mut asked = story.at_terminal_with(&format!("STORY_TOUCH='{}'", touch.display()), option);
+        asked.expect("vm1: touch your security key");
+        std::fs::write(&touch, "").unwrap();
+        asked.expect("web");
+        assert_eq!(asked.wait().code, 0);
+    }
     // The key of the URI is one as well.
     story.native.settings(&provider);
     let by_uri = story.alone(&["-c", &story.uri(&format!("&keyfile={file}")), "vm", "list"], &[]).ok();

@@ -77,7 +77,7 @@ pub(super) fn connect(
     if let Some(stderr) = child.stderr.take() {
         said.collect(stderr);
     }
-    if asks {
+    if asking.teller().is_some() {
         let pid = child.id();
         said.ask_for_a_touch_when(move || has_begun(pid, SIGNS, DESCENT_MAX));
     }
@@ -180,8 +180,8 @@ pub(crate) struct ProgramSocket {
 impl ProgramSocket {
     /// Whether ssh is waiting for a person rather than for the other end.
     pub(crate) fn is_asking(&self) -> bool {
-        let may = self.asks && !self.is_open() && self.begun.elapsed() < PERSON;
-        may && (self.said.asks_for_a_touch() || holds_terminal(self.child.id(), DESCENT_MAX))
+        let may = !self.is_open() && self.begun.elapsed() < PERSON;
+        may && (self.said.asks_for_a_touch() || self.asks && holds_terminal(self.child.id(), DESCENT_MAX))
     }
 
     /// Why it takes so long, where nothing has come yet.
