@@ -195,8 +195,9 @@ impl EventLoop {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let now = Instant::now();
-            self.agent.programs.progress();
             self.look_after_job(now);
+            // After that: who has just begun may have ended, which was told before we knew of it.
+            self.agent.programs.progress();
             self.agent.files.tidy(self.waiting.is_some(), &mut self.agent.leaving);
             self.agent.leaving.tidy();
             if self.leaving && self.waiting.is_none() {

@@ -85,6 +85,15 @@ fn a_socket_that_a_killed_agent_left_is_replaced() {
 }
 
 #[test]
+fn a_socket_that_took_its_place_is_left_alone() {
+    let mut agent = Agent::start();
+    std::fs::remove_file(agent.socket()).unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(agent.socket()).unwrap();
+    assert!(agent.stop().success());
+    UnixStream::connect(agent.socket()).unwrap();
+}
+
+#[test]
 fn a_daemon_is_ready_when_its_launcher_leaves_and_a_second_one_fails() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");
