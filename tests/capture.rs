@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::pipe;
+use std::io::{PipeWriter, pipe};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -98,6 +98,15 @@ impl Captured {
 fn begin(daemon: &Daemon, uri: &str, path: &Path, more: &[&str]) -> Running {
     let words = [&["capture", "-w", path.to_str().unwrap()][..], more].concat();
     let running = daemon.begin_at(uri, &words);
+    eventually("it has begun", || running.err().contains("capturing into").then_some(()));
+    running
+}
+
+/// The same into a pipe.
+fn begin_into(daemon: &Daemon, out: PipeWriter) -> Running {
+    let mut command = vmwire();
+    command.args(["-c", &daemon.uri(), "capture", "-w", "-"]);
+    let running = Running::start_into(command, out);
     eventually("it has begun", || running.err().contains("capturing into").then_some(()));
     running
 }
@@ -296,10 +305,7 @@ fn where_there_is_no_more_room_the_file_ends_with_a_whole_packet() {
 fn nobody_who_does_not_read_keeps_it_from_ending() {
     let daemon = Setup::test().start();
     let (reader, writer) = pipe().unwrap();
-    let mut command = vmwire();
-    command.args(["-c", &daemon.uri(), "capture", "-w", "-"]);
-    let capture = Running::start_into(command, writer.try_clone().unwrap());
-    eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
+    let capture = begin_into(&daemon, writer.try_clone().unwrap());
     let definition = format!("name = \"long\"\nmemory = \"64 MiB\"\n#{}\n", "x".repeat(40_000));
     daemon.define(&definition);
     eventually("the pipe is full", || {
@@ -317,10 +323,7 @@ fn nobody_who_does_not_read_keeps_it_from_ending() {
 fn a_reader_who_has_seen_enough_is_no_error() {
     let daemon = Setup::test().start();
     let (reader, writer) = pipe().unwrap();
-    let mut command = vmwire();
-    command.args(["-c", &daemon.uri(), "capture", "-w", "-"]);
-    let capture = Running::start_into(command, writer);
-    eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
+    let capture = begin_into(&daemon, writer);
     drop(reader);
     daemon.ok(&["host", "info"]);
     let ran = capture.wait();
