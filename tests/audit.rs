@@ -17,15 +17,23 @@ fn path(daemon: &Daemon) -> PathBuf {
     daemon.place().join("state/audit.jsonl")
 }
 
+/// What stands there when nobody writes any more.
 fn read(path: &PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     assert!(text.is_empty() || text.ends_with('\n'), "half a line: {text:?}");
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// What stands there so far: of what is being written a reader may see the beginning.
+fn so_far(path: &PathBuf) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Waits until there is such a line.
 fn line(daemon: &Daemon, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-    eventually(what, || read(&path(daemon)).into_iter().find(|line| is_it(line)))
+    eventually(what, || so_far(&path(daemon)).into_iter().find(|line| is_it(line)))
 }
 
 #[test]
@@ -64,7 +72,7 @@ fn a_session_stands_in_the_audit_from_the_start_of_the_daemon_to_its_end() {
     line(&daemon, "the next daemon goes on behind it", |line| {
         line["event"] == "started" && line["pid"] == daemon.pid()
     });
-    assert_eq!(read(&path)[..lines.len()], lines);
+    assert_eq!(so_far(&path)[..lines.len()], lines);
     daemon.signal(Signal::TERM);
     daemon.ended();
 }
@@ -131,7 +139,7 @@ fn what_could_not_be_written_is_told_in_the_log_once_and_in_the_audit_when_it_ca
     daemon.ok(&["vm", "start", "web"]);
     let lost = line(&daemon, "the loss is told", |line| line["event"] == "lost");
     assert!(lost["lost"].as_u64().unwrap() >= 8, "{lost}");
-    assert_eq!(read(&path)[0], lost, "it stands before what comes after it");
+    assert_eq!(so_far(&path)[0], lost, "it stands before what comes after it");
     eventually("the log tells that it is over", || daemon.log().contains("the audit is written again").then_some(()));
 }
 
@@ -182,7 +190,7 @@ fn ten_thousand_who_come_and_ten_thousand_refusals_are_all_told() {
     let daemon = Setup::test().config("[audit]\nburst = 0\n").start();
     let mut before = usize::MAX;
     eventually("those who looked whether it is there are gone", || {
-        let ([came, gone], _) = count(&read(&path(&daemon)), ["connected", "gone"]);
+        let ([came, gone], _) = count(&so_far(&path(&daemon)), ["connected", "gone"]);
         before = came;
         (came > 0 && came == gone).then_some(())
     });
@@ -241,8 +249,16 @@ fn a_hangup_has_the_audit_told_otherwise_and_elsewhere_and_no_line_is_lost() {
         });
     };
     let asker = daemon.raw();
+    /// Over when dropped, so that a failure does not leave the asking one asking for ever.
+    struct GoingOn<'a>(&'a AtomicBool);
+    impl Drop for GoingOn<'_> {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
     let going_on = AtomicBool::new(true);
     let asked = std::thread::scope(|scope| {
+        let until_here = GoingOn(&going_on);
         let asking = scope.spawn(|| {
             let (mut raw, mut asked) = (asker, 0);
             while going_on.load(Ordering::Relaxed) {
@@ -258,7 +274,7 @@ fn a_hangup_has_the_audit_told_otherwise_and_elsewhere_and_no_line_is_lost() {
             reload("[audit]\nburst = 0\n");
         }
         reload(&other);
-        going_on.store(false, Ordering::Relaxed);
+        drop(until_here);
         asking.join().unwrap()
     });
     reload("[audit]\nlevel = \"off\"\n");
@@ -349,7 +365,7 @@ fn what_a_full_or_a_read_only_disk_or_a_directory_that_is_gone_took_is_counted_t
     };
     let file = PathBuf::from(format!("/proc/{}/root{disk}/dir/audit.jsonl", daemon.pid()));
     let begin = eventually("those who looked whether it is there are gone", || {
-        let lines = read(&file);
+        let lines = so_far(&file);
         let ([came, gone], _) = count(&lines, ["connected", "gone"]);
         (came > 0 && came == gone).then_some(lines.len())
     });
@@ -379,12 +395,12 @@ fn what_a_full_or_a_read_only_disk_or_a_directory_that_is_gone_took_is_counted_t
         as_daemon(&heals);
         let expected = ask(1);
         eventually("it is told how much was lost", || {
-            let lines = read(&file);
+            let lines = so_far(&file);
             let ([lost_lines], lost) = count(&lines, ["lost"]);
             (lines.len() - lost_lines + usize::try_from(lost).unwrap() == expected).then_some(())
         });
     }
-    let ([lost_lines], lost) = count(&read(&file), ["lost"]);
+    let ([lost_lines], lost) = count(&so_far(&file), ["lost"]);
     assert!(lost_lines >= 4, "{lost_lines}");
     eventually("the log tells the same", || {
         let log = daemon.log();

@@ -244,7 +244,7 @@ fn however_the_bytes_are_cut_the_answers_are_the_same(way: Way) {
 
 fn what_was_asked_before_a_half_close_is_answered(way: Way) {
     let daemon = way.setup().start();
-    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 200\n");
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 3000\n");
     let mut raw = daemon.raw_by(way);
     let start = raw.call(&ClientData::VmStart(VmStartCall { vm: Text::clipped("web"), paused: false }));
     let ping = raw.call(&ClientData::Ping);

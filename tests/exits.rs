@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 
 use serde_json::json;
 
-use crate::harness::{Running, Setup, skip, vmwire};
+use crate::harness::{Running, Setup, executable, skip, vmwire};
 
 #[test]
 fn done_is_0_and_help_needs_no_daemon() {
@@ -85,7 +85,7 @@ fn another_user_is_denied_with_4() {
     open(&daemon.socket(), 0o666);
     // The program itself may lie where that user cannot go.
     let program = daemon.place().join("vmwire");
-    std::fs::copy(vmwire().get_program(), &program).unwrap();
+    executable(&program, std::fs::read(vmwire().get_program()).unwrap());
     let mut command = std::process::Command::new(program);
     command.env_clear().uid(65534).gid(65534).current_dir("/").args(["-c", &daemon.uri(), "-o", "json", "vm", "list"]);
     let error = Running::start(command).end().error(4);

@@ -3,20 +3,19 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Guest, Setup, Shell, free_port, has_qemu};
+use crate::harness::{Daemon, Guest, Setup, Shell, executable, free_port, has_qemu};
 
 /// A daemon whose QEMU is a script.
 fn with_script(script: &str) -> Daemon {
     let setup = Setup::qemu();
-    let path = setup.place.write("qemu", format!("#!/bin/bash\n{script}\n"));
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    setup.config(&format!("[qemu]\nbinary = \"{path}\"\n")).start()
+    let path = setup.place.join("qemu");
+    executable(&path, format!("#!/bin/bash\n{script}\n"));
+    setup.config(&format!("[qemu]\nbinary = \"{}\"\n", path.display())).start()
 }
 
 const TINY: &str = "name = \"tiny\"\nmemory = \"16 MiB\"\naccel = \"tcg\"\n";

@@ -21,7 +21,7 @@ fn begin(daemon: &Daemon, arguments: &[&str]) -> Running {
 #[test]
 fn an_operation_can_be_listed_shown_and_waited_for_by_anybody() {
     let daemon = Setup::test().start();
-    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 400\n");
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 6000\n");
     let start = begin(&daemon, &["vm", "start", "web"]);
     let shown = daemon.json(&["op", "show", "2"]);
     assert_eq!((&shown["procedure"], &shown["state"]), (&json!("vm-start"), &json!("running")));
@@ -29,7 +29,7 @@ fn an_operation_can_be_listed_shown_and_waited_for_by_anybody() {
     assert_eq!(daemon.json(&["vm", "show", "web"])["operation"], 2);
     let ended = daemon.json(&["op", "wait", "2"]);
     assert_eq!(ended["state"], "done");
-    assert!(ended["ended_ns"].as_u64().unwrap() >= ended["begun_ns"].as_u64().unwrap() + 400_000_000, "{ended}");
+    assert!(ended["ended_ns"].as_u64().unwrap() >= ended["begun_ns"].as_u64().unwrap() + 5_900_000_000, "{ended}");
     assert_eq!(start.end().json()[0]["operation"], 2);
     let others = daemon.json(&["op", "list", "--vm", "web"]);
     assert_eq!(others.as_array().unwrap().len(), 2);
@@ -94,7 +94,7 @@ fn a_guest_that_does_not_hear_the_power_button_runs_on_or_is_stopped_as_was_aske
 #[test]
 fn operations_of_a_client_that_has_gone_are_carried_out() {
     let daemon = Setup::test().start();
-    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 1000\n");
+    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nstart_ms = 8000\n");
     let clients = [begin(&daemon, &["vm", "start", "web"]), begin(&daemon, &["vm", "pause", "web"])];
     let states =
         |wanted: [&str; 2]| operations(&daemon)[1..].iter().zip(wanted).all(|(one, state)| one["state"] == state);

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 
-use crate::harness::{Daemon, Ran, Running, Setup, eventually, skip, vmwire};
+use crate::harness::{Daemon, Ran, Running, Setup, eventually, executable, skip, vmwire};
 
 const NOBODY: u32 = 65534;
 
@@ -16,9 +16,11 @@ fn daemon(lines: &str, rules: &str) -> Daemon {
     let config = format!("[[listen]]\npath = \"{own}\"\n[[listen]]\npath = \"{shared}\"\n{lines}\n{rules}\n");
     std::fs::set_permissions(setup.place.path(), PermissionsExt::from_mode(0o711)).unwrap();
     // The program itself may lie where that user cannot go.
-    std::fs::copy(vmwire().get_program(), setup.place.join("vmwire")).unwrap();
+    executable(&setup.place.join("vmwire"), std::fs::read(vmwire().get_program()).unwrap());
     let daemon = setup.config(&config).start();
-    eventually("it listens at the other socket too", || daemon.place().join("shared/s.sock").exists().then_some(()));
+    eventually("it listens at the other socket too", || {
+        std::os::unix::net::UnixStream::connect(daemon.place().join("shared/s.sock")).ok()
+    });
     daemon
 }
 

@@ -1,9 +1,7 @@
 //! By ssh2 and by the program, against real servers that ask people and that run what they want: passwords, PAM, forced
 //! commands. Accounts are the server's own, in a mount namespace that nobody else sees.
 
-use std::os::unix::fs::PermissionsExt;
-
-use crate::harness::{Native, Running, SshdSetup};
+use crate::harness::{Native, Running, SshdSetup, executable};
 
 const RIGHT: &str = "correct horse";
 
@@ -87,8 +85,7 @@ fn a_command_that_is_forced_is_a_bridge_or_is_told() {
     let story = Native::start(setup.line("AllowStreamLocalForwarding no"));
     let key = format!("&keyfile={}", story.sshd.key().display());
     let force = |script: &str| {
-        std::fs::write(&forced, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&forced, std::fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&forced, format!("#!/bin/sh\n{script}\n"));
     };
     let socket = story.daemon.socket();
     let bridge = format!("exec vmwire -o json stdio -c 'test+unix:///default?socket={}'", socket.display());

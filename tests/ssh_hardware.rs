@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Agent, Kerberos, Native, Ran, Running, SshdSetup, keygen, line_of, public, skip, words};
+use crate::harness::{
+    Agent, Kerberos, Native, Ran, Running, SshdSetup, executable, keygen, line_of, public, skip, words,
+};
 
 /// Where Debian has the token.
 const TOKEN: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -132,9 +134,7 @@ fn askpass(story: &Story) -> String {
     let path = story.native.path("askpass");
     let asked = story.native.path("asked");
     let script = format!("#!/bin/sh\nprintf '%s\\n' \"$*\" >>'{}'\necho {PIN}\n", asked.display());
-    std::fs::write(&path, script).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&path, mode).unwrap();
+    executable(&path, script);
     path.to_str().unwrap().to_owned()
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use vmwire_protocol::message::{ClientData, SubscribeCall, code};
 use vmwire_protocol::xdr::{List, Text};
 
-use crate::harness::{Place, Ran, Running, SOON, Setup, VMWIRED, eventually, has_qemu, vmwire};
+use crate::harness::{Place, Ran, Running, SOON, Setup, VMWIRED, eventually, executable, has_qemu, vmwire};
 
 /// A daemon that a client started in this place; it is ended when the story is.
 struct Started<'a>(&'a Place);
@@ -69,15 +69,15 @@ fn of_two_clients_that_start_a_daemon_at_once_both_are_served_by_one() {
     let place = Place::new();
     let started = Started(&place);
     // Each client starts one, and none of these goes on before all are there.
-    let barrier = place.write(
-        "vmwired",
+    let barrier = place.join("vmwired");
+    executable(
+        &barrier,
         format!(
             "#!/bin/sh\n: > {0}/started.$$\nuntil [ $(ls {0}/started.* | wc -l) = 4 ]; do sleep 0.01; done\nexec {1} \"$@\"\n",
             place.path().display(),
             VMWIRED
         ),
     );
-    std::fs::set_permissions(&barrier, PermissionsExt::from_mode(0o755)).unwrap();
     let all: Vec<Running> = (0..4)
         .map(|_| {
             let mut command = started.command(&["-o", "json", "daemon", "info"]);

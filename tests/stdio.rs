@@ -9,7 +9,7 @@ use std::thread;
 use vmwire_client::connection::{Connection, Options};
 use vmwire_client::request;
 
-use crate::harness::{Place, Running, Setup, VMWIRED, eventually, skip, vmwire};
+use crate::harness::{Place, Running, Setup, VMWIRED, eventually, executable, skip, vmwire};
 
 /// A bridge that runs. Killed when dropped.
 struct Bridge(Child);
@@ -122,13 +122,13 @@ fn who_may_not_open_the_hosts_socket_is_served_by_the_operators_one() {
                   mode = \"0666\"\nrole = \"operator\"\n";
     let config = place.write("vmwired.toml", config);
     let program = place.join("vmwire");
-    std::fs::copy(vmwire().get_program(), &program).unwrap();
+    executable(&program, std::fs::read(vmwire().get_program()).unwrap());
     let script = place.write(
         "script",
         format!(
             "set -e\nmount -t tmpfs none /run\nmkdir -m 755 /run/vmwire\n'{VMWIRED}' --config {config} --driver test \
              --state-dir {0}/state --runtime-dir {0}/run 2>{0}/log &\ndaemon=$!\n\
-             trap 'kill $daemon; wait $daemon' EXIT\nuntil [ -S /run/vmwire/operator.sock ]; do sleep 0.01; done\n\
+             trap 'kill $daemon; wait $daemon' EXIT\nuntil grep -q 'listening at .*/operator.sock' {0}/log; do sleep 0.01; done\n\
              as() {{ setpriv --reuid 65534 --regid 65534 --clear-groups '{1}' -o json \"$@\"; }}\n\
              as -c qemu:///system version\nas -c qemu:///system stdio </dev/null\nrm /run/vmwire/operator.sock\n\
              as -c qemu:///system vm list 2>&1 || true\n",

@@ -381,8 +381,15 @@ fn a_disk_that_is_full_leaves_whole_lines_only() {
     // A file as long as it may be is as good as a full disk, and can be had without one. In blocks of 512 or 1024 bytes.
     let program = dir.path().join("helper");
     let script = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 1\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_vmwired"));
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Written by a child, so that no test that starts a child at this moment holds it open for writing.
+    let mut child = std::process::Command::new("install")
+        .args(["-m", "700", "/dev/stdin"])
+        .arg(&program)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), script.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
     let mut asker = Asker { files: Files::new(program, PATIENCE), readiness: Readiness::new().unwrap() };
     let path = dir.path().join("log");
     assert!(matches!(asker.ask(&append(&path, "1\n", 1 << 20)), FileAnswer::Done));

@@ -30,7 +30,7 @@ pub(crate) use kerberos::Kerberos;
 pub(crate) use native::{Limit, Native, Stop, known, proxy, words};
 pub(crate) use place::Place;
 pub(crate) use port::{NobodysPort, free_port};
-pub(crate) use program::{Ran, Running, vmwire};
+pub(crate) use program::{Ran, Running, executable, vmwire};
 pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use raw::{Raw, packet};
 pub(crate) use route::{Behind, Route};

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{PipeWriter, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -45,6 +46,15 @@ fn tail(text: &str) -> String {
         0 => text.to_owned(),
         _ => format!("[{start} bytes before] {}", &text[start..]),
     }
+}
+
+/// Makes a file that can be run. A child writes it: were it open for writing here, a program that another story starts at
+/// this moment would hold it open too for a while, and whoever runs it meanwhile be told that it is busy.
+pub(crate) fn executable(path: &Path, content: impl AsRef<[u8]>) {
+    let mut install = Command::new("install");
+    let mut child = install.args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", path.display());
 }
 
 /// What came of a program.

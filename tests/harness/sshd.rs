@@ -3,14 +3,14 @@
 //! ssh takes its user's home from the password file, so that no variable keeps it from the settings of whoever runs the
 //! stories. A script `ssh`, first in `PATH`, runs the real one with `-F`; the far side finds `vmwire` the same way.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{Daemon, Place, Ran, Running, eventually, vmwire};
+use super::{Daemon, Place, Ran, Running, eventually, executable, vmwire};
 
 /// Where the server lies; it wants to be called by its whole path.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -151,8 +151,7 @@ pub(crate) fn line_of(file: &Path) -> String {
 }
 
 fn script(path: &Path, text: &str) {
-    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    executable(path, format!("#!/bin/sh\n{text}\n"));
 }
 
 impl Sshd {

@@ -264,6 +264,13 @@ mod tests {
     fn nobody_can_connect_before_the_mode_is_in_force_and_it_is_never_a_wider_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
+        /// Set when dropped, so that a failure here does not leave the onlooker looking for ever.
+        struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
         let stop = std::sync::atomic::AtomicBool::new(false);
         let mode = || std::fs::symlink_metadata(&path).map(|metadata| metadata.permissions().mode() & 0o7777).ok();
         let (seen, connected) = std::thread::scope(|scope| {
@@ -279,12 +286,13 @@ mod tests {
                 }
                 (seen, connected)
             });
+            let over = Stop(&stop);
             for _ in 0..2000 {
                 let listener = Listener::bind_for(&path, 0o620, Some(rustix::process::getgid().as_raw())).unwrap();
                 assert_eq!(mode(), Some(0o620));
                 drop(listener);
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(over);
             onlooker.join().unwrap()
         });
         assert!(connected > 0, "nobody came in time to see anything");

@@ -14,7 +14,7 @@ use crate::regular_file::{self, Links};
 /// hold a lock of the same name.
 #[derive(Debug)]
 pub struct Lock {
-    _held: File,
+    held: File,
 }
 
 /// Why a lock could not be had.
@@ -58,7 +58,16 @@ impl Lock {
         let written =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(system)?;
-        Ok(Self { _held: file })
+        Ok(Self { held: file })
+    }
+}
+
+impl Drop for Lock {
+    /// Closing alone would not do: a child that was just begun has the same open file until it becomes another program.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.held, FlockOperation::Unlock) {
+            log::warn!("a lock is let go only with the last who has its file open: {error}");
+        }
     }
 }
 
@@ -91,6 +100,17 @@ mod tests {
         std::fs::write(&path, "a longer text that an older holder left\n").unwrap();
         let _held = Lock::take(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_lock_is_free_again_though_a_child_that_has_just_begun_still_has_its_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::take(&path).unwrap();
+        let as_a_child_has_it = held.held.try_clone().unwrap();
+        drop(held);
+        Lock::take(&path).unwrap();
+        drop(as_a_child_has_it);
     }
 
     #[test]
