@@ -5,12 +5,11 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Place, Ran, Running, VMWIRED, eventually, has_qemu, keygen, line_of, vmwire};
+use crate::harness::{Place, Ran, Running, VMWIRED, eventually, executable, has_qemu, keygen, line_of, vmwire};
 
 /// Starts the daemon as the unit would.
 const SYSTEMCTL: &str = r#"#!/bin/sh
@@ -24,7 +23,8 @@ wait_until() { left=600; until eval "$1"; do left=$((left - 1)); [ $left -gt 0 ]
 wait_until '[ ! -S /run/vmwire/vmwired.sock ]'
 setsid /run/opt/vmwired --state-dir /run/state </dev/null >>/run/log 2>&1 &
 echo $! >/run/vmwired.pid
-wait_until '[ -S /run/vmwire/vmwired.sock ]'
+# Its name is there before it listens.
+wait_until '/run/opt/vmwire -c qemu:///system ping >/run/pinged 2>&1'
 [ -e /run/defined ] || /run/opt/vmwire -c qemu:///system vm define /run/web.toml >/run/defined
 "#;
 
@@ -59,11 +59,6 @@ fn home_of_root() -> String {
     root.split(':').nth(5).unwrap().to_owned()
 }
 
-fn executable(place: &Place, name: &str, text: &str) {
-    let path = place.write(name, text);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 impl Host {
     /// Starts it; nothing where that cannot be.
     fn start(test: &str) -> Option<Self> {
@@ -90,7 +85,7 @@ impl Host {
         for file in ["run/opt/vmwire", "run/opt/vmwired", "bin/vmwire"] {
             place.write(file, "");
         }
-        executable(&place, "run/bin/systemctl", SYSTEMCTL);
+        executable(&place.join("run/bin/systemctl"), SYSTEMCTL);
         place.write("run/web.toml", "name = \"web\"\nmemory = \"64 MiB\"\n");
         keygen(&place.join("host_key"), &["-t", "ed25519"]);
         // The port is free now; who takes it meanwhile makes the server end, and then another is tried.
