@@ -17,6 +17,9 @@ use crate::skip::skip;
 /// A guest boots within that, on the slowest machine there is.
 const BOOT: Duration = Duration::from_secs(300);
 
+/// No more of what a guest said is shown when a story fails, from the end of it.
+const SHOWN_BYTES_MAX: usize = 4096;
+
 /// The agent that everybody knows.
 pub(crate) const QEMU_GA: &str = "/usr/sbin/qemu-ga";
 
@@ -38,6 +41,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) programs: &'a [&'a str],
 }
 
+/// A guest that runs. Ended when dropped; then what it said is shown if the story failed.
 pub(crate) struct Machine {
     pub(crate) directory: TempDir,
     command: Vec<OsString>,
@@ -166,6 +170,13 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
+        if std::thread::panicking() {
+            for (name, what) in [("console", "the guest's console"), ("errors", "what QEMU said")] {
+                let said = std::fs::read(self.directory.path().join(name)).unwrap_or_default();
+                let end = &said[said.len().saturating_sub(SHOWN_BYTES_MAX)..];
+                eprintln!("---- end of {what} ----\n{}\n----", String::from_utf8_lossy(end));
+            }
+        }
     }
 }
 
