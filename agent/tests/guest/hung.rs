@@ -27,7 +27,9 @@ fn wait_until_childless(observer: &mut Port) {
 #[test]
 fn a_file_system_that_hangs_keeps_who_asks_for_it_and_nobody_else() {
     let test = "a_file_system_that_hangs_keeps_who_asks_for_it_and_nobody_else";
-    let Some(machine) = Machine::start(test, "/bin/vmwire-ga", "-c,/etc/short.conf,-F/run/hung/hook") else { return };
+    let Some(machine) = Machine::start(test, "/bin/vmwire-ga", "-c,/etc/impatient.conf,-F/run/hung/hook") else {
+        return;
+    };
     let (mut agent, mut observer) = (machine.agent(), machine.observer());
     observer.run("mkdir /run/hung && umount /mnt");
     let (cpu, memory) = ("/sys/devices/system/cpu", "/sys/devices/system/memory");

@@ -261,6 +261,8 @@ fn archive() -> Vec<u8> {
     );
     let hook = "#!/bin/sh\necho \"$1\" >>/run/hook\n[ ! -e /run/hook-hangs ] || sleep 1234\n[ ! -e /run/hook-fails ]\n";
     archive.file("/etc/hook", 0o755, hook.as_bytes());
+    // For requests of which none can be answered: what can be would not be in time on every machine.
+    archive.file("/etc/impatient.conf", 0o644, b"[general]\nrequest-deadline=2\n");
     archive.file("/etc/short.conf", 0o644, b"[general]\nfreeze-lease=2\nrequest-deadline=10\n");
     archive.file("/etc/endless.conf", 0o644, b"[general]\nrequest-deadline=100000\n");
     archive.file("/etc/longer.conf", 0o644, b"[general]\nrequest-deadline=12\n");
