@@ -562,8 +562,9 @@ local UNANSWERED = 0x1000
 -- Wireshark gives up on a frame with a million items; a list that is longer is shown in part.
 local ITEMS_MAX = 100000
 
-local byte, find, format, sub = string.byte, string.find, string.format, string.sub
-local pack, unpack = Struct.pack, Struct.unpack
+local byte, find, format, match, sub = string.byte, string.find, string.format, string.match, string.sub
+-- Lua 5.4 has its own, and what they take apart stays integers; for 5.2 Wireshark has them, with formats that mean the same.
+local pack, unpack = string.pack or Struct.pack, string.unpack or Struct.unpack
 
 local function count(number, what)
   return format(number == 1 and "%.0f %s" or "%.0f %ss", number, what)
@@ -951,7 +952,7 @@ end
 -- ==== 5. Conversations ===============================================================================================
 
 -- The frame that is being dissected. Asking Wireshark costs more than most of what is done with the answer, so it is asked
--- once: number, visited (by an earlier pass), now, link, said (something, in the info column).
+-- once: number, visited (by an earlier pass), now, link, said (first, in the info column).
 local frame = {}
 
 -- A link is one direction between two ends; both directions share their conversations. More than one stands there when a
@@ -1046,9 +1047,10 @@ local function conversation_so_far()
   end
 end
 
--- The conversation of a packet, and which side sent it. A client that begins to count anew is another one.
+-- The conversation of a packet, and which side sent it. A client that begins to count anew is another one. What was first
+-- found by its magic gives later passes frames too that came before: those belong to the first one.
 local function conversation_of(serial, number)
-  local conversation = conversation_so_far()
+  local conversation = conversation_so_far() or frame.link.conversations[1]
   if not conversation then
     conversation = begin(frame.link, serial, number)
   elseif serial == 1 and number == 1 and not frame.visited and side_of(conversation) == "client"
@@ -1267,8 +1269,9 @@ local function judge_failure(record, conversation, call, failure, reply_to)
     return
   end
   if call then
-    local operation = detail_of(failure, "operation")
-    if operation then conversation.daemon.operations[tonumber(operation)] = call.frame end
+    -- What a detail says is text, and need not be a number.
+    local operation = tonumber(detail_of(failure, "operation") or "")
+    if operation then conversation.daemon.operations[operation] = call.frame end
     if failure.code == 9 then conversation.calls.cancelled[call.serial] = true end
     if failure.code == 2 and call.subject.type == 1 then
       conversation.refused_in = math.min(conversation.refused_in, frame.number)
@@ -1591,7 +1594,10 @@ local unanswered = {
     return format("PROGRESS of %s: %.0f%s, %s", record.call and record.call.subject.title or "a call", v.done, of, v.what)
   end,
   [0x1001] = event_text,
-  [0x1002] = function(v) return format("GAP: events %.0f to %.0f are lost", v.first, v.last) end,
+  [0x1002] = function(v)
+    if v.last == 0 then return "GAP: the sequence asked for is not known, and all that is kept follows" end
+    return format("GAP: events %.0f to %.0f are lost", v.first, v.last)
+  end,
   [0x1010] = function(v, record)
     local text = format("STREAM_DATA %d: %s at %.0f", v.stream, count(v.data, "byte"), v.offset)
     if record.lost then text = text .. ", " .. count(record.lost, "byte") .. " lost before" end
@@ -1708,19 +1714,22 @@ local LITTER_KIB, PACE_FRAMES = 512, 4096
 local until_paced = 0
 
 -- How much may lie is a share of what is in use, which grows: so the share is set anew from time to time; of less than 4 in
--- 100 Lua 5.4 makes none at all. All scripts of this Wireshark have it in common, and none of them loses by it.
+-- 100 Lua 5.4 makes none at all. All scripts of this Wireshark have one collector in common: one that keeps many tables has
+-- them looked through more often than without us. So nothing is set before the first packet of ours.
 local function pace_collection()
   until_paced = PACE_FRAMES
   collectgarbage("setpause", 100 + math.max(4, math.floor(100 * LITTER_KIB / collectgarbage("count"))))
+  collectgarbage("setstepmul", 20000)
 end
-collectgarbage("setstepmul", 20000)
 
 -- How many listeners count; while there are any, what was called and answered in the frame is noted down for them.
 local listeners = 0
 local noted = {}
 
 local function note(side, packet, record)
-  if noted.frame ~= frame.number then noted = { frame = frame.number, calls = 0 } end
+  if noted.frame ~= frame.number or noted.visited ~= frame.visited then
+    noted = { frame = frame.number, visited = frame.visited, calls = 0 }
+  end
   if record.asks then noted.calls = noted.calls + 1 end
   if side == "server" and record.call and packet.number < UNANSWERED and not record.duplicate then
     noted[#noted + 1] = { subject = record.call.subject, time = record.time, failed = packet.number == 0 }
@@ -1884,7 +1893,7 @@ local registered_vmwire
 local function begin_frame(pinfo)
   local number, visited = pinfo.number, pinfo.visited
   if frame.number ~= number or frame.visited ~= visited then
-    frame.number, frame.visited, frame.said, items = number, visited, false, 0
+    frame.number, frame.visited, frame.said, items = number, visited, nil, 0
   end
   until_paced = until_paced - 1
   if until_paced < 0 then pace_collection() end
@@ -1913,9 +1922,12 @@ local function dissect(tvb, pinfo, root)
     if sentences > SENTENCES_MAX then said = said .. " | " .. sentences - SENTENCES_MAX .. " more" end
     -- A frame may hold what several reads of a peer's stream gave; the fence keeps what earlier ones said.
     local info = columns.info
+    -- Of a frame that is dissected anew, as when somebody selects it twice, nothing is said yet: the column is that of TCP
+    -- again. The first words tell, for other characters may stand there in another form.
+    if frame.said and not find(tostring(info), match(frame.said, "^[%w_ ]*"), 1, true) then frame.said = nil end
     info:set(frame.said and " | " .. said or said)
     info:fence()
-    frame.said = true
+    frame.said = frame.said or said
   end
   return length
 end

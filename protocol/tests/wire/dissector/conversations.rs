@@ -175,6 +175,20 @@ fn a_jump_of_the_sequence_is_noted_unless_a_gap_or_the_capture_explains_it() {
 }
 
 #[test]
+fn a_gap_that_names_no_events_says_that_the_whole_ring_follows() {
+    let test = "a_gap_that_names_no_events_says_that_the_whole_ring_follows";
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    for (first, last) in [(0, 0), (3, 17)] {
+        talk.say(&mut capture, 0, &ServerData::Gap(Gap { epoch: EPOCH, first, last }));
+    }
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let expected =
+        ["GAP: the sequence asked for is not known, and all that is kept follows", "GAP: events 3 to 17 are lost"];
+    assert_eq!(tshark.sentences(&[]), expected);
+}
+
+#[test]
 fn no_version_is_in_force_behind_a_refused_hello_until_one_succeeds() {
     let test = "no_version_is_in_force_behind_a_refused_hello_until_one_succeeds";
     let mut capture = Capture::new();
@@ -373,4 +387,17 @@ VM_START                 1       1       0.100       0.100       0.100
 ";
     assert_eq!(tshark.run(&["-q", "-o", "vmwire.statistics:TRUE"]), expected);
     assert_eq!(tshark.run(&["-2", "-q", "-o", "vmwire.statistics:TRUE"]), expected);
+}
+
+/// The frame that the first pass ends with is the one that the second begins with.
+#[test]
+fn a_call_that_is_all_of_a_capture_is_counted_once() {
+    let test = "a_call_that_is_all_of_a_capture_is_counted_once";
+    let mut capture = Capture::new();
+    Talk::new(&mut capture).call(&mut capture, &ClientData::Ping);
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    for passes in [&[][..], &["-2"]] {
+        let shown = tshark.run(&[passes, &["-q", "-o", "vmwire.statistics:TRUE"]].concat());
+        assert!(shown.ends_with("1 calls, 0 of them answered\n"), "{passes:?}: {shown}");
+    }
 }

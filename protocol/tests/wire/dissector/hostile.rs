@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use vmwire_protocol::message::{ClientData, ServerData};
+use vmwire_protocol::message::{ClientData, Failure, ServerData, code};
 use vmwire_protocol::version::NEWEST_MINOR;
 use vmwire_protocol::xdr::Sampler;
 
 use super::capture::{Capture, PORT, Side};
-use super::tshark::Tshark;
+use super::talk::Talk;
+use super::tshark::{Frame, Tshark};
 use crate::hostile::rows::To::{Agreed, AgreedObserver, AgreedVmAdmin};
 use crate::hostile::rows::rows;
 use crate::hostile::session;
@@ -88,6 +89,22 @@ fn what_looks_like_another_protocol_is_called_what_the_daemon_calls_it() {
     assert!(expected.len() >= 6, "{expected:?}");
     let Some(tshark) = Tshark::of(test, &capture) else { return };
     assert_eq!(tshark.sentences(&[]), expected);
+}
+
+#[test]
+fn an_operation_that_is_no_number_is_that_of_no_call() {
+    let test = "an_operation_that_is_no_number_is_that_of_no_call";
+    let told = ["abc", "", "nan", "-inf", "1e999", "0x", "12"];
+    let mut capture = Capture::new();
+    let mut talk = Talk::new(&mut capture);
+    for operation in told {
+        let serial = talk.call(&mut capture, &ClientData::Ping);
+        talk.fail(&mut capture, serial, Failure::new(code::DRIVER, "no").detail("operation", operation));
+    }
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_sound();
+    let complaints: Vec<String> = tshark.frames(&[]).iter().flat_map(Frame::complaints).collect();
+    assert_eq!(complaints, ["failure"; 7]);
 }
 
 #[test]

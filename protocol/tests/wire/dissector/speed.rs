@@ -9,6 +9,14 @@ use super::capture::{Capture, Side};
 use super::talk::{Talk, text};
 use super::tshark::Tshark;
 
+/// Another script, which says at the end how the collector that all scripts have in common is set.
+const PROBE: &str = r#"
+local listener = Listener.new("frame")
+function listener.draw()
+  io.stdout:write(collectgarbage("setpause", 200), " ", collectgarbage("setstepmul", 200), "\n")
+end
+"#;
+
 /// How many calls there are, where `VMWIRE_CALLS` does not say it.
 const CALLS: u32 = 500;
 /// Where the port mapper listens.
@@ -60,4 +68,20 @@ fn many_calls_are_told_with_their_answers_and_so_are_those_of_the_yardstick() {
         let frames = tshark.run(&["-2", "-Y", filter, "-T", "fields", "-e", "frame.number"]);
         assert_eq!(frames.lines().count(), usize::try_from(calls).unwrap(), "{filter}");
     }
+}
+
+#[test]
+fn the_collector_of_other_scripts_is_left_alone_where_no_packet_is_ours() {
+    let test = "the_collector_of_other_scripts_is_left_alone_where_no_packet_is_ours";
+    let settings = |capture: &Capture| {
+        let tshark = Tshark::of(test, capture)?;
+        let probe = tshark.home().join("probe.lua");
+        std::fs::write(&probe, PROBE).unwrap();
+        let probe = format!("lua_script:{}", probe.display());
+        Some((tshark.run_installed(&["-q", "-X", &probe]), tshark.run(&["-q", "-X", &probe])))
+    };
+    let Some((without, with)) = settings(&rpc_calls(5)) else { return };
+    assert_eq!(with, without);
+    let Some((without, with)) = settings(&vm_starts(5)) else { return };
+    assert_ne!(with, without);
 }

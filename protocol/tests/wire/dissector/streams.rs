@@ -98,6 +98,41 @@ fn the_next_magic_is_found_after_bytes_were_lost() {
     assert_eq!(complaints, ["bad_magic", "serial", "bad_magic"]);
 }
 
+/// In the middle of a packet there is no magic, so the first pass does not take the segment for one of ours; later ones do.
+#[test]
+fn a_segment_that_only_later_passes_show_hides_no_conversation() {
+    let test = "a_segment_that_only_later_passes_show_hides_no_conversation";
+    let ping = |serial| raw(serial, 0, number::PING, &[]);
+    let mut capture = Capture::new();
+    let flow = capture.flow_to(7777);
+    capture.say(flow, Side::Client, &[&ping(1)[4..], &ping(2)].concat());
+    capture.say(flow, Side::Client, &ping(3));
+    capture.say(flow, Side::Server, &raw(9, 3, number::PING, &[]));
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    tshark.is_read();
+    let frames = tshark.frames(&[]);
+    let serials: Vec<&String> = frames.iter().flat_map(|frame| frame.all("vmwire.serial")).collect();
+    assert_eq!(serials, ["2", "3", "9"], "the first of them is shown in the second pass");
+    let (call, answer) = (&frames[1], &frames[2]);
+    assert_eq!(call.all("vmwire.response_in"), [answer.one("frame.number")]);
+    assert_eq!(answer.all("vmwire.request_in"), [call.one("frame.number")]);
+    let sides: Vec<&str> = frames.iter().map(|frame| frame.one("vmwire.from")).collect();
+    assert_eq!(sides, ["client", "client", "server"]);
+}
+
+/// What was said of a frame in pieces is put together; what was said of it when it was dissected before is not.
+#[test]
+fn a_frame_that_is_shown_again_says_the_same_again() {
+    let test = "a_frame_that_is_shown_again_says_the_same_again";
+    let mut capture = Capture::new();
+    let flow = capture.flow();
+    capture.say(flow, Side::Client, &client_bytes()[..9]);
+    capture.say(flow, Side::Client, &client_bytes()[9..]);
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let Some(shown) = tshark.shown_by_sharkd(test, &[5, 5, 5]) else { return };
+    assert_eq!(shown, [SENTENCES.join(" | "), SENTENCES.join(" | "), SENTENCES.join(" | ")]);
+}
+
 #[test]
 fn a_copy_in_the_folder_of_plugins_is_all_that_it_needs() {
     let test = "a_copy_in_the_folder_of_plugins_is_all_that_it_needs";
@@ -107,8 +142,6 @@ fn a_copy_in_the_folder_of_plugins_is_all_that_it_needs() {
     let Some(tshark) = Tshark::of(test, &capture) else { return };
     let sentences = ["-T", "fields", "-e", "_ws.col.Info", "-Y", "tcp.len > 0"];
     assert!(!tshark.run_installed(&sentences).contains("HELLO"), "it is installed before it was");
-    let folder = tshark.home().join(".local/lib/wireshark/plugins");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::copy(super::lua(), folder.join("vmwire.lua")).unwrap();
+    tshark.install();
     assert_eq!(tshark.run_installed(&sentences), format!("{}\n", SENTENCES.join(" | ")));
 }

@@ -1,10 +1,11 @@
 //! Real tshark, with the dissector of the sources and nobody's settings.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::capture::Capture;
@@ -63,9 +64,47 @@ impl Tshark {
         self.is_free_of("_ws.lua.error");
     }
 
+    /// In one pass as in two: the second judges nothing, so what goes wrong in the first shows there alone.
     fn is_free_of(&self, filter: &str) {
         let fields = ["-T", "fields", "-e", "frame.number", "-e", "_ws.lua.text", "-e", "_ws.expert.message"];
-        assert_eq!(self.run(&[&["-2", "-Y", filter][..], &fields].concat()), "");
+        for passes in [&[][..], &["-2"]] {
+            assert_eq!(self.run(&[passes, &["-Y", filter], &fields].concat()), "");
+        }
+    }
+
+    /// The info column of these frames, as sharkd shows it: it holds the capture open, as Wireshark does, and dissects a frame
+    /// each time that it is asked for it.
+    pub(crate) fn shown_by_sharkd(&self, test: &str, numbers: &[u32]) -> Option<Vec<String>> {
+        self.install();
+        let mut command = Command::new("sharkd");
+        command.arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.env("HOME", self.directory.path()).env("XDG_CONFIG_HOME", self.directory.path());
+        let Ok(mut sharkd) = command.spawn() else {
+            skip(test, "sharkd, which comes with tshark, is not installed");
+            return None;
+        };
+        let mut asked = vec![json!({"jsonrpc": "2.0", "id": 1, "method": "load", "params": {"file": self.capture}})];
+        asked.extend(numbers.iter().map(|number| {
+            json!({"jsonrpc": "2.0", "id": number + 1, "method": "frames", "params": {"skip": number - 1, "limit": 1}})
+        }));
+        let mut stdin = sharkd.stdin.take().unwrap();
+        asked.iter().for_each(|asked| writeln!(stdin, "{asked}").unwrap());
+        drop(stdin);
+        let output = sharkd.wait_with_output().unwrap();
+        let said: Vec<Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let info = |said: &Value| said["result"][0]["c"][6].as_str().map(str::to_owned);
+        Some(said.iter().filter_map(info).collect())
+    }
+
+    /// Puts the dissector where the person who runs it has plugins.
+    pub(crate) fn install(&self) {
+        let folder = self.home().join(".local/lib/wireshark/plugins");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(super::lua(), folder.join("vmwire.lua")).unwrap();
     }
 
     /// The frames that bear packets, in order, of the second pass.
