@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Agent, Native, Running, SOON, SshdSetup, keygen, line_of, public, words};
+use crate::harness::{Agent, Native, Running, SOON, SshdSetup, eventually, keygen, line_of, public, words};
 
 /// A story in which nothing is known that would let anybody in.
 fn start() -> Native {
@@ -242,6 +242,21 @@ fn a_passphrase_is_asked_for_three_times_and_not_shown() {
     assert!(change.status().unwrap().success());
     let told = story.at_terminal(&["-c", &story.uri(&format!("&keyfile={useless}")), "vm", "list"]).wait();
     assert!(told.code == 4 && !told.out.contains("Passphrase"), "{told:?}");
+}
+
+#[test]
+fn a_program_that_has_asked_for_a_passphrase_ends_with_ctrl_c_as_any_other() {
+    let story = start();
+    let key = lock(&story, "locked", &[]);
+    story.settings("IdentityFile /nonexistent/key\n");
+    let mut asked = story.at_terminal(&["-c", &story.uri(&format!("&keyfile={key}")), "event", "follow"]);
+    asked.expect(&format!("Passphrase for {key}: "));
+    asked.write("swordfish\r");
+    let follows = |row: &Value| row["subscribed"] == true;
+    let rows = || story.daemon.json(&["connection", "list"]).as_array().unwrap().clone();
+    eventually("it follows", || rows().iter().any(follows).then_some(()));
+    asked.write("\u{3}");
+    assert_eq!(asked.wait().code, 130);
 }
 
 #[test]

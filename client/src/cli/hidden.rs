@@ -9,7 +9,7 @@ use signal_hook::low_level::emulate_default_handler;
 use zeroize::Zeroizing;
 
 use super::raw::Raw;
-use super::signals::Signals;
+use super::signals::{Signals, Watched};
 
 /// More than any secret has.
 pub(super) const BYTES_MAX: usize = 4096;
@@ -24,7 +24,7 @@ pub(super) fn line(
     let typed = {
         let _raw = Raw::enter(terminal)?;
         ask()?;
-        read(terminal, &signals)?
+        read(terminal, &signals.all)?
     };
     match typed {
         Typed::Line(line) => Ok(line),
@@ -44,19 +44,19 @@ enum Typed {
     Signal(i32),
 }
 
-fn read(terminal: BorrowedFd<'_>, signals: &Signals) -> io::Result<Typed> {
+fn read(terminal: BorrowedFd<'_>, signals: &[Watched]) -> io::Result<Typed> {
     // All of it from the beginning: a vector that grows leaves copies behind.
     let mut typed = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
     loop {
         let mut fds = vec![PollFd::from_borrowed_fd(terminal, PollFlags::IN)];
-        fds.extend(signals.0.iter().map(|watched| PollFd::new(&watched.came, PollFlags::IN)));
+        fds.extend(signals.iter().map(|watched| PollFd::new(&watched.came, PollFlags::IN)));
         match poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
         let came = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        if let Some((watched, _)) = signals.0.iter().zip(&fds[1..]).find(|(_, fd)| came(fd)) {
+        if let Some((watched, _)) = signals.iter().zip(&fds[1..]).find(|(_, fd)| came(fd)) {
             return Ok(Typed::Signal(watched.signal));
         }
         if !came(&fds[0]) {
@@ -119,9 +119,7 @@ mod tests {
             let (terminal, mut keyboard) = UnixStream::pair().unwrap();
             keyboard.write_all(typed).unwrap();
             drop(keyboard);
-            let Typed::Line(line) = read(terminal.as_fd(), &Signals(Vec::new())).unwrap() else {
-                panic!("no signal came")
-            };
+            let Typed::Line(line) = read(terminal.as_fd(), &[]).unwrap() else { panic!("no signal came") };
             assert_eq!(line.as_deref().map(Vec::as_slice), whole, "{typed:?}");
         }
     }
