@@ -111,6 +111,24 @@ fn begin_into(daemon: &Daemon, out: PipeWriter) -> Running {
     running
 }
 
+/// The same as a shell begins it that was told something before.
+fn begin_under(daemon: &Daemon, told: &str, path: &Path) -> Running {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{told}; exec \"$@\""), "sh"]);
+    let words = ["-c", &daemon.uri(), "capture", "-w", path.to_str().unwrap()];
+    let vmwire = vmwire();
+    command.arg(vmwire.get_program()).args(words);
+    for (variable, value) in vmwire.get_envs() {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        };
+    }
+    let running = Running::start(command);
+    eventually("it has begun", || running.err().contains("capturing into").then_some(()));
+    running
+}
+
 /// Ends it as ^C does.
 fn end(running: Running) -> String {
     end_by(running, Signal::INT)
@@ -264,6 +282,17 @@ fn whatever_ends_the_program_it_says_what_the_capture_came_to() {
     }
 }
 
+#[test]
+fn a_capture_that_is_not_to_end_with_its_terminal_goes_on() {
+    let daemon = Setup::test().start();
+    let path = daemon.place().join("nohup.pcapng");
+    let capture = begin_under(&daemon, "trap '' HUP", &path);
+    capture.signal(Signal::HUP);
+    daemon.ok(&["host", "info"]);
+    host_info_is_shown(&path);
+    assert!(end(capture).contains(&count(&path)));
+}
+
 /// The beginning of what is said of a capture with so many packets.
 fn count(path: &Path) -> String {
     let (asked, answered) = read(path).said();
@@ -274,20 +303,8 @@ fn count(path: &Path) -> String {
 fn where_there_is_no_more_room_the_file_ends_with_a_whole_packet() {
     let daemon = Setup::test().start();
     let path = daemon.place().join("full.pcapng");
-    let mut limited = Command::new("sh");
     // Of so many blocks of 512 bytes, to some shells of 1024.
-    limited.args(["-c", "ulimit -f 16; exec \"$@\"", "sh"]);
-    let words = ["-c", &daemon.uri(), "capture", "-w", path.to_str().unwrap()];
-    let vmwire = vmwire();
-    limited.arg(vmwire.get_program()).args(words);
-    for (variable, value) in vmwire.get_envs() {
-        match value {
-            Some(value) => limited.env(variable, value),
-            None => limited.env_remove(variable),
-        };
-    }
-    let capture = Running::start(limited);
-    eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
+    let capture = begin_under(&daemon, "ulimit -f 16", &path);
     // Calls until it has ended: a definition is longer than a block, so that some block is cut.
     let definition = format!("name = \"long\"\nmemory = \"64 MiB\"\n#{}\n", "x".repeat(700));
     daemon.define(&definition);

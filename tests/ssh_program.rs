@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -62,6 +63,35 @@ impl Story {
 /// Whether something that somebody else said is among the causes.
 fn is_caused_by(error: &Value, words: &str) -> bool {
     error["causes"].as_array().unwrap().iter().any(|cause| cause.as_str().unwrap().contains(words))
+}
+
+#[test]
+fn what_ends_a_capture_ends_its_ssh_program_as_well_and_is_no_failure() {
+    let story = Story::start(SshdSetup::default());
+    let path = story.daemon.place().join("both.pcapng");
+    let mut command = story.sshd.command(&["-c", &story.uri(), "capture", "-w", path.to_str().unwrap()]);
+    // As a shell begins it: ^C goes to all of them.
+    command.process_group(0);
+    let capture = Running::start(command);
+    eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
+    let ssh = children(capture.pid())[0];
+    // It hears of it once ssh has ended.
+    capture.signal(Signal::STOP);
+    let group = Pid::from_raw(i32::try_from(capture.pid()).unwrap()).unwrap();
+    kill_process_group(group, Signal::INT).unwrap();
+    eventually("ssh has ended", || {
+        let state = std::fs::read_to_string(format!("/proc/{ssh}/stat")).ok()?;
+        state.rsplit(')').next()?.starts_with(" Z ").then_some(())
+    });
+    capture.signal(Signal::CONT);
+    let ran = capture.wait();
+    assert!(ran.code == 0 && ran.err.contains(": 0 packets, "), "{ran:?}");
+}
+
+/// The processes that one has begun.
+fn children(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    listed.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 #[test]

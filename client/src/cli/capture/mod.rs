@@ -6,12 +6,13 @@
 mod file;
 mod out;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use vmwire_protocol::message::{CaptureOpenCall, Failure};
 
@@ -79,9 +80,13 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     let mut file = CaptureFile::begin(out, &daemon).map_err(|error| unwritten(arguments, &error))?;
     context.output.note(&format!("capturing into {}, ^C ends", arguments.write));
     let over = loop {
-        let ended = take(&mut connection, &capture, &mut file, arguments.count);
+        let ended = match take(&mut connection, &capture, &mut file, arguments.count) {
+            // ^C goes to the ssh program as well, which ends at once.
+            Some(Over::Lost(_)) if has_come(&signals) => Some(Over::Asked),
+            ended => ended,
+        };
         if let Err(error) = file.flush() {
-            break Over::Unwritten(error);
+            break unkept(ended, error);
         }
         if let Some(over) = ended {
             break over;
@@ -114,6 +119,20 @@ enum Over {
     Unwritten(io::Error),
 }
 
+/// How it ends where what came could not be written.
+fn unkept(ended: Option<Over>, error: io::Error) -> Over {
+    match ended {
+        // Whoever does not read changes nothing about why it had ended before.
+        Some(ended) if error.kind() == ErrorKind::WouldBlock => ended,
+        _ => Over::Unwritten(error),
+    }
+}
+
+/// Whether somebody has asked for the end.
+fn has_come(signals: &Ending) -> bool {
+    poll(&mut [PollFd::new(&signals.came, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// Leaves a file behind that ends with a whole packet, says what it came to, and how it ended.
 fn finish(
     over: Over,
@@ -124,7 +143,7 @@ fn finish(
     let (written, whole_bytes) = (file.written(), file.whole_bytes());
     let left = match (&over, file.into_out()) {
         // Nothing of it is there.
-        (Over::Unwritten(_), Out::File(_)) if whole_bytes == 0 => fs::remove_file(&arguments.write),
+        (Over::Unwritten(_), Out::File(file)) if whole_bytes == 0 => remove(&arguments.write, &file),
         (Over::Unwritten(_), Out::File(file)) => file.set_len(whole_bytes),
         _ => Ok(()),
     };
@@ -188,6 +207,15 @@ fn create(path: &str) -> Result<File, Problem> {
     })
 }
 
+/// Removes the file, unless another has its name by now.
+fn remove(path: &str, file: &File) -> io::Result<()> {
+    let which = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+    match fs::symlink_metadata(path) {
+        Ok(there) if which(&there) == which(&file.metadata()?) => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
 /// Says what the capture came to.
 fn tell(written: Written, arguments: &Arguments, context: &mut Context<'_>) -> io::Result<()> {
     if context.output.format() == Format::Json && arguments.write != STDOUT {
@@ -210,4 +238,35 @@ fn sentence(written: Written, arguments: &Arguments) -> String {
         String::new()
     };
     format!("{} {packets}, {}{lost}", written.packets, show_bytes(written.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_the_daemon_ended_it_is_kept_where_nobody_reads_what_came_before() {
+        let told = || Some(Over::Told(Some(Failure::default())));
+        let blocks = || io::Error::from(ErrorKind::WouldBlock);
+        assert!(matches!(unkept(told(), blocks()), Over::Told(Some(_))));
+        assert!(matches!(unkept(None, blocks()), Over::Unwritten(_)));
+        assert!(matches!(unkept(told(), ErrorKind::StorageFull.into()), Over::Unwritten(_)));
+    }
+
+    #[test]
+    fn a_file_is_removed_and_never_one_that_took_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("capture");
+        let name = path.to_str().unwrap();
+        let file = create(name).unwrap();
+        fs::rename(name, dir.path().join("moved")).unwrap();
+        remove(name, &file).unwrap();
+        fs::write(name, "of somebody else").unwrap();
+        remove(name, &file).unwrap();
+        assert_eq!(fs::read_to_string(name).unwrap(), "of somebody else");
+        fs::remove_file(name).unwrap();
+        let file = create(name).unwrap();
+        remove(name, &file).unwrap();
+        assert!(!path.exists());
+    }
 }
