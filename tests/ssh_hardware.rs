@@ -308,9 +308,12 @@ fn a_security_key_that_is_of_no_use_is_told_with_what_leads_on() {
     );
     story.lets_in(&line_of(&public(&key)));
     let prompt = format!("Enter PIN for ED25519-SK key {file}: ");
-    let mut asked = story.at_terminal("");
+    let touch = story.native.path("touch");
+    let mut asked = story.at_terminal(&format!("STORY_TOUCH='{}'", touch.display()));
     asked.expect(&prompt);
     asked.write(&format!("{PIN}\r"));
+    asked.expect("vm1: touch your security key");
+    std::fs::write(&touch, "").unwrap();
     let shown = asked.expect("web");
     assert!(!shown.contains(PIN) && asked.wait().code == 0, "{shown}");
     let mut asked = story.at_terminal("");

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::named::failure_code;
 use super::text;
 use crate::error::{Error, Lost};
-use crate::transport::{Place, SYSTEM_SOCKET, StartError, local_user};
+use crate::transport::{Place, SYSTEM_SOCKET, StartError, local_user, quoted};
 use crate::uri::HostPort;
 
 /// An error, ready to be told.
@@ -190,7 +190,7 @@ impl From<Error> for Problem {
                 if cause.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Self::new(Exit::Denied, "DENIED", error.to_string()).hint(if socket == Path::new(SYSTEM_SOCKET) {
-                    let user = local_user().unwrap_or_else(|| "USER".to_owned());
+                    let user = local_user().map_or_else(|| "USER".to_owned(), |user| quoted(&user));
                     format!(
                         "root may connect, and whoever root puts into the group: groupadd -f vmwire && usermod -aG vmwire \
                          {user} && systemctl restart vmwired; a [[listen]] of its configuration, where it has any, has \

@@ -26,7 +26,7 @@ pub use location::{
 pub(crate) use socket::{Ending, Socket};
 #[cfg(feature = "ssh2")]
 pub use ssh::NativeError;
-pub(crate) use ssh::local_user;
 pub use ssh::{ChangedKey, Ended, Reason, SshError, Told, Verdict};
+pub(crate) use ssh::{local_user, quoted};
 pub use start::{DAEMON_VARIABLE, StartError};
 pub use tls::TlsError;

@@ -125,7 +125,7 @@ impl SshTarget {
     }
 
     /// As the authority of a URI.
-    pub(super) fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{}@", percent_encode(user.as_bytes(), b"-._~")));
         format!("{}{}", user.unwrap_or_default(), self.host_and_port())
     }

@@ -282,7 +282,7 @@ impl Ended {
             // It was said to somebody over there, who would call daemons as they are called there.
             Verdict::Told(told) if told.hint.is_empty() => String::new(),
             Verdict::Told(told) => {
-                let hint = told.hint.replace("qemu:///", &format!("qemu+ssh://{place}/"));
+                let hint = told.hint.replace("qemu:///", &format!("qemu+ssh://{}/", place.authority()));
                 format!("on {} (ssh {ssh}): {hint}", place.host())
             }
             Verdict::Nothing => format!(
@@ -360,10 +360,15 @@ impl std::error::Error for SshError {
 
 /// What is typed behind `ssh` for the same host.
 pub(super) fn arguments(place: &SshTarget) -> String {
-    let port = place.port().map(|port| format!("-p {port} ")).unwrap_or_default();
     let key = place.keyfile().map(|key| format!("-i {} ", quoted(&key.to_string_lossy()))).unwrap_or_default();
+    format!("{key}{}", arguments_without_key(place))
+}
+
+/// The same, where another key is named before it.
+pub(super) fn arguments_without_key(place: &SshTarget) -> String {
+    let port = place.port().map(|port| format!("-p {port} ")).unwrap_or_default();
     let user = place.user().map(|user| format!("{}@", quoted(user))).unwrap_or_default();
-    format!("{key}{port}{user}{}", place.host())
+    format!("{port}{user}{}", place.host())
 }
 
 /// What is typed behind `ssh-keygen -R`.
@@ -375,7 +380,7 @@ fn known_as(place: &SshTarget) -> String {
 }
 
 /// A word as a shell takes it.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~+:@".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -402,5 +407,9 @@ mod tests {
         let expected = "on vm1 (ssh -p 2222 me@vm1): start it; or -c qemu+ssh://me@vm1:2222/session";
         assert_eq!(hint(told("start it; or -c qemu:///session")), expected);
         assert_eq!(hint(told("")), "");
+        let uri: Uri = "qemu+ssh://you%40corp@vm1/system".parse().unwrap();
+        let (place, verdict) = (uri.ssh().unwrap().clone(), told("-c qemu:///session"));
+        let corp = Ended { place, verdict, said: Vec::new(), reason: None, key: None }.hint();
+        assert_eq!(corp, "on vm1 (ssh you@corp@vm1): -c qemu+ssh://you%40corp@vm1/session");
     }
 }

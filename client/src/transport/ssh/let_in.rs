@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::Reason;
-use super::error::{arguments, quoted};
+use super::error::{arguments, arguments_without_key, quoted};
 use crate::uri::{SshBy, SshTarget};
 
 /// How a host calls letting in who has a ticket of Kerberos.
@@ -61,9 +61,12 @@ fn untaken(place: &SshTarget, said: &[String], reason: Option<&Reason>, key: Opt
                 let_somebody("the key of your token", place.user(), host) + ", which is " + &print
             )
         }
-        Some(Reason::SecurityKey(file)) if brings => {
-            format!("put your key there: ssh-copy-id -i {} {ssh}", quoted(&format!("{}.pub", file.display())))
-        }
+        // ssh-copy-id takes one -i, and the URI may name the same key.
+        Some(Reason::SecurityKey(file)) if brings => format!(
+            "put your key there: ssh-copy-id -i {} {}",
+            quoted(&format!("{}.pub", file.display())),
+            arguments_without_key(place)
+        ),
         Some(Reason::SecurityKey(file)) => {
             let_somebody(&format!("your public key ({}.pub)", file.display()), place.user(), host)
         }
@@ -117,7 +120,11 @@ mod tests {
     use crate::uri::Uri;
 
     fn of(takes: &str, said: &str, reason: Option<&Reason>) -> String {
-        let uri: Uri = "qemu+ssh://me@vm1:2222/system".parse().unwrap();
+        of_uri("qemu+ssh://me@vm1:2222/system", takes, said, reason)
+    }
+
+    fn of_uri(uri: &str, takes: &str, said: &str, reason: Option<&Reason>) -> String {
+        let uri: Uri = uri.parse().unwrap();
         let said = [said.to_owned(), format!("me@vm1: Permission denied ({takes}).")];
         hint(uri.ssh().unwrap(), &said, reason, None)
     }
@@ -169,5 +176,10 @@ mod tests {
         }
         let copied = of("publickey,password", "", touched().as_ref());
         assert!(copied.starts_with("put your key there: ssh-copy-id -i /k.pub -p 2222 me@vm1; for"), "{copied}");
+        let uri = "qemu+ssh://me@vm1/system?keyfile=/k";
+        let named = of_uri(uri, "publickey,password", "", touched().as_ref());
+        assert!(named.starts_with("put your key there: ssh-copy-id -i /k.pub me@vm1; for"), "{named}");
+        let other = of_uri(uri, "publickey,password", "", None);
+        assert!(other.starts_with("put your key there: ssh-copy-id -i /k me@vm1; ssh-keygen"), "{other}");
     }
 }

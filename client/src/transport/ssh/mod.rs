@@ -23,6 +23,7 @@ mod verdict;
 pub use changed::ChangedKey;
 pub use choose::Reason;
 use choose::{Choice, choose};
+pub(crate) use error::quoted;
 pub use error::{Ended, SshError, Told, Verdict};
 use facts::Facts;
 #[cfg(feature = "ssh2")]

@@ -79,7 +79,7 @@ pub(super) fn connect(
     }
     if asking.teller().is_some() {
         let pid = child.id();
-        said.ask_for_a_touch_when(move || has_begun(pid, SIGNS, DESCENT_MAX));
+        said.ask_for_a_touch_when(move || begun(pid, SIGNS, DESCENT_MAX));
     }
     Ok(Socket::Program(Box::new(ProgramSocket {
         socket: ours.into(),
@@ -300,12 +300,13 @@ fn holds_terminal(pid: u32, descent_max: u32) -> bool {
     descent_max > 0 && children(pid).any(|pid| holds_terminal(pid, descent_max - 1))
 }
 
-/// Whether a process, or one that it has begun, has begun a program of this name.
-fn has_begun(pid: u32, name: &str, descent_max: u32) -> bool {
+/// The process that has this name, of those that a process, or one that it has begun, has begun.
+fn begun(pid: u32, name: &str, descent_max: u32) -> Option<u32> {
     let is_named = |pid: u32| {
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end_matches('\n') == name)
     };
-    descent_max > 0 && children(pid).any(|pid| is_named(pid) || has_begun(pid, name, descent_max - 1))
+    let below = descent_max.checked_sub(1)?;
+    children(pid).find_map(|pid| if is_named(pid) { Some(pid) } else { begun(pid, name, below) })
 }
 
 /// The processes that a process has begun.

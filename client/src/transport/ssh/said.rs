@@ -86,44 +86,53 @@ impl Said {
             return;
         }
         log::debug!("{}: {}", self.0.place, line.escape_debug());
+        if line.starts_with(TOUCH) {
+            self.locked().touch = Some(Instant::now());
+            return self.tell(&line);
+        }
         let mut lines = self.locked();
-        let asks = line.starts_with(TOUCH);
-        if asks {
-            lines.touch = Some(Instant::now());
-        }
-        if lines.opened || asks {
-            self.tell(&line);
-        }
-        if asks {
-            return;
-        }
         if lines.lines.len() == LINES_MAX {
             lines.lines.remove(0);
         }
-        lines.lines.push(line);
+        lines.lines.push(line.clone());
+        let opened = lines.opened;
+        drop(lines);
+        if opened {
+            self.tell(&line);
+        }
     }
 
     /// The daemon has answered: nothing that was said was why it does not.
     pub(super) fn opened(&self) {
         let mut lines = self.locked();
         lines.opened = true;
-        std::mem::take(&mut lines.lines).iter().for_each(|line| self.tell(line));
+        let before = std::mem::take(&mut lines.lines);
+        drop(lines);
+        before.iter().for_each(|line| self.tell(line));
     }
 
-    /// Asks whoever is there to touch their key, once it waits for that, until there is nothing to wait for any more.
-    pub(super) fn ask_for_a_touch_when(&self, waits: impl Fn() -> bool + Send + 'static) {
+    /// Asks whoever is there to touch their key, whenever it waits for that, until there is nothing to wait for any more
+    /// or ssh asks by itself. `waits` answers by which process: a key that wants a PIN as well signs once without and once
+    /// with it.
+    pub(super) fn ask_for_a_touch_when(&self, waits: impl Fn() -> Option<u32> + Send + 'static) {
         let said = self.clone();
         let watching = std::thread::Builder::new().name("ssh-touch".to_owned()).spawn(move || {
+            let (mut asked, mut process) = (None, None);
             loop {
                 let mut lines = said.locked();
-                if lines.opened || lines.over || lines.touch.is_some() {
+                if lines.opened || lines.over || lines.touch != asked {
                     return;
                 }
-                if waits() {
-                    lines.touch = Some(Instant::now());
-                    return said.tell("touch your security key");
+                if let Some(waiting) = waits()
+                    && process.replace(waiting) != Some(waiting)
+                {
+                    asked = Some(Instant::now());
+                    lines.touch = asked;
+                    drop(lines);
+                    said.tell("touch your security key");
+                } else {
+                    drop(lines);
                 }
-                drop(lines);
                 std::thread::sleep(TOUCH_LOOK);
             }
         });
@@ -137,6 +146,7 @@ impl Said {
         self.locked().touch.is_some_and(|since| since.elapsed() < TOUCH_TIME)
     }
 
+    /// Nobody may hold the lines meanwhile: whoever is there may be answering to another host.
     fn tell(&self, line: &str) {
         if let Some(told) = &self.0.told {
             told.tell(&self.0.place, line);
@@ -169,6 +179,7 @@ impl fmt::Debug for Said {
 mod tests {
     use std::io;
     use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
 
     use super::*;
     use crate::ask::{Question, Secret, UnknownHost};
@@ -176,7 +187,7 @@ mod tests {
 
     /// Somebody who only listens.
     #[derive(Debug, Default)]
-    struct Ear(Mutex<Vec<String>>);
+    struct Ear(Mutex<Vec<String>>, Mutex<()>);
 
     impl Ask for Ear {
         fn is_there(&self) -> bool {
@@ -193,6 +204,7 @@ mod tests {
 
         fn tell(&self, place: &str, line: &str) {
             self.0.lock().unwrap().push(format!("{place}: {line}"));
+            drop(self.1.lock());
         }
     }
 
@@ -222,7 +234,7 @@ mod tests {
         assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: Confirm user presence for key ED25519-SK SHA256:x"]);
         assert!(said.asks_for_a_touch());
         ear.0.lock().unwrap().clear();
-        said.ask_for_a_touch_when(|| panic!("once is enough"));
+        said.ask_for_a_touch_when(|| panic!("ssh asks by itself"));
         said.opened();
         said.add(b"the disk is full");
         assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: authorized uses only", "me@vm1: the disk is full"]);
@@ -233,18 +245,44 @@ mod tests {
     fn whoever_is_there_is_asked_to_touch_the_key_when_it_waits() {
         let ear = Arc::new(Ear::default());
         let said = said(Some(ear.clone()));
-        let looks = Arc::new(Mutex::new(0));
-        let looked = looks.clone();
+        // Without the PIN, nothing while that is asked for, and with it.
+        let seen = Mutex::new([None, Some(1), Some(1), None, Some(2), Some(2)].into_iter());
+        let (looked, looks) = mpsc::channel();
         said.ask_for_a_touch_when(move || {
-            *looked.lock().unwrap() += 1;
-            *looked.lock().unwrap() == 3
+            let seen = seen.lock().unwrap().next();
+            if seen.is_none() {
+                let _nobody_looks_any_more = looked.send(());
+            }
+            seen.flatten()
         });
-        let end = Instant::now() + Duration::from_secs(30);
-        while ear.0.lock().unwrap().is_empty() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: touch your security key"]);
+        looks.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(*ear.0.lock().unwrap(), ["me@vm1: touch your security key"; 2]);
         assert!(said.asks_for_a_touch());
+    }
+
+    #[test]
+    fn whoever_is_busy_with_another_host_holds_up_no_limit_of_this_one() {
+        let ear = Arc::new(Ear::default());
+        let said = said(Some(ear.clone()));
+        let busy = ear.1.lock().unwrap();
+        said.ask_for_a_touch_when(|| Some(1));
+        let adding = said.clone();
+        let speaking = std::thread::spawn(move || {
+            adding.opened();
+            adding.add(b"the disk is full");
+        });
+        let (answer, answered) = mpsc::channel();
+        let heard = ear.clone();
+        std::thread::spawn(move || {
+            while heard.0.lock().unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            answer.send(said.asks_for_a_touch()).unwrap();
+        });
+        let asks = answered.recv_timeout(Duration::from_secs(60));
+        drop(busy);
+        speaking.join().unwrap();
+        assert!(asks.is_ok(), "it waits for the other host's answer");
     }
 
     #[test]

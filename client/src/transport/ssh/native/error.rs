@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::error::quoted;
 use super::super::let_in::{GSSAPI, let_somebody, or_a_ticket};
 use crate::uri::SshTarget;
 
@@ -317,7 +318,8 @@ impl NativeError {
                 let may = match user.as_str() {
                     "root" => String::new(),
                     user => format!(
-                        ", may {user} use it (groupadd -f vmwire && usermod -aG vmwire {user} && systemctl restart vmwired)"
+                        ", may {user} use it (groupadd -f vmwire && usermod -aG vmwire {} && systemctl restart vmwired)",
+                        quoted(user)
                     ),
                 };
                 format!(
@@ -376,4 +378,22 @@ impl Denied {
 
 fn forget(host: &str, port: u16) -> String {
     if port == 22 { format!("ssh-keygen -R {host}") } else { format!("ssh-keygen -R '[{host}]:{port}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uri::Uri;
+
+    #[test]
+    fn a_user_is_one_word_of_what_is_to_be_typed() {
+        let uri: Uri = "qemu+ssh://vm1/system".parse().unwrap();
+        let hint = |user: &str| {
+            let error = NativeError::Unreached { sockets: Vec::new(), user: user.to_owned() };
+            error.hint(uri.ssh().unwrap(), "vm1")
+        };
+        assert!(hint("me").contains("usermod -aG vmwire me && "), "{}", hint("me"));
+        assert!(hint("my self").contains("usermod -aG vmwire 'my self' && "), "{}", hint("my self"));
+        assert!(!hint("root").contains("usermod"), "{}", hint("root"));
+    }
 }
