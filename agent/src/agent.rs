@@ -15,7 +15,7 @@ use crate::file_helper::Answer;
 use crate::files::{Failure, Files};
 use crate::freezer::Freezer;
 use crate::json::Value;
-use crate::leaving::Leaving;
+use crate::leaving::{Leaving, Purpose};
 use crate::log::{Level, Log};
 use crate::programs::Programs;
 use crate::state::State;
@@ -126,7 +126,7 @@ impl Agent {
             match command.run {
                 Run::Here(run) => run(self, &mut Arguments::new(call.arguments), now),
                 Run::Elsewhere(_, deadlines) => {
-                    self.leaving.demand_room()?;
+                    self.leaving.demand_room(Purpose::Command)?;
                     let span = self.settings.request_deadline * deadlines;
                     Ok(command_helper::task(command.name, call.arguments, span))
                 }
@@ -155,11 +155,16 @@ impl Agent {
 
     /// What is to be done by itself: a lease may be over.
     pub fn look_after(&mut self, now: Instant) -> Option<Outcome> {
-        if !self.freezer.is_due(now, self.settings.request_deadline) {
+        if self.cannot_thaw() || !self.freezer.is_due(now, self.settings.request_deadline) {
             return None;
         }
         self.freezer.expire();
         Some(self.thaw())
+    }
+
+    /// Whether a thaw would be in vain, or one more that hangs. When it is not any more, the end of a child wakes us.
+    fn cannot_thaw(&self) -> bool {
+        self.leaving.hangs(Purpose::Freeze) || self.leaving.hangs(Purpose::Thaw)
     }
 
     /// Thaws what is frozen, unasked.
@@ -190,7 +195,7 @@ impl Agent {
 
     /// When it has to be looked after at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.freezer.deadline()
+        self.freezer.deadline().filter(|_| !self.cannot_thaw())
     }
 
     fn find(&self, name: &str) -> Result<&'static Command, CommandError> {

@@ -9,9 +9,9 @@ use crate::arguments::Arguments;
 use crate::command::{Done, Run, Task, find};
 use crate::dispatch::{Reply, Told};
 use crate::error::CommandError;
-use crate::filesystem_helper::PROGRAM;
 use crate::helper::End;
 use crate::json::{Incoming, Reader, Value, write_exactly};
+use crate::leaving::Purpose;
 
 /// Its first word; of no use to people.
 pub const WORD: &str = "--command-of-vmwire-ga";
@@ -21,7 +21,7 @@ pub fn task(name: &'static str, arguments: Vec<(String, Value)>, span: Duration)
     let mut text = String::new();
     write_exactly(&Value::Object(arguments), &mut text);
     text.push('\n');
-    Task::with_input(PROGRAM, &[WORD, name], text.into_bytes(), span, move |_, end| {
+    Task::by_ourselves(Purpose::Command, &[WORD, name], text.into_bytes(), span, move |_, end| {
         end.demand(&format!("the helper for {name} failed"))?;
         let End::Exited(_, said) = end else { return Err(CommandError::generic("the helper said nothing")) };
         let told = Told::new(said);

@@ -35,7 +35,7 @@ const OUTBOX_BYTES: usize = 64 << 10;
 const MOVED_BYTES_MAX: usize = 4 << 20;
 /// What is read at once.
 const READ_BYTES: usize = 16 << 10;
-/// Who has to leave waits for a file no longer.
+/// Who has to leave waits no longer for a file, for a program that begins, or for a command that is done elsewhere.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 /// So much is done before it is looked whether anything else has come.
 const STEPS_MAX: usize = 256;
@@ -227,9 +227,13 @@ impl EventLoop {
             self.wait(work, now)?;
             if came(&mut self.leave) {
                 self.leaving = true;
-                // A file that hangs does not keep us; one that does not is done.
-                self.agent.files.hasten(Instant::now() + LEAVES_WITHIN);
-                self.agent.programs.hasten(Instant::now() + LEAVES_WITHIN);
+                // Who hangs does not keep us; who does not is done.
+                let until = Instant::now() + LEAVES_WITHIN;
+                self.agent.files.hasten(until);
+                self.agent.programs.hasten(until);
+                if let Some(Waiting { job: Job::Program(helper, _), .. }) = &mut self.waiting {
+                    helper.hasten(until);
+                }
             }
             came(&mut self.children);
         }
@@ -292,20 +296,22 @@ impl EventLoop {
             Incoming::Refused(refusal) => self.send(Reply::from(&refusal), None),
             Incoming::Value(value) => {
                 let (id, outcome) = self.agent.handle(value, now);
-                self.conclude(id, outcome, now);
+                self.conclude(id, outcome, false, now);
             }
         }
     }
 
-    /// Sends an answer, or starts the program that it needs.
-    fn conclude(&mut self, id: Option<Value>, outcome: Outcome, now: Instant) {
+    /// Sends an answer, or starts the program that it needs. If nobody is there to read it, what was begun is brought to its end all
+    /// the same.
+    fn conclude(&mut self, id: Option<Value>, outcome: Outcome, orphaned: bool, now: Instant) {
         let mut outcome = outcome;
         loop {
             match outcome {
+                Outcome::Reply(_) if orphaned => return,
                 Outcome::Reply(reply) => return self.send(reply, id),
                 Outcome::Task(task) => match Job::begin(task, &mut self.agent, now) {
                     Ok(job) => {
-                        self.waiting = Some(Waiting { job, id, orphaned: false });
+                        self.waiting = Some(Waiting { job, id, orphaned });
                         return;
                     }
                     Err(ended) => outcome = ended,
@@ -316,32 +322,14 @@ impl EventLoop {
 
     /// Does what nobody waits for.
     fn unasked(&mut self, outcome: Outcome, now: Instant) {
-        if let Outcome::Task(_) = outcome {
-            self.conclude(None, outcome, now);
-            if let Some(waiting) = &mut self.waiting {
-                waiting.orphaned = true;
-            }
-        }
+        self.conclude(None, outcome, true, now);
     }
 
     fn look_after_job(&mut self, now: Instant) {
         let Some(Waiting { job, id, orphaned }) = self.waiting.take() else { return };
-        let outcome = match job.progress(&mut self.agent, now) {
-            Ok(outcome) => outcome,
-            Err(job) => {
-                self.waiting = Some(Waiting { job, id, orphaned });
-                return;
-            }
-        };
-        match outcome {
-            // Nobody is there to read it, but what was begun is brought to its end.
-            Outcome::Reply(_) if orphaned => {}
-            outcome => {
-                self.conclude(id, outcome, now);
-                if let Some(waiting) = &mut self.waiting {
-                    waiting.orphaned = orphaned;
-                }
-            }
+        match job.progress(&mut self.agent, now) {
+            Ok(outcome) => self.conclude(id, outcome, orphaned, now),
+            Err(job) => self.waiting = Some(Waiting { job, id, orphaned }),
         }
     }
 
@@ -447,4 +435,42 @@ fn came(signals: &mut UnixStream) -> bool {
         came = true;
     }
     came
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Settings;
+    use crate::channel::Listener;
+    use crate::error::CommandError;
+    use crate::log::Log;
+    use crate::state::State;
+
+    #[test]
+    fn what_nobody_waits_for_is_not_answered_however_it_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let (leave, children) = UnixStream::pair().unwrap();
+        let mut event_loop = EventLoop {
+            agent: Agent::new(Settings::default(), Log::default(), State::nowhere()),
+            channel: Channel::Listener(Listener::unix(&directory.path().join("socket")).unwrap()),
+            reader: Reader::new(),
+            input: Box::new([0; READ_BYTES]),
+            unread: (0, 0),
+            outbox: Vec::new(),
+            sent: 0,
+            moved: 0,
+            ended: false,
+            waiting: None,
+            leaving: false,
+            thaw_tried: false,
+            leave,
+            children,
+        };
+        let failed = || Outcome::Reply(Reply::Error(CommandError::generic("no child can be made")));
+        event_loop.conclude(Some(Value::Integer(1)), failed(), true, Instant::now());
+        event_loop.unasked(failed(), Instant::now());
+        assert_eq!(event_loop.outbox.escape_ascii().to_string(), "");
+        event_loop.conclude(Some(Value::Integer(2)), failed(), false, Instant::now());
+        assert!(event_loop.outbox.ends_with(b"\"id\": 2}\n"));
+    }
 }

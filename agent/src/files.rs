@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::error::CommandError;
 use crate::file_helper::{ANSWER_HEAD_BYTES, Answer, Order, WORD};
 use crate::filesystem_helper::PROGRAM;
-use crate::leaving::Leaving;
+use crate::leaving::{Leaving, Purpose};
 use crate::process::Process;
 
 /// How many files may be open.
@@ -133,7 +133,7 @@ impl Files {
             && let Some(holder) = self.holder.take()
         {
             // It leaves when it sees that nobody gives it orders.
-            leaving.add(Process::from(&holder.child));
+            leaving.add(Process::from(&holder.child), Purpose::Other);
         }
     }
 
@@ -141,7 +141,7 @@ impl Files {
     pub fn abandon(&mut self, leaving: &mut Leaving) {
         self.handles.clear();
         if let Some(holder) = self.holder.take() {
-            leaving.kill_group(Process::from(&holder.child));
+            leaving.kill_group(Process::from(&holder.child), Purpose::Other);
         }
     }
 

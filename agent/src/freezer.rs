@@ -3,7 +3,7 @@
 //! ```text
 //!   Thawed ──marker written, log quiet──▶ Frozen ──thawed, marker removed──▶ Thawed
 //!                                           │
-//!                                           └──nobody thawed for a lease──▶ thawed by the agent itself
+//!                                           └──lease over, or freeze given up──▶ thawed by the agent itself
 //! ```
 
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ pub struct Freezer {
     frozen: bool,
     /// When the agent thaws them itself.
     until: Option<Instant>,
+    /// The freeze did not come to be, as whoever asked for it is told.
+    given_up: bool,
     /// The agent thawed them itself, and nobody was told yet.
     expired: bool,
 }
@@ -23,7 +25,7 @@ pub struct Freezer {
 impl Freezer {
     /// Nothing is frozen.
     pub fn new(lease: Option<Duration>) -> Freezer {
-        Freezer { lease, frozen: false, until: None, expired: false }
+        Freezer { lease, frozen: false, until: None, given_up: false, expired: false }
     }
 
     /// Whether file systems are frozen, or may be.
@@ -34,8 +36,15 @@ impl Freezer {
     /// They are about to be frozen.
     pub fn freeze(&mut self, now: Instant) {
         self.frozen = true;
+        self.given_up = false;
         self.expired = false;
         self.until = self.lease.map(|lease| now + lease);
+    }
+
+    /// They are not, or not all: what is frozen of them is to be thawed at once.
+    pub fn give_up(&mut self, now: Instant) {
+        self.given_up = true;
+        self.until = Some(now);
     }
 
     /// They are no longer.
@@ -58,9 +67,9 @@ impl Freezer {
         due
     }
 
-    /// The lease was over.
+    /// The lease was over. Of a freeze that was given up nobody believes that it held.
     pub fn expire(&mut self) {
-        self.expired = true;
+        self.expired = !self.given_up;
     }
 
     /// Whether it was, since this was asked last.
@@ -89,10 +98,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_lease_it_never_ends() {
+    fn without_a_lease_it_never_ends_unless_it_was_given_up() {
         let mut freezer = Freezer::new(None);
-        freezer.freeze(Instant::now());
+        let now = Instant::now();
+        freezer.freeze(now);
         assert!(freezer.is_frozen());
         assert_eq!(freezer.deadline(), None);
+        freezer.give_up(now);
+        assert!(freezer.is_due(now, Duration::from_secs(1)));
+        freezer.expire();
+        assert!(!freezer.take_expired());
+        freezer.freeze(now);
+        assert_eq!(freezer.deadline(), None);
+        freezer.expire();
+        assert!(freezer.take_expired());
     }
 }

@@ -11,12 +11,14 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::error::CommandError;
 use crate::feed::Feed;
-use crate::leaving::Leaving;
+use crate::leaving::{Leaving, Purpose};
 use crate::process::Process;
 use crate::starter::{self, Start};
 
 /// What is kept of what a helper says: at least the longest answer of a child of ours, which is a file of keys, each byte of it escaped.
 const OUTPUT_BYTES_MAX: usize = 32 << 20;
+/// So often is read before others have their turn: more than a pipe holds.
+const READS_MAX: usize = 64;
 
 /// A program to be run.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Program {
     pub input: Vec<u8>,
     /// How long it may take.
     pub span: Duration,
+    /// What it is there for.
+    pub purpose: Purpose,
 }
 
 /// What became of a helper.
@@ -87,6 +91,7 @@ pub struct Helper {
     stdout: Option<PipeReader>,
     output: Vec<u8>,
     deadline: Instant,
+    purpose: Purpose,
 }
 
 impl Helper {
@@ -101,7 +106,8 @@ impl Helper {
             command.args(&program.arguments).current_dir("/").process_group(0);
             let (child, start) = Start::begin(command, [theirs.as_fd(), output.as_fd(), nothing.as_fd()])?;
             let deadline = now + program.span;
-            Ok(Helper { child, start, stdin, stdout: Some(stdout), output: Vec::new(), deadline })
+            let (stdout, output, purpose) = (Some(stdout), Vec::new(), program.purpose);
+            Ok(Helper { child, start, stdin, stdout, output, deadline, purpose })
         };
         started().map_err(End::NotStarted)
     }
@@ -109,6 +115,13 @@ impl Helper {
     /// Until when it has to be done.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// A command has to be done by then.
+    pub fn hasten(&mut self, until: Instant) {
+        if self.purpose == Purpose::Command {
+            self.deadline = self.deadline.min(until);
+        }
     }
 
     /// What has to be waited for.
@@ -126,7 +139,8 @@ impl Helper {
     /// It goes on.
     pub fn progress(mut self: Box<Self>, now: Instant, leaving: &mut Leaving) -> Result<End, Box<Self>> {
         if let Err(error) = self.start.has_begun() {
-            leaving.kill_group(self.child);
+            // Whatever it was to do, it will not.
+            leaving.kill_group(self.child, Purpose::Other);
             return Ok(End::NotStarted(error));
         }
         self.stdin.progress();
@@ -143,9 +157,11 @@ impl Helper {
         Err(self)
     }
 
+    /// Reads what there is, at most so much at a time that others have their turn.
     fn drain(&mut self) {
         let mut buffer = [0; 4096];
-        while let Some(pipe) = &mut self.stdout {
+        for _ in 0..READS_MAX {
+            let Some(pipe) = &mut self.stdout else { return };
             match pipe.read(&mut buffer) {
                 Ok(count) if count > 0 => {
                     let kept = count.min(OUTPUT_BYTES_MAX - self.output.len());
@@ -160,6 +176,33 @@ impl Helper {
 
     /// Ends it and all it started. What hangs in the kernel is left behind.
     pub fn kill(self, leaving: &mut Leaving) {
-        leaving.kill_group(self.child);
+        leaving.kill_group(self.child, self.purpose);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn who_talks_without_end_is_not_listened_to_without_end() {
+        let program = Program {
+            path: "sleep".to_owned(),
+            arguments: vec!["1000".to_owned()],
+            input: Vec::new(),
+            span: Duration::from_secs(1000),
+            purpose: Purpose::Other,
+        };
+        let now = Instant::now();
+        let mut helper = Helper::start(program, now).unwrap();
+        helper.stdout = Some(OwnedFd::from(File::open("/dev/zero").unwrap()).into());
+        let mut leaving = Leaving::default();
+        let helper = Box::new(helper).progress(now, &mut leaving).unwrap_err();
+        // What a child said before its end is in the pipe, and all of it is read.
+        assert!(helper.output.len() > 64 << 10, "{}", helper.output.len());
+        helper.kill(&mut leaving);
     }
 }

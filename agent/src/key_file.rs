@@ -18,6 +18,8 @@ pub enum Wrong {
     NoGroup(usize),
     /// The value of this key is not of its type.
     Value(String),
+    /// The number of this key is more than that.
+    TooMuch(String, u64),
 }
 
 impl fmt::Display for Wrong {
@@ -25,6 +27,7 @@ impl fmt::Display for Wrong {
         match self {
             Wrong::Line(line) => write!(f, "line {line} is not a key-value pair, group, or comment"),
             Wrong::NoGroup(line) => write!(f, "line {line} stands before any group; begin with [general]"),
+            Wrong::TooMuch(key, max) => write!(f, "key '{key}' has a value which is too large; {max} is the largest"),
             Wrong::Value(key) => write!(f, "key '{key}' has a value which cannot be interpreted"),
         }
     }
@@ -77,13 +80,14 @@ impl KeyFile {
         }
     }
 
-    /// A number.
+    /// A number up to another.
     ///
     /// # Errors
-    /// It is none.
-    pub fn number(&self, group: &str, key: &str) -> Result<Option<u64>, Wrong> {
-        let value = self.text(group, key).map(|value| value.trim_end().parse());
-        value.transpose().map_err(|_| Wrong::Value(key.to_owned()))
+    /// It is none, or larger.
+    pub fn number(&self, group: &str, key: &str, max: u64) -> Result<Option<u64>, Wrong> {
+        let Some(value) = self.text(group, key) else { return Ok(None) };
+        let value = value.trim_end().parse().map_err(|_| Wrong::Value(key.to_owned()))?;
+        if value > max { Err(Wrong::TooMuch(key.to_owned(), max)) } else { Ok(Some(value)) }
     }
 }
 
@@ -146,6 +150,6 @@ mod tests {
         assert_eq!(KeyFile::read("[general]\na=\\q\n").unwrap_err(), Wrong::Value("a".to_owned()));
         let file = KeyFile::read("[general]\nverbose=zz\nrequest-deadline=-1").unwrap();
         assert_eq!(file.bool("general", "verbose"), Err(Wrong::Value("verbose".to_owned())));
-        assert_eq!(file.number("general", "request-deadline"), Err(Wrong::Value("request-deadline".to_owned())));
+        assert_eq!(file.number("general", "request-deadline", 9), Err(Wrong::Value("request-deadline".to_owned())));
     }
 }

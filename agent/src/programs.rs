@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::feed::Feed;
-use crate::leaving::Leaving;
+use crate::leaving::{Leaving, Purpose};
 use crate::process::Process;
 use crate::starter::{self, Start};
 
@@ -145,11 +145,11 @@ impl Programs {
                 None
             }
             Ok(false) => {
-                leaving.kill(starting.program.child);
+                leaving.kill(starting.program.child, Purpose::Other);
                 Some(Err(io::Error::new(io::ErrorKind::TimedOut, "it could not be looked up in time")))
             }
             Err(error) => {
-                leaving.kill(starting.program.child);
+                leaving.kill(starting.program.child, Purpose::Other);
                 Some(Err(error))
             }
         }

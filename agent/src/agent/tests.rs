@@ -1,5 +1,10 @@
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
 use super::*;
+use crate::helper::{End, Program};
 use crate::json::{Incoming, Reader, write};
+use crate::process::Process;
 
 /// Asks an agent; says what it answers.
 fn ask(agent: &mut Agent, text: &str) -> String {
@@ -157,4 +162,109 @@ fn nothing_is_logged_from_the_freeze_to_the_thaw() {
     agent.thawed();
     assert!(!marker.exists());
     assert!(std::fs::read_to_string(&path).unwrap().ends_with("logging re-enabled due to filesystem unfreeze\n"));
+}
+
+/// What a command wants to have run.
+fn begin(agent: &mut Agent, command: &str) -> (Program, command::Then) {
+    let (_, outcome) = agent.handle(Value::object([("execute", command.into())]), Instant::now());
+    program(outcome)
+}
+
+fn program(outcome: Outcome) -> (Program, command::Then) {
+    match outcome {
+        Outcome::Task(Task::Program(program, then)) => (program, then),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// The end of a helper that said this.
+fn said(text: &str) -> End {
+    End::Exited(ExitStatus::from_raw(0), text.as_bytes().to_vec())
+}
+
+/// What is answered when a program ended so.
+fn answer(agent: &mut Agent, then: command::Then, end: End) -> String {
+    match agent.resume(then, end) {
+        Outcome::Reply(reply) => String::from_utf8_lossy(&reply.into_line(None)).trim_end().to_owned(),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// Somebody whom killing does not end, as the kernel keeps them; and how it lets them go.
+fn hang(agent: &mut Agent, purpose: Purpose) -> impl FnOnce(&mut Agent) + use<> {
+    let child = Process::from(&std::process::Command::new("sleep").arg("1000").spawn().unwrap());
+    let pid = rustix::process::Pid::from_raw(child.id()).unwrap();
+    agent.leaving.add(child, purpose);
+    move |agent| {
+        Process::from(pid).kill();
+        let begin = Instant::now();
+        while agent.leaving.hangs(purpose) {
+            assert!(begin.elapsed().as_secs() < 60, "it does not end");
+            agent.leaving.tidy();
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_freeze_that_hangs_is_not_thawed_before_it_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    for freeze_lease in [None, Some(Duration::from_secs(1000))] {
+        let settings = Settings { freeze_lease, ..Settings::default() };
+        let mut agent = Agent::new(settings, Log::default(), State::open(directory.path()).unwrap());
+        let marker = directory.path().join("qga.state.isfrozen");
+        let (helper, then) = begin(&mut agent, "guest-fsfreeze-freeze");
+        let let_go = hang(&mut agent, helper.purpose);
+        // What can be thawed is, but what hangs may freeze after that.
+        let (_, then) = program(agent.resume(then, End::TooLong));
+        assert!(answer(&mut agent, then, said("0")).contains("child process took too long and was killed"));
+        let (_, then) = begin(&mut agent, "guest-fsfreeze-thaw");
+        assert!(answer(&mut agent, then, said("0")).contains("still hangs in the kernel"));
+        assert_eq!(ask(&mut agent, r#"{"execute":"guest-fsfreeze-status"}"#), r#"{"return": "frozen"}"#);
+        assert!(ask(&mut agent, r#"{"execute":"guest-fsfreeze-freeze"}"#).contains("the agent is in frozen state"));
+        assert!(marker.exists());
+        // Nothing wakes it but the end of who hangs.
+        assert!(agent.look_after(Instant::now()).is_none());
+        assert_eq!(agent.deadline(), None);
+
+        // That one dies when the disk is back, and has frozen it.
+        let_go(&mut agent);
+        assert!(agent.deadline().is_some_and(|deadline| deadline <= Instant::now()));
+        let (_, then) = program(agent.look_after(Instant::now()).unwrap());
+        answer(&mut agent, then, said("1"));
+        assert_eq!(ask(&mut agent, r#"{"execute":"guest-fsfreeze-status"}"#), r#"{"return": "thawed"}"#);
+        assert!(!marker.exists());
+        // Whoever asked for the freeze was told that there is none.
+        let (_, then) = begin(&mut agent, "guest-fsfreeze-thaw");
+        assert_eq!(answer(&mut agent, then, said("0")), r#"{"return": 0}"#);
+    }
+}
+
+#[test]
+fn a_thaw_counts_that_began_when_nothing_hung() {
+    let mut agent = agent();
+    agent.freezer.freeze(Instant::now());
+    let let_go = hang(&mut agent, Purpose::Freeze);
+    let (_, then) = begin(&mut agent, "guest-fsfreeze-thaw");
+    // It may have frozen behind the back of the thaw that is under way.
+    let_go(&mut agent);
+    assert!(answer(&mut agent, then, said("0")).contains("still hangs in the kernel"));
+    assert!(agent.freezer.is_frozen());
+    let (_, then) = begin(&mut agent, "guest-fsfreeze-thaw");
+    assert_eq!(answer(&mut agent, then, said("1")), r#"{"return": 1}"#);
+    assert!(!agent.freezer.is_frozen());
+}
+
+#[test]
+fn while_a_thaw_hangs_the_agent_begins_no_other_by_itself() {
+    let mut agent = agent();
+    agent.freezer.freeze(Instant::now());
+    let later = agent.deadline().unwrap();
+    let (helper, _) = begin(&mut agent, "guest-fsfreeze-thaw");
+    let let_go = hang(&mut agent, helper.purpose);
+    assert!(agent.look_after(later).is_none());
+    assert_eq!(agent.deadline(), None);
+    let_go(&mut agent);
+    assert_eq!(agent.deadline(), Some(later));
+    assert!(matches!(agent.look_after(later), Some(Outcome::Task(_))));
 }

@@ -8,6 +8,7 @@ use crate::arguments::{Arguments, Unfit};
 use crate::base64;
 use crate::error::{CommandError, reason};
 use crate::json::Value;
+use crate::leaving::Purpose;
 use crate::programs::{Capture, Order, Stream};
 
 /// Starts a program, and says its number.
@@ -28,7 +29,7 @@ pub(super) fn exec(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
             "too many programs run, or have not read what they were given; wait until some of them end",
         ));
     }
-    agent.leaving.demand_room()?;
+    agent.leaving.demand_room(Purpose::Other)?;
     let order = Order { path: path.clone(), arguments: words, environment, input, capture };
     Ok(Done::Later(Task::Start(
         order,

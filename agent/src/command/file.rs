@@ -10,6 +10,7 @@ use crate::error::CommandError;
 use crate::file_helper::{Mode, Order, Whence};
 use crate::files::READ_BYTES_MAX;
 use crate::json::Value;
+use crate::leaving::Purpose;
 
 /// What is read if nobody says how much.
 const COUNT: i64 = 4096;
@@ -25,7 +26,7 @@ pub(super) fn open(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
     if !agent.files.has_room() {
         return Err(CommandError::generic("too many open files; close some by guest-file-close"));
     }
-    agent.leaving.demand_room()?;
+    agent.leaving.demand_room(Purpose::Other)?;
     let order = Order::Open(letters, path.clone());
     Ok(Task::file(order, move |agent, answer| {
         let failed = format_args!("failed to open file '{path}' (mode: '{mode}')");

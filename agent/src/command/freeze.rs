@@ -5,9 +5,11 @@
 //!                                               │
 //!                                               └──none, failed, hung──▶ thaw
 //!   thaw:    helper thaws → marker gone, log again → hook "thaw"
+//!                 └──a freeze that was given up is not over──▶ still frozen; the agent thaws again when it is
 //! ```
 //!
-//! Programs run for it have deadlines; whatever ends a freeze other than well ends in a thaw.
+//! Programs run for it have deadlines; whatever ends a freeze other than well ends in a thaw. Who freezes may hang in the kernel, be
+//! killed, and freeze all the same when a disk comes back: what was thawed before that counts for nothing.
 
 use std::time::Instant;
 
@@ -16,9 +18,10 @@ use super::{Done, Task};
 use crate::agent::Agent;
 use crate::arguments::Arguments;
 use crate::error::CommandError;
-use crate::filesystem_helper::{PROGRAM, WORD, answer};
+use crate::filesystem_helper::{WORD, answer};
 use crate::helper::End;
 use crate::json::Value;
+use crate::leaving::Purpose;
 use crate::log::Level;
 use crate::mounts::mounts;
 
@@ -47,6 +50,7 @@ pub(super) fn freeze_list(agent: &mut Agent, arguments: &mut Arguments, _: Insta
 }
 
 fn begin(agent: &mut Agent, mountpoints: Option<Vec<String>>) -> Result<Done, CommandError> {
+    agent.leaving.demand_room(Purpose::Freeze)?;
     hook(agent, "freeze", move |agent| {
         let wanted = match mountpoints {
             None => directories()?,
@@ -65,10 +69,14 @@ fn begin(agent: &mut Agent, mountpoints: Option<Vec<String>>) -> Result<Done, Co
         agent.log.set_quiet(true);
         agent.freezer.freeze(Instant::now());
         let span = agent.settings.request_deadline * DEADLINES;
-        Ok(Task::run(PROGRAM, &words, span, |agent, end| match answer(&end, "freeze") {
-            Ok(Value::Integer(count)) if count > 0 => Ok(Done::Return(count.into())),
-            Ok(_) => thaw_then(agent, |_, _| Ok(Done::Return(0_i64.into()))),
-            Err(error) => thaw_then(agent, move |_, _| Err(error)),
+        Ok(Task::by_ourselves(Purpose::Freeze, &words, Vec::new(), span, |agent, end| {
+            let result = match answer(&end, "freeze") {
+                Ok(Value::Integer(count)) if count > 0 => return Ok(Done::Return(count.into())),
+                Ok(_) => Ok(Done::Return(0_i64.into())),
+                Err(error) => Err(error),
+            };
+            agent.freezer.give_up(Instant::now());
+            thaw_then(agent, |_, _| result)
         }))
     })
 }
@@ -76,9 +84,9 @@ fn begin(agent: &mut Agent, mountpoints: Option<Vec<String>>) -> Result<Done, Co
 /// Thaws all file systems on disks; says how many were frozen.
 pub(super) fn thaw(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> Result<Done, CommandError> {
     arguments.finish()?;
-    let expired = agent.freezer.take_expired();
-    thaw_then(agent, move |_, count| {
-        if expired {
+    thaw_then(agent, |agent, count| {
+        let count = count?;
+        if agent.freezer.take_expired() {
             // Whoever copied a disk believing it frozen has to know.
             return Err(CommandError::generic(
                 "the file systems were thawed before, by the agent itself, as their freeze lease was over",
@@ -88,22 +96,30 @@ pub(super) fn thaw(agent: &mut Agent, arguments: &mut Arguments, _: Instant) -> 
     })
 }
 
-/// Thaws, then goes on with how many that were.
+/// Thaws, then goes on with how many that were; or with why that does not count.
 fn thaw_then(
     agent: &mut Agent,
-    then: impl FnOnce(&mut Agent, i64) -> Result<Done, CommandError> + 'static,
+    then: impl FnOnce(&mut Agent, Result<i64, CommandError>) -> Result<Done, CommandError> + 'static,
 ) -> Result<Done, CommandError> {
+    agent.leaving.demand_room(Purpose::Thaw)?;
+    // As it is now: who ends while we thaw may have frozen behind our back.
+    let freeze_hangs = agent.leaving.hangs(Purpose::Freeze);
     let wanted = all_directories()?;
     let mut words = vec![WORD, "thaw"];
     words.extend(wanted.iter().map(String::as_str));
     let span = agent.settings.request_deadline;
-    Ok(Task::run(PROGRAM, &words, span, |agent, end| {
+    Ok(Task::by_ourselves(Purpose::Thaw, &words, Vec::new(), span, move |agent, end| {
         let Value::Integer(count) = answer(&end, "thaw")? else {
             return Err(CommandError::generic("the helper for thaw said nothing"));
         };
+        if freeze_hangs {
+            let error = "a freeze that was given up still hangs in the kernel, and may freeze yet; the agent thaws when it \
+                         does not any more: see which disk hangs, then ask again";
+            return then(agent, Err(CommandError::generic(error)));
+        }
         agent.thawed();
         // Whoever thaws to be sure means the hook as well.
-        hook(agent, "thaw", move |agent| then(agent, count))
+        hook(agent, "thaw", move |agent| then(agent, Ok(count)))
     }))
 }
 
@@ -115,7 +131,7 @@ fn all_directories() -> Result<Vec<String>, CommandError> {
 
 /// Thaws because the lease is over, or the agent has to leave.
 pub fn thaw_unasked(agent: &mut Agent) -> Result<Done, CommandError> {
-    thaw_then(agent, |_, count| Ok(Done::Return(count.into())))
+    thaw_then(agent, |_, count| Ok(Done::Return(count?.into())))
 }
 
 /// Runs the hook, if there is one, then goes on.
@@ -125,6 +141,7 @@ fn hook(
     then: impl FnOnce(&mut Agent) -> Result<Done, CommandError> + 'static,
 ) -> Result<Done, CommandError> {
     let Some(path) = agent.settings.hook.clone() else { return then(agent) };
+    agent.leaving.demand_room(Purpose::Other)?;
     let span = agent.settings.request_deadline * DEADLINES;
     Ok(Task::run(&path.clone(), &[argument], span, move |agent, end| match end {
         End::Exited(status, _) if status.success() => then(agent),

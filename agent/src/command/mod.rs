@@ -9,8 +9,10 @@ use crate::dispatch::Told;
 use crate::error::CommandError;
 use crate::file_helper::{Answer, Order};
 use crate::files::Failure;
+use crate::filesystem_helper::PROGRAM;
 use crate::helper::{End, Program};
 use crate::json::Value;
+use crate::leaving::Purpose;
 use crate::programs;
 
 pub mod channel;
@@ -96,7 +98,20 @@ impl Task {
         then: impl FnOnce(&mut Agent, End) -> Result<Done, CommandError> + 'static,
     ) -> Done {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let program = Program { path: path.to_owned(), arguments, input, span };
+        let program = Program { path: path.to_owned(), arguments, input, span, purpose: Purpose::Other };
+        Done::Later(Task::Program(program, Box::new(then)))
+    }
+
+    /// The same for our own program, which is there for something.
+    pub fn by_ourselves(
+        purpose: Purpose,
+        arguments: &[&str],
+        input: Vec<u8>,
+        span: Duration,
+        then: impl FnOnce(&mut Agent, End) -> Result<Done, CommandError> + 'static,
+    ) -> Done {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let program = Program { path: PROGRAM.to_owned(), arguments, input, span, purpose };
         Done::Later(Task::Program(program, Box::new(then)))
     }
 
@@ -139,6 +154,8 @@ type Elsewhere = fn(&mut Arguments) -> Result<Value, CommandError>;
 
 /// Trimming a large disk takes its time.
 const TRIM_DEADLINES: u32 = 20;
+/// A disk that does not say how it is keeps who asks for as long as the kernel waits for it, which is a minute; the list comes without.
+const DISKS_DEADLINES: u32 = 3;
 
 const fn command(name: &'static str, run: Here) -> Command {
     Command { name, success_response: true, while_frozen: false, needs: None, run: Run::Here(run) }
@@ -188,7 +205,7 @@ pub static TABLE: &[Command] = &[
     command("guest-network-get-interfaces", network::interfaces),
     elsewhere("guest-get-vcpus", cpu::list),
     elsewhere("guest-set-vcpus", cpu::set),
-    elsewhere("guest-get-disks", disk::list),
+    Command { run: Run::Elsewhere(disk::list, DISKS_DEADLINES), ..elsewhere("guest-get-disks", disk::list) },
     elsewhere("guest-get-fsinfo", filesystem::info),
     command("guest-set-user-password", password::set),
     elsewhere("guest-get-memory-blocks", memory::list),
@@ -219,6 +236,14 @@ pub static TABLE: &[Command] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Settings;
+
+    #[test]
+    fn a_disk_that_does_not_say_how_it_is_is_listed_without() {
+        let Some(Command { run: Run::Elsewhere(_, deadlines), .. }) = find("guest-get-disks") else { panic!() };
+        let patience_of_the_kernel = Duration::from_secs(60);
+        assert!(Settings::default().request_deadline * *deadlines > patience_of_the_kernel);
+    }
 
     #[test]
     fn no_command_is_in_the_table_twice() {

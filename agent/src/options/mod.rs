@@ -20,6 +20,8 @@ const PID_FILE: &str = "/var/run/qemu-ga.pid";
 const STATE_DIRECTORY: &str = "/var/run";
 const HOOK: &str = "/etc/qemu/fsfreeze-hook";
 const GROUP: &str = "general";
+/// Ten years, which no clock of a guest runs over.
+const SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
 
 const KNOWN: &[Known] = &[
     ('h', &["help"], Takes::Nothing),
@@ -189,8 +191,8 @@ impl Options {
             retry: file.bool(GROUP, "retry-path")?.unwrap_or_default(),
             blocked: list(file.text(GROUP, "block-rpcs").or_else(|| file.text(GROUP, "blacklist")).unwrap_or_default()),
             allowed: list(file.text(GROUP, "allow-rpcs").unwrap_or_default()),
-            request_deadline: file.number(GROUP, "request-deadline")?,
-            freeze_lease: file.number(GROUP, "freeze-lease")?,
+            request_deadline: file.number(GROUP, "request-deadline", SECONDS_MAX)?,
+            freeze_lease: file.number(GROUP, "freeze-lease", SECONDS_MAX)?,
             ..Options::default()
         })
     }
@@ -346,6 +348,18 @@ mod tests {
     fn a_socket_has_no_path_of_its_own() {
         assert_eq!(words(&["-m", "unix-listen"]).path(), None);
         assert_eq!(words(&["-m", "isa-serial"]).path(), Some("/dev/ttyS0"));
+    }
+
+    #[test]
+    fn a_span_that_no_clock_can_hold_is_refused() {
+        for key in ["request-deadline", "freeze-lease"] {
+            let read = |seconds: u64| Options::from_file(&format!("[general]\n{key}={seconds}"));
+            assert!(read(SECONDS_MAX).is_ok());
+            for seconds in [SECONDS_MAX + 1, u64::MAX] {
+                let wrong = read(seconds).unwrap_err().to_string();
+                assert_eq!(wrong, format!("key '{key}' has a value which is too large; 315360000 is the largest"));
+            }
+        }
     }
 
     #[test]

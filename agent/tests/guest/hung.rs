@@ -1,6 +1,8 @@
 //! A guest of which something hangs: a file system whose server is dead, a disk that somebody froze. Whoever asks it waits, and so does
 //! a child of the agent; the agent does not.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
@@ -108,4 +110,41 @@ fn a_signal_ends_an_agent_whose_program_cannot_begin() {
     observer.run_until("kill -0 $(cat /run/first/number) 2>/dev/null || echo gone", |said| said == "gone\n");
     // Who could not begin did not outlive it.
     observer.run_until("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[b]in/vmwire-ga -m'", |said| said == "0\n");
+}
+
+/// Has the disk take no more than one byte in a second, or as many as come.
+fn set_stalled(monitor: &mut Port, stalled: bool) {
+    let arguments = json!({
+        "device": "disk", "bps": 0, "bps_rd": 0, "bps_wr": u8::from(stalled), "iops": 0, "iops_rd": 0, "iops_wr": 0
+    });
+    monitor.ask_well("block_set_io_throttle", &arguments);
+}
+
+#[test]
+fn a_freeze_that_a_stalled_disk_keeps_in_the_kernel_is_thawed_when_it_is_over() {
+    let test = "a_freeze_that_a_stalled_disk_keeps_in_the_kernel_is_thawed_when_it_is_over";
+    let Some(machine) = Machine::start(test, "/bin/vmwire-ga", "-c,/etc/longer.conf") else { return };
+    let (mut agent, mut observer, mut monitor) = (machine.agent(), machine.observer(), machine.monitor());
+    // Who writes is in the middle of it until the disk has taken it.
+    observer.run("mount -o remount,sync /mnt");
+    set_stalled(&mut monitor, true);
+    observer.run("(while echo x >>/mnt/file; do echo x >>/run/lines; done) >/dev/null 2>&1 & echo $! >/run/writer");
+    let look = "cat /run/lines | wc -l; grep ^State /proc/$(cat /run/writer)/status";
+    let is_stuck =
+        format!("before=$({look}); sleep 1; after=$({look}); [ \"$before\" = \"$after\" ] && echo \"$after\"");
+    observer.run_until(&is_stuck, |said| said.contains("D (disk sleep)"));
+    assert_eq!(error(&agent.ask("guest-fsfreeze-freeze", &json!({}))), "child process took too long and was killed");
+    assert_eq!(agent.ask_well("guest-fsfreeze-status", &json!({})), "frozen");
+    error(&agent.ask("guest-fsfreeze-thaw", &json!({})));
+    assert_eq!(agent.ask_well("guest-fsfreeze-status", &json!({})), "frozen");
+    set_stalled(&mut monitor, false);
+    let end = Instant::now() + Duration::from_secs(180);
+    while agent.ask_well("guest-fsfreeze-status", &json!({})) == "frozen" {
+        assert!(Instant::now() < end, "it stays frozen");
+    }
+    // Nothing is frozen in truth either.
+    observer.run("kill $(cat /run/writer)");
+    observer.run("echo x >/mnt/file");
+    wait_until_childless(&mut observer);
+    assert_eq!(agent.ask_well("guest-fsfreeze-thaw", &json!({})), 0);
 }

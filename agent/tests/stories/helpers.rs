@@ -110,6 +110,18 @@ fn a_helper_that_hangs_is_killed_with_all_it_started() {
 }
 
 #[test]
+fn a_signal_ends_an_agent_whose_helper_hangs() {
+    let directory = tempfile::tempdir().unwrap();
+    let started = directory.path().join("started");
+    let mut agent = agent(&format!("touch {}; exec sleep 1000", started.display()), 100_000);
+    let mut client = agent.connect();
+    let request = json!({"execute": "guest-ssh-get-authorized-keys", "arguments": {"username": USER}});
+    client.send(format!("{request}\n"));
+    eventually("the helper hangs", || started.exists().then_some(()));
+    assert_eq!(agent.stop().code(), Some(0));
+}
+
+#[test]
 fn what_cannot_be_started_is_told() {
     let agent = agent("", 60);
     let mut client = agent.connect();
