@@ -160,7 +160,11 @@ impl EventLoop {
     /// # Errors
     /// What the system says.
     pub fn new(agent: Agent, channel: Channel) -> io::Result<EventLoop> {
-        Ok(EventLoop {
+        Ok(EventLoop::with_signals(agent, channel, signals(&[SIGTERM, SIGINT])?, signals(&[SIGCHLD])?))
+    }
+
+    fn with_signals(agent: Agent, channel: Channel, leave: UnixStream, children: UnixStream) -> EventLoop {
+        EventLoop {
             agent,
             channel,
             reader: Reader::new(),
@@ -173,9 +177,9 @@ impl EventLoop {
             waiting: None,
             leaving: false,
             thaw_tried: false,
-            leave: signals(&[SIGTERM, SIGINT])?,
-            children: signals(&[SIGCHLD])?,
-        })
+            leave,
+            children,
+        }
     }
 
     /// Serves until a signal says no more.
@@ -450,22 +454,9 @@ mod tests {
     fn what_nobody_waits_for_is_not_answered_however_it_ends() {
         let directory = tempfile::tempdir().unwrap();
         let (leave, children) = UnixStream::pair().unwrap();
-        let mut event_loop = EventLoop {
-            agent: Agent::new(Settings::default(), Log::default(), State::nowhere()),
-            channel: Channel::Listener(Listener::unix(&directory.path().join("socket")).unwrap()),
-            reader: Reader::new(),
-            input: Box::new([0; READ_BYTES]),
-            unread: (0, 0),
-            outbox: Vec::new(),
-            sent: 0,
-            moved: 0,
-            ended: false,
-            waiting: None,
-            leaving: false,
-            thaw_tried: false,
-            leave,
-            children,
-        };
+        let agent = Agent::new(Settings::default(), Log::default(), State::nowhere());
+        let channel = Channel::Listener(Listener::unix(&directory.path().join("socket")).unwrap());
+        let mut event_loop = EventLoop::with_signals(agent, channel, leave, children);
         let failed = || Outcome::Reply(Reply::Error(CommandError::generic("no child can be made")));
         event_loop.conclude(Some(Value::Integer(1)), failed(), true, Instant::now());
         event_loop.unasked(failed(), Instant::now());
