@@ -23,6 +23,7 @@ impl Dispatch {
             Report::Reset { vm, by_guest } => self.was_reset(turn, vm, by_guest),
             Report::Monitor { vm, connected, why } => self.monitor(turn, vm, connected, &why),
             Report::Console { vm, data } => self.console_said(vm, &data),
+            Report::Agent { .. } | Report::AgentPort { .. } => {}
         }
     }
 

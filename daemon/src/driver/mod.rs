@@ -109,6 +109,20 @@ pub enum Report {
         /// What it wrote.
         data: Bytes,
     },
+    /// The guest's agent wrote to its channel: bytes as they come, in pieces.
+    Agent {
+        /// Which guest.
+        vm: VmId,
+        /// What it wrote.
+        data: Bytes,
+    },
+    /// Somebody in the guest opened or closed the agent's channel. It is closed as well when the guest's run ends.
+    AgentPort {
+        /// Which guest.
+        vm: VmId,
+        /// Whether it is open now. May be told again unchanged.
+        open: bool,
+    },
 }
 
 /// A hypervisor process.
@@ -200,6 +214,11 @@ pub trait Driver {
 
     /// How many bytes [`Driver::console_write`] would take now.
     fn console_room(&self, vm: VmId) -> usize;
+
+    /// Hands one request of at most 64 KiB to the agent's channel ([`AGENT_CHANNEL`](crate::model::AGENT_CHANNEL)), all
+    /// of it or nothing. Answers whether it was taken: not where the guest has no such channel, is not up or cannot be
+    /// reached, nor while bytes of a former request wait to be sent.
+    fn agent_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool;
 
     /// A descriptor that the driver had watched may be readable, writable, closed or in error: a hint, not a state.
     fn handle_ready(&mut self, now: Now, host: &mut dyn Host, token: Token);

@@ -13,8 +13,8 @@ pub mod toml_table;
 mod vm;
 
 pub use definition::{
-    Accel, Boot, CPU_MODELS, Cpu, Definition, DefinitionError, Disk, DiskBus, DiskFormat, Forward, Machine, Nic,
-    TestScript,
+    AGENT_CHANNEL, Accel, Boot, CPU_MODELS, Cpu, Definition, DefinitionError, Disk, DiskBus, DiskFormat, Forward,
+    Machine, Nic, TestScript,
 };
 pub use id::{OperationId, VmId};
 pub use name::{NameError, VmName};

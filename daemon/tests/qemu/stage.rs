@@ -78,6 +78,8 @@ pub(crate) struct Stage {
     /// All reports but console output, in short.
     pub(crate) told: Vec<String>,
     pub(crate) console: Vec<u8>,
+    /// What the guest's agent wrote.
+    pub(crate) agent: Vec<u8>,
     pub(crate) process: Option<Process>,
     pub(crate) state: VmState,
     pub(crate) reason: StateReason,
@@ -104,6 +106,7 @@ impl Stage {
             driver,
             told: Vec::new(),
             console: Vec::new(),
+            agent: Vec::new(),
             process: None,
             state: VmState::Stopped,
             reason: StateReason::Unknown,
@@ -227,6 +230,13 @@ impl Stage {
                 Report::Console { data, .. } => {
                     self.console.extend_from_slice(&data);
                     continue;
+                }
+                Report::Agent { data, .. } => {
+                    self.agent.extend_from_slice(&data);
+                    continue;
+                }
+                Report::AgentPort { open, .. } => {
+                    let _ = write!(line, "agent port open={open}");
                 }
             }
             self.told.push(line.trim_end().to_owned());

@@ -145,6 +145,10 @@ impl Driver for Reordered {
         self.inner.console_room(vm)
     }
 
+    fn agent_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool {
+        self.inner.agent_write(now, host, vm, data)
+    }
+
     fn handle_ready(&mut self, now: Now, host: &mut dyn Host, token: Token) {
         self.inner.handle_ready(now, host, token);
     }
@@ -204,6 +208,8 @@ fn about(report: &Report) -> VmId {
         | Report::Process { vm, .. }
         | Report::Reset { vm, .. }
         | Report::Monitor { vm, .. }
-        | Report::Console { vm, .. } => *vm,
+        | Report::Console { vm, .. }
+        | Report::Agent { vm, .. }
+        | Report::AgentPort { vm, .. } => *vm,
     }
 }

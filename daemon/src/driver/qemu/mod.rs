@@ -322,6 +322,10 @@ impl Driver for QemuDriver {
         self.guests.get(&vm).map_or(0, Guest::console_room)
     }
 
+    fn agent_write(&mut self, _now: Now, _host: &mut dyn Host, _vm: VmId, _data: &[u8]) -> bool {
+        false
+    }
+
     fn handle_ready(&mut self, now: Now, host: &mut dyn Host, token: Token) {
         match self.tokens.get(&token) {
             Some(Who::Guest(vm)) => {

@@ -116,6 +116,10 @@ impl Driver for TestDriver {
         self.guests.get(&vm).map_or(0, Guest::console_room)
     }
 
+    fn agent_write(&mut self, _now: Now, _host: &mut dyn Host, _vm: VmId, _data: &[u8]) -> bool {
+        false
+    }
+
     fn handle_ready(&mut self, _now: Now, _host: &mut dyn Host, _token: Token) {}
 
     fn handle_file(&mut self, _now: Now, _host: &mut dyn Host, _ticket: FileTicket, _answer: FileAnswer) {}

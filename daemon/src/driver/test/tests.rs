@@ -95,6 +95,8 @@ impl Bench {
                 Report::Reset { by_guest, .. } => format!("reset by_guest={by_guest}"),
                 Report::Monitor { .. } => panic!("there is no monitor"),
                 Report::Console { data, .. } => format!("says {}", String::from_utf8(data.to_vec()).unwrap()),
+                Report::Agent { data, .. } => format!("agent {}", data.escape_ascii()),
+                Report::AgentPort { open, .. } => format!("agent port open={open}"),
             });
         }
         lines

@@ -65,6 +65,9 @@ impl Definition {
     pub const KEYS: &[&str] = keys::KEYS;
 }
 
+/// The channel over which a guest's agent is spoken with.
+pub const AGENT_CHANNEL: &str = "org.qemu.guest_agent.0";
+
 /// Processor models that a definition may name. A fixed list, for the name enters a QEMU option where a comma would
 /// begin another one.
 pub const CPU_MODELS: &[&str] = &[
