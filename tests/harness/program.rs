@@ -25,6 +25,8 @@ pub(crate) fn vmwire() -> Command {
 
 /// No more of what a program printed is shown when a story fails, from the end of it: a log of many stories has to be read.
 const SHOWN_BYTES_MAX: usize = 4096;
+/// The same in a message of its own, for which a few lines have to do.
+const MISSED_BYTES_MAX: usize = 512;
 
 thread_local! {
     /// The last program that this story has seen end.
@@ -40,8 +42,8 @@ pub(super) fn last_seen() -> String {
 }
 
 /// The end of a text that may be long.
-fn tail(text: &str) -> String {
-    let start = text.ceil_char_boundary(text.len().saturating_sub(SHOWN_BYTES_MAX));
+fn tail(text: &str, bytes_max: usize) -> String {
+    let start = text.ceil_char_boundary(text.len().saturating_sub(bytes_max));
     match start {
         0 => text.to_owned(),
         _ => format!("[{start} bytes before] {}", &text[start..]),
@@ -68,7 +70,8 @@ pub(crate) struct Ran {
 impl fmt::Debug for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, out, err, what } = self;
-        write!(f, "{what}\nended with {code} and printed\n{}\nand said\n{}", tail(out), tail(err))
+        let (out, err) = (tail(out, SHOWN_BYTES_MAX), tail(err, SHOWN_BYTES_MAX));
+        write!(f, "{what}\nended with {code} and printed\n{out}\nand said\n{err}")
     }
 }
 
@@ -185,7 +188,8 @@ impl Running {
             }
             if over || Instant::now() >= end {
                 let why = if over { "its output is over" } else { "it says nothing more" };
-                panic!("{text:?} did not come of {}, and {why}", self.what);
+                let new = tail(&String::from_utf8_lossy(new), MISSED_BYTES_MAX);
+                panic!("{text:?} did not come of {}, and {why}; what it printed instead:\n{new}", self.what);
             }
             std::thread::sleep(Duration::from_millis(3));
         }
@@ -231,7 +235,7 @@ impl Drop for Running {
         let _ended_already = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let (out, err) = (tail(&self.out()), tail(&self.err()));
+            let (out, err) = (tail(&self.out(), SHOWN_BYTES_MAX), tail(&self.err(), SHOWN_BYTES_MAX));
             eprintln!("---- {} printed ----\n{out}\n---- and said ----\n{err}\n----", self.what);
         }
     }
