@@ -117,6 +117,7 @@ fn calls(vm: &str) -> Vec<ClientData> {
         ClientData::VmReset(named()),
         ClientData::VmPause(named()),
         ClientData::VmResume(named()),
+        ClientData::AgentPing(named()),
         ClientData::VmStart(VmStartCall { vm: named().vm, paused: false }),
         ClientData::VmShutdown(VmShutdownCall { vm: named().vm, grace_ms: 1, then: 1 }),
         ClientData::VmWait(VmWaitCall { vm: named().vm, states: List::clipped([5]) }),

@@ -130,6 +130,8 @@ requests! {
     read VmWait(VmWaitCall) => VmWaitAnswer;
     /// Opens a console; the answer names the stream.
     change ConsoleOpen(ConsoleOpenCall) => ConsoleOpenAnswer;
+    /// Asks the agent of a guest whether it is there; minor 2.
+    read AgentPing(VmCall) => ();
     /// Has the packets shown that pass; the answer names the stream; minor 2.
     change CaptureOpen(CaptureOpenCall) => CaptureOpenAnswer;
     /// Gives up waiting for a call.

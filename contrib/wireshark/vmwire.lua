@@ -450,6 +450,7 @@ local WIRE = {
     capture_open_call = {
       { "vm", "string", max = 128 },
       { "payload", "bool" },
+      { "agents", "bool" },
     },
     capture_open_answer = {
       { "stream", "uint" },
@@ -501,6 +502,7 @@ local WIRE = {
     [0x0116] = { name = "VM_RESUME", body = "vm_call", minor = 0, role = "operator", deadline_ms = 60000, deadline_ms_max = 600000 },
     [0x0117] = { name = "VM_WAIT", body = "vm_wait_call", minor = 0, role = "observer", deadline_ms = 86400000, deadline_ms_max = 86400000 },
     [0x0120] = { name = "CONSOLE_OPEN", body = "console_open_call", minor = 0, role = "operator", deadline_ms = 10000, deadline_ms_max = 600000 },
+    [0x0130] = { name = "AGENT_PING", body = "vm_call", minor = 2, role = "operator", deadline_ms = 10000, deadline_ms_max = 600000 },
     [0x1010] = { name = "STREAM_DATA", body = "stream_data", minor = 0 },
     [0x1011] = { name = "STREAM_CREDIT", body = "stream_credit", minor = 0 },
     [0x1012] = { name = "STREAM_END", body = "stream_end", minor = 0 },
@@ -543,6 +545,7 @@ local WIRE = {
     [0x0116] = { name = "VM_RESUME", body = "vm_done_answer", minor = 0 },
     [0x0117] = { name = "VM_WAIT", body = "vm_wait_answer", minor = 0 },
     [0x0120] = { name = "CONSOLE_OPEN", body = "console_open_answer", minor = 0 },
+    [0x0130] = { name = "AGENT_PING", minor = 2 },
     [0x1000] = { name = "PROGRESS", body = "progress", minor = 0 },
     [0x1001] = { name = "EVENT", body = "event", minor = 0 },
     [0x1002] = { name = "GAP", body = "gap", minor = 0 },

@@ -58,7 +58,8 @@ impl Dispatch {
             | ClientData::VmReboot(call)
             | ClientData::VmReset(call)
             | ClientData::VmPause(call)
-            | ClientData::VmResume(call) => self.vm_object(&call.vm),
+            | ClientData::VmResume(call)
+            | ClientData::AgentPing(call) => self.vm_object(&call.vm),
             ClientData::VmStart(call) => self.vm_object(&call.vm),
             ClientData::VmShutdown(call) => self.vm_object(&call.vm),
             ClientData::VmWait(call) => self.vm_object(&call.vm),

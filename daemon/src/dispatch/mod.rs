@@ -377,6 +377,10 @@ impl Dispatch {
             ClientData::CaptureOpen(call) => {
                 self.capture_open(key.connection, &call).map(|answer| Reply::Now(ServerData::CaptureOpen(answer)))
             }
+            ClientData::AgentPing(call) => {
+                let name = self.find(&call.vm)?.name().to_string();
+                Err(Failure::new(code::AGENT, "its agent is not spoken with").about("vm", &name))
+            }
             ClientData::Hello(_)
             | ClientData::Ping
             | ClientData::Cancel(_)

@@ -34,6 +34,7 @@ pub(super) fn vm_of(call: &ClientData) -> Option<&str> {
         ClientData::VmShutdown(call) => Some(&call.vm),
         ClientData::VmWait(call) => Some(&call.vm),
         ClientData::ConsoleOpen(call) => Some(&call.vm),
+        ClientData::AgentPing(call) => Some(&call.vm),
         // What a define means is in its text, which is read later. A filter that names what is not there finds nothing.
         ClientData::VmDefine(_)
         | ClientData::VmNames(_)

@@ -122,6 +122,7 @@ pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
         _ => ClientData::CaptureOpen(CaptureOpenCall {
             vm: if random.chance(30) { vm(random, around) } else { Text::default() },
             payload: random.chance(50),
+            agents: random.chance(50),
         }),
     }
 }

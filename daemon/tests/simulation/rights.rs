@@ -141,7 +141,8 @@ pub(crate) fn vm_of(call: &ClientData) -> Option<&str> {
         | ClientData::VmReboot(call)
         | ClientData::VmReset(call)
         | ClientData::VmPause(call)
-        | ClientData::VmResume(call) => Some(&call.vm),
+        | ClientData::VmResume(call)
+        | ClientData::AgentPing(call) => Some(&call.vm),
         ClientData::VmStart(call) => Some(&call.vm),
         ClientData::VmShutdown(call) => Some(&call.vm),
         ClientData::VmWait(call) => Some(&call.vm),

@@ -11,6 +11,8 @@ wire_struct! {
         pub vm: Text<128>,
         /// Whether the data of streams are shown; else they are zeroes.
         pub payload: bool,
+        /// Whether what passes between the daemon and the agents of guests is shown too.
+        pub agents: bool,
     }
 }
 
@@ -23,21 +25,21 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// A piece of a packet that passed.
+    /// A piece of a packet that passed, or of what passed between the daemon and the agent of a guest.
     pub struct CaptureRecord {
         /// When it was received, or given to the socket; nanoseconds since 1970 in UTC.
         pub time_ns: u64,
-        /// The number of the connection.
+        /// The number of the connection; over `agent`, of that agent, counted apart.
         pub connection: u64,
         /// Whether the daemon sent it.
         pub sent: bool,
-        /// Who is at the other end.
+        /// Who is at the other end; over `agent`, the name of its virtual machine.
         pub peer: Text<256>,
-        /// How the other end came: `unix`, `tcp` or `tls`.
+        /// How the other end came: `unix`, `tcp` or `tls`; `agent` is the channel of a guest's agent.
         pub transport: Text<64>,
         /// How many bytes went this way on this connection since it is captured. A jump is loss.
         pub position: u64,
-        /// The bytes, header included. What is secret is written over.
+        /// The bytes: of a packet with its header, of an agent as they are on its channel. What is secret is written over.
         pub bytes: Opaque<CAPTURED_BYTES_MAX>,
     }
 }

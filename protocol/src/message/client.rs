@@ -87,6 +87,8 @@ wire_packets! {
         0x0117 => VmWait(VmWaitCall),
         /// Open the console.
         0x0120 => ConsoleOpen(ConsoleOpenCall),
+        /// Ask the guest's agent whether it is there; minor 2.
+        0x0130 => AgentPing(VmCall),
         /// A piece of a stream.
         0x1010 => StreamData(StreamData),
         /// Leave to send more of a stream.

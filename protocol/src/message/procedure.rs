@@ -157,6 +157,8 @@ procedures! {
     VM_WAIT = 0x0117 => "vm-wait", minor 0, WAIT;
     /// Open the console.
     CONSOLE_OPEN = 0x0120 => "console-open", minor 0, READ;
+    /// Ask the guest's agent whether it is there.
+    AGENT_PING = 0x0130 => "agent-ping", minor 2, READ;
 }
 
 impl Procedure {

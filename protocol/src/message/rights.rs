@@ -50,7 +50,7 @@ impl Right {
             OperationList | OperationShow | OperationWait => Self::host(role::OBSERVER),
             VmNames | VmShow | VmDefinition | VmList | VmWait => Self::vms(role::OBSERVER),
             VmStart | VmShutdown | VmStop | VmReboot | VmReset | VmPause | VmResume => Self::vms(role::OPERATOR),
-            ConsoleOpen => Self::vms(role::OPERATOR),
+            ConsoleOpen | AgentPing => Self::vms(role::OPERATOR),
             VmDefine | VmUndefine => Self::vms(role::ADMIN),
         }
     }

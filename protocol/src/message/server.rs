@@ -91,6 +91,8 @@ wire_packets! {
         0x0117 => VmWait(VmWaitAnswer),
         /// The console is open.
         0x0120 => ConsoleOpen(ConsoleOpenAnswer),
+        /// The guest's agent has answered; minor 2.
+        0x0130 => AgentPing,
         /// How far a call has come.
         0x1000 => Progress(Progress),
         /// Something happened.

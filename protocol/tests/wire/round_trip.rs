@@ -114,8 +114,8 @@ fn every_arm_is_tried_with_many_values() {
     for (number, values) in CLIENT.variety().into_iter().chain(SERVER.variety()) {
         let least = match number {
             // No body: PING, UNSUBSCRIBE, HOST_INFO, HOST_CAPABILITIES, DAEMON_INFO, HOST_CERTIFICATES, CONNECTION_KICK,
-            // CLIENT_REMOVE.
-            2 | 5 | 0x10 | 0x11 | 0x12 | 0x13 | 0x21 | 0x44 => 1,
+            // CLIENT_REMOVE, AGENT_PING.
+            2 | 5 | 0x10 | 0x11 | 0x12 | 0x13 | 0x21 | 0x44 | 0x130 => 1,
             // A boolean.
             3 => 2,
             // A number.

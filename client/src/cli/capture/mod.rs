@@ -68,8 +68,11 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         return Err(Problem::usage("a capture is no text for a terminal")
             .hint("name a file with -w, or send it on: | wireshark -k -i -"));
     }
-    let call =
-        CaptureOpenCall { vm: text("name", arguments.vm.as_deref().unwrap_or_default())?, payload: arguments.payload };
+    let call = CaptureOpenCall {
+        vm: text("name", arguments.vm.as_deref().unwrap_or_default())?,
+        payload: arguments.payload,
+        agents: false,
+    };
     let daemon = context.uri()?.to_string();
     let mut connection = context.connect()?;
     let capture = connection.open_capture(call, context.timeout).map_err(unless_too_old)?;

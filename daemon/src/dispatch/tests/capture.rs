@@ -11,7 +11,7 @@ use crate::model::ring::Item;
 const WRITING_NS: u64 = 5000;
 
 fn open(vm: &str, payload: bool) -> ClientData {
-    ClientData::CaptureOpen(CaptureOpenCall { vm: Text::clipped(vm), payload })
+    ClientData::CaptureOpen(CaptureOpenCall { vm: Text::clipped(vm), payload, agents: false })
 }
 
 /// Somebody who has agreed on the newest minor.

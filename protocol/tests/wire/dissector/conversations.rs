@@ -337,7 +337,7 @@ fn a_stream_whose_opening_says_no_offset_begins_anywhere() {
     let test = "a_stream_whose_opening_says_no_offset_begins_anywhere";
     let mut capture = Capture::new();
     let mut talk = Talk::agreed(&mut capture, 2, ADMIN.0, ADMIN.1);
-    let open = CaptureOpenCall { vm: text(""), payload: false };
+    let open = CaptureOpenCall { vm: text(""), payload: false, agents: false };
     let serial = talk.call(&mut capture, &ClientData::CaptureOpen(open));
     talk.say(&mut capture, serial, &ServerData::CaptureOpen(CaptureOpenAnswer { stream: 1 }));
     let data = StreamData { stream: 1, flags: 1, offset: 70, data: Opaque::new(vec![0; 8]).unwrap() };

@@ -94,12 +94,21 @@ pub(super) fn client() -> Vec<Golden<ClientData>> {
             ",
         },
         Golden {
-            packet: ClientData::CaptureOpen(CaptureOpenCall { vm: text("web1"), payload: true }),
+            packet: ClientData::CaptureOpen(CaptureOpenCall { vm: text("web1"), payload: true, agents: false }),
             rows: "
                 00000050 | CAPTURE_OPEN
                 00000004 | vm, bytes: 4
                 77656231 | vm: 'web1'
                 00000001 | payload: true
+                00000000 | agents: false
+            ",
+        },
+        Golden {
+            packet: ClientData::AgentPing(VmCall { vm: text("web1") }),
+            rows: "
+                00000130 | AGENT_PING
+                00000004 | vm, bytes: 4
+                77656231 | vm: 'web1'
             ",
         },
     ]
@@ -287,6 +296,12 @@ pub(super) fn server() -> Vec<Golden<ServerData>> {
             rows: "
                 00000050 | CAPTURE_OPEN
                 00000003 | stream: 3
+            ",
+        },
+        Golden {
+            packet: ServerData::AgentPing,
+            rows: "
+                00000130 | AGENT_PING
             ",
         },
     ]
