@@ -28,6 +28,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("test.panic_ms", "below: the_delays_of_the_test_driver_are_kept"),
     ("test.console_bytes", "console: a_guest_that_says_a_lot_is_read_whole_by_whoever_reads_on"),
     ("test.console_burst", "daemon's own: the_flow_comes_in_pieces_of_the_size_that_was_asked_for"),
+    ("test.agent", "daemon's own: an_agent_that_hangs_opens_its_channel_and_answers_nothing"),
 ];
 
 /// Keys observed in the two guests below.

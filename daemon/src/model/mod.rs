@@ -14,7 +14,7 @@ mod vm;
 
 pub use definition::{
     AGENT_CHANNEL, Accel, Boot, CPU_MODELS, Cpu, Definition, DefinitionError, Disk, DiskBus, DiskFormat, Forward,
-    Machine, Nic, TestScript,
+    Machine, Nic, TestAgent, TestScript,
 };
 pub use id::{OperationId, VmId};
 pub use name::{NameError, VmName};

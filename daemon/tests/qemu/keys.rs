@@ -58,6 +58,7 @@ const ROWS: &[(&str, Row)] = &[
     ("test.panic_ms", Row::TestDriver("panic_ms = 1")),
     ("test.console_bytes", Row::TestDriver("console_bytes = 1")),
     ("test.console_burst", Row::TestDriver("console_burst = 1")),
+    ("test.agent", Row::TestDriver("agent = 'hangs'")),
 ];
 
 #[test]

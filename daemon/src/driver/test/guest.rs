@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::agent::Agent;
 use super::error;
 use crate::driver::{Action, DriverError, DriverErrorKind, Process, Report};
-use crate::model::{Definition, OperationId, StateReason, TestScript, VmId, VmState};
+use crate::model::{AGENT_CHANNEL, Definition, OperationId, StateReason, TestAgent, TestScript, VmId, VmState};
 
 /// What a guest holds of what was typed and not read yet.
 const TYPED_BYTES_MAX: usize = 4096;
@@ -62,6 +63,8 @@ pub(super) struct Guest {
     typed: VecDeque<u8>,
     /// The beginning of the line being typed, as far as it could be a command.
     line: Vec<u8>,
+    /// If it has the channel for one.
+    agent: Option<Agent>,
     /// When a reset was told last, and whether it was the guest's own.
     reset_told: Option<(Instant, bool)>,
 }
@@ -96,6 +99,9 @@ enum Alarm {
     Writes,
     Panics,
     GoesDown,
+    /// The agent opens its channel.
+    AgentOpens,
+    AgentAnswers,
 }
 
 type Reports = VecDeque<Report>;
@@ -112,6 +118,8 @@ impl Guest {
     ) -> Self {
         let script = definition.test.clone().unwrap_or_default();
         let due = now + Duration::from_millis(script.start_ms);
+        let hangs = script.agent == TestAgent::Hangs;
+        let agent = definition.channels.iter().any(|name| name == AGENT_CHANNEL).then(|| Agent::new(hangs));
         let mut guest = Self {
             vm,
             flow_burst: usize::try_from(script.console_burst).unwrap_or(FLOW_BYTES).clamp(1, FLOW_BYTES),
@@ -126,6 +134,7 @@ impl Guest {
             flow_bytes_left: 0,
             typed: VecDeque::new(),
             line: Vec::new(),
+            agent,
             reset_told: None,
         };
         guest.enter(VmState::Starting, StateReason::Requested, "", reports);
@@ -181,6 +190,17 @@ impl Guest {
     pub(super) fn console_room(&self) -> usize {
         let there = self.console && !self.gone && self.state != VmState::Starting;
         if there { TYPED_BYTES_MAX - self.typed.len() } else { 0 }
+    }
+
+    /// Hands a request to the agent's channel; answers whether it was taken. It waits there for a guest that stands.
+    pub(super) fn agent_write(&mut self, now: Instant, data: &[u8]) -> bool {
+        let is_up = !self.gone && self.state != VmState::Starting;
+        let Some(agent) = self.agent.as_mut().filter(|_| is_up) else { return false };
+        let taken = agent.take(data);
+        if agent.has_to_answer() {
+            self.expect(now, Duration::ZERO, Alarm::AgentAnswers);
+        }
+        taken
     }
 
     /// Nothing of it is left.
@@ -275,6 +295,8 @@ impl Guest {
         match alarm {
             Alarm::Speaks => self.say(Bytes::copy_from_slice(self.script.console.as_bytes()), reports),
             Alarm::Reads => self.read(now, reports),
+            Alarm::AgentOpens => self.agent_opens(now, reports),
+            Alarm::AgentAnswers => self.agent_answers(now, reports),
             Alarm::Writes => {
                 let bytes = usize::try_from(self.flow_bytes_left).unwrap_or(usize::MAX).min(self.flow_burst);
                 let begin = self.flow_at;
@@ -333,6 +355,36 @@ impl Guest {
         }
     }
 
+    fn agent_opens(&mut self, now: Instant, reports: &mut Reports) {
+        let Some(agent) = &mut self.agent else { return };
+        agent.is_open = true;
+        reports.push_back(Report::AgentPort { vm: self.vm, open: true });
+        if agent.has_to_answer() {
+            self.expect(now, Duration::ZERO, Alarm::AgentAnswers);
+        }
+    }
+
+    fn agent_answers(&mut self, now: Instant, reports: &mut Reports) {
+        let Some(agent) = &mut self.agent else { return };
+        let said = agent.answer();
+        let more = agent.has_to_answer();
+        if !said.is_empty() {
+            reports.push_back(Report::Agent { vm: self.vm, data: said.into() });
+        }
+        if more {
+            self.expect(now, FLOW_TIME, Alarm::AgentAnswers);
+        }
+    }
+
+    /// The agent goes with what it runs on.
+    fn agent_ends(&mut self, reports: &mut Reports) {
+        let Some(agent) = &mut self.agent else { return };
+        if agent.is_open {
+            reports.push_back(Report::AgentPort { vm: self.vm, open: false });
+        }
+        agent.reset();
+    }
+
     /// Begins from the firmware again, in the state that it is in.
     fn reset(&mut self, now: Instant, by_guest: bool, reports: &mut Reports) {
         let told = |(at, by): (Instant, bool)| by == by_guest && now.saturating_duration_since(at) < RESET_TIME;
@@ -340,6 +392,7 @@ impl Guest {
             self.reset_told = Some((now, by_guest));
             reports.push_back(Report::Reset { vm: self.vm, by_guest });
         }
+        self.agent_ends(reports);
         self.boot(now);
     }
 
@@ -356,6 +409,9 @@ impl Guest {
         }
         if self.flow_bytes_left > 0 {
             self.expect(now, FLOW_TIME, Alarm::Writes);
+        }
+        if self.agent.is_some() {
+            self.expect(now, Duration::ZERO, Alarm::AgentOpens);
         }
         if self.script.panic_ms > 0 {
             self.expect(now, Duration::from_millis(self.script.panic_ms), Alarm::Panics);
@@ -380,6 +436,7 @@ impl Guest {
         self.alarms.clear();
         self.frozen.clear();
         self.typed.clear();
+        self.agent_ends(reports);
         reports.push_back(Report::Process { vm: self.vm, process: None });
         self.enter(VmState::Stopped, reason, message, reports);
     }

@@ -2,8 +2,9 @@
 //!
 //! It stands behind the same trait as QEMU and is held to the same promises, so that most stories can be told against
 //! it: quickly, by the thousand, on a virtual clock. It needs no descriptor and asks nothing of its host. `guest` is
-//! the life of one guest; this room finds the guest and keeps the earliest deadline of each.
+//! the life of one guest, `agent` what answers in it; this room finds the guest and keeps the earliest deadline of each.
 
+mod agent;
 mod guest;
 #[cfg(test)]
 mod tests;
@@ -116,8 +117,11 @@ impl Driver for TestDriver {
         self.guests.get(&vm).map_or(0, Guest::console_room)
     }
 
-    fn agent_write(&mut self, _now: Now, _host: &mut dyn Host, _vm: VmId, _data: &[u8]) -> bool {
-        false
+    fn agent_write(&mut self, now: Now, _host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool {
+        let Some(guest) = self.guests.get_mut(&vm) else { return false };
+        let taken = guest.agent_write(now.monotonic, data);
+        self.settle(vm);
+        taken
     }
 
     fn handle_ready(&mut self, _now: Now, _host: &mut dyn Host, _token: Token) {}

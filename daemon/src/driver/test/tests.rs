@@ -8,7 +8,7 @@ use mio::event::Source;
 
 use super::*;
 use crate::driver::{FileRequest, Process};
-use crate::model::OperationId;
+use crate::model::{AGENT_CHANNEL, OperationId};
 
 /// The test hypervisor wants nothing of its host.
 struct NoHost;
@@ -433,4 +433,124 @@ fn says_what_it_can_do() {
     );
     let definition = Definition::parse("name = \"a\"\nmemory = \"16 MiB\"\naccel = \"kvm\"").unwrap();
     assert_eq!(driver.check(&definition), Ok(()));
+}
+
+impl Bench {
+    /// A running guest with a channel for its agent, its start's reports taken.
+    fn with_agent(script: &str) -> Self {
+        let mut bench = Self::new();
+        bench.begin(Action::Start { definition: with_channel(script), paused: false });
+        assert_eq!(bench.pass(0).last().map(String::as_str), Some("agent port open=true"));
+        bench
+    }
+
+    fn ask(&mut self, request: &[u8]) -> bool {
+        self.driver.agent_write(self.now, &mut NoHost, VM, request)
+    }
+}
+
+fn with_channel(script: &str) -> Arc<Definition> {
+    let text =
+        format!("name = 'a'\nmemory = '16 MiB'\nchannels = ['com.example.0', '{AGENT_CHANNEL}']\n[test]\n{script}");
+    Arc::new(Definition::parse(&text).unwrap())
+}
+
+const STRAY: &str = r#"{"error": {"class": "GenericError", "desc": "JSON parse error, stray '\uFFFD'"}}"#;
+
+#[test]
+fn an_agent_answers_as_the_real_one_does() {
+    let mut bench = Bench::with_agent("");
+    let sync = b"\xff{\"execute\": \"guest-sync-delimited\", \"arguments\": {\"id\": 4711}}\n";
+    for (asked, answered) in [
+        (&sync[..], format!("{STRAY}\n\u{ff}{{\"return\": 4711}}\n")),
+        (b"{\"execute\": \"guest-ping\"}\n", "{\"return\": {}}\n".to_owned()),
+        (b"{\"execute\": \"guest-ping\", \"id\": [7]}\n", "{\"return\": {}, \"id\": [7]}\n".to_owned()),
+        (
+            b"{\"execute\": \"guest-x\\\"y\", \"id\": 8}\n",
+            "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"The command guest-x\\\"y has not been found\"}, \
+             \"id\": 8}\n"
+                .to_owned(),
+        ),
+        (b"\n", String::new()),
+        // What a former client left, and the mark that makes up for it.
+        (b"{\"execute\": \"guest-pi\xff{\"execute\": \"guest-ping\"}\n", format!("{STRAY}\n{{\"return\": {{}}}}\n")),
+    ] {
+        assert!(bench.ask(asked));
+        assert_eq!(bench.reports(), NOTHING, "it is read in its own time");
+        let answered: Vec<u8> = answered.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        let expected = if answered.is_empty() { vec![] } else { vec![format!("agent {}", answered.escape_ascii())] };
+        assert_eq!(bench.pass(1), expected, "{}", asked.escape_ascii());
+    }
+    for nonsense in ["]\n", "7\n", "{}\n", "{\"execute\": \"guest-sync-delimited\", \"arguments\": {\"id\": \"x\"}}\n"]
+    {
+        assert!(bench.ask(nonsense.as_bytes()));
+        assert!(bench.pass(1)[0].contains("GenericError"), "{nonsense}");
+    }
+    assert_eq!(bench.driver.poll_timeout(), None, "a silent agent costs no wake-up");
+}
+
+#[test]
+fn an_agent_is_there_while_its_guest_is() {
+    let mut bench = Bench::new();
+    assert!(!bench.ask(b"\n"), "no guest");
+    bench.begin(Action::Start { definition: with_channel("start_ms = 10\nshutdown_ms = 5"), paused: true });
+    assert!(!bench.ask(b"\n"), "not up yet");
+    assert_eq!(bench.pass(10), ["Starting Requested", "process", "Paused Requested", "1 done"]);
+    bench.begin(Action::Resume);
+    assert_eq!(bench.pass(0), ["Running Requested", "2 done", "agent port open=true"]);
+    bench.type_in("reboot\n");
+    let reset = ["says reboot\n", "reset by_guest=true", "agent port open=false", "agent port open=true"];
+    assert_eq!(bench.pass(0), reset);
+    bench.begin(Action::PowerButton);
+    assert_eq!(bench.pass(5), ["3 done", "agent port open=false", "no process", "Stopped Guest"]);
+    assert!(!bench.ask(b"\n"), "gone");
+    bench.begin(Action::Start { definition: Arc::new(Definition::parse(NO_CHANNEL).unwrap()), paused: false });
+    assert_eq!(bench.pass(10), ["Starting Requested", "process", "Running Requested", "4 done"]);
+    assert!(!bench.ask(b"\n"), "no channel");
+}
+
+const NO_CHANNEL: &str = "name = 'a'\nmemory = '16 MiB'\nchannels = ['com.example.0']";
+
+#[test]
+fn an_agent_stands_still_with_its_guest_and_what_it_is_asked_waits_up_to_a_bound() {
+    let mut bench = Bench::with_agent("");
+    bench.begin(Action::Pause);
+    bench.reports();
+    assert!(bench.ask(b"{\"execute\": \"guest-ping\"}\n"));
+    assert_eq!(bench.pass(1000), NOTHING);
+    assert!(!bench.ask(&[b' '; 64 << 10]), "all of it or nothing");
+    assert!(bench.ask(&[b' '; 60 << 10]));
+    bench.begin(Action::Resume);
+    assert_eq!(
+        bench.pass(0),
+        ["Running Requested", "3 done", "agent {\"return\": {}}\\n".replace('"', "\\\"").as_str()]
+    );
+    assert!(bench.ask(&[0xff; 64 << 10]));
+    let mut said = bench.pass(0);
+    assert!(said[0].len() < 40 << 10, "in pieces");
+    while bench.driver.poll_timeout().is_some() {
+        said.extend(bench.pass(1));
+    }
+    assert_eq!(said.concat().matches("stray").count(), 64 << 10);
+}
+
+#[test]
+fn an_agent_that_hangs_opens_its_channel_and_answers_nothing() {
+    let mut bench = Bench::with_agent("agent = 'hangs'");
+    assert!(bench.ask(&[b'\n'; 64 << 10]));
+    assert_eq!(bench.pass(3_600_000), NOTHING);
+    assert!(!bench.ask(b"\n"), "nothing is read, and so much fits");
+    bench.begin(Action::Reset);
+    assert_eq!(bench.pass(0), ["reset by_guest=false", "agent port open=false", "2 done", "agent port open=true"]);
+    assert!(bench.ask(b"\n"), "what was not read is gone");
+}
+
+#[test]
+fn a_guest_that_panicked_leaves_its_agent_where_it_stood() {
+    let mut bench = Bench::with_agent("panic_ms = 40");
+    assert_eq!(bench.pass(40), ["Crashed Guest"]);
+    assert!(bench.ask(b"{\"execute\": \"guest-ping\"}\n"));
+    assert_eq!(bench.pass(1000), NOTHING);
+    bench.begin(Action::Stop);
+    assert_eq!(bench.reports(), ["agent port open=false", "no process", "Stopped Requested", "2 done"]);
 }

@@ -39,6 +39,7 @@ pub(super) const KEYS: &[&str] = &[
     "test.panic_ms",
     "test.console_bytes",
     "test.console_burst",
+    "test.agent",
 ];
 
 /// The tables of a definition.

@@ -232,4 +232,16 @@ pub struct TestScript {
     pub console_bytes: u64,
     /// So many of them at a time, a millisecond apart.
     pub console_burst: u64,
+    /// What the guest's agent does, if there is a channel for one.
+    pub agent: TestAgent,
+}
+
+/// What the agent of a guest of the test driver does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TestAgent {
+    /// Opens its channel when the guest runs, and answers.
+    #[default]
+    Answers,
+    /// Opens its channel, and answers nothing.
+    Hangs,
 }

@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::error::DefinitionError;
 use super::{
-    Accel, Boot, CPU_MODELS, Cpu, Definition, Disk, DiskBus, DiskFormat, Forward, Machine, Nic, TestScript, keys, value,
+    Accel, Boot, CPU_MODELS, Cpu, Definition, Disk, DiskBus, DiskFormat, Forward, Machine, Nic, TestAgent, TestScript,
+    keys, value,
 };
 use crate::model::toml_table::{Fault, Found, Quoted, Table, TomlErrorKind};
 
@@ -202,6 +203,8 @@ fn test(table: &Table<'_>) -> Result<TestScript, Fault> {
         panic_ms: ms("test.panic_ms")?,
         console_bytes: table.integer("test.console_bytes", 0, TEST_CONSOLE_BYTES_MAX)?.unwrap_or_default(),
         console_burst: table.integer("test.console_burst", 1, TEST_CONSOLE_BURST_MAX)?.unwrap_or(TEST_CONSOLE_BURST),
+        agent: choice(table.string("test.agent")?, &[("answers", TestAgent::Answers), ("hangs", TestAgent::Hangs)])?
+            .unwrap_or_default(),
     })
 }
 

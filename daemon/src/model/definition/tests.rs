@@ -56,6 +56,7 @@ console = "hello\n"
 panic_ms = 4
 console_bytes = 5
 console_burst = 6
+agent = "hangs"
 "#;
 
 const LEAST: &str = "name = 'a'\nmemory = '16 MiB'\n";
@@ -120,6 +121,7 @@ fn reads_every_key_and_keeps_the_text() {
             panic_ms: 4,
             console_bytes: 5,
             console_burst: 6,
+            agent: TestAgent::Hangs,
         })
     );
 }
