@@ -129,13 +129,13 @@ pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
 
 /// What can be done with those who are known by their keys: few of them, so that the calls meet.
 fn client(random: &mut Random) -> ClientData {
-    let name = Text::new(format!("c{}", random.below(3))).unwrap();
+    let name = Text::new(format!("c{}", random.below(2))).unwrap();
     let role = 1 + random.word(3);
-    match random.below(6) {
+    match random.below(8) {
         0 => ClientData::ClientList(list(random)),
         1 => ClientData::ClientInvite(ClientInviteCall { name, role, address: Text::default() }),
-        2 => ClientData::ClientSetRole(ClientSetRoleCall { name, role }),
-        3 => ClientData::ClientRemove(ClientCall { name }),
+        2..=3 => ClientData::ClientSetRole(ClientSetRoleCall { name, role }),
+        4..=5 => ClientData::ClientRemove(ClientCall { name }),
         _ => ClientData::ClientAdd(ClientAddCall {
             name,
             role,
