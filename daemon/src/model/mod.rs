@@ -1,6 +1,7 @@
 //! What a host with virtual machines is, apart from wire, loop and hypervisor. Imports nothing of ours.
 
 pub mod admission;
+pub mod agent;
 pub mod capture;
 pub mod console;
 mod definition;
