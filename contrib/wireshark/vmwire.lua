@@ -12,7 +12,8 @@
 --   7. The tree          what a packet looks like when it is opened
 --   8. Packets           cutting a stream into packets, and finding the way back when bytes were lost
 --   9. Statistics        how often each procedure was called, and how long it took
---  10. Registration      ports, TLS, heuristics, preferences
+--  10. Agents            what passes between the daemon and agents in guests: JSON, line by line
+--  11. Registration      ports, TLS, heuristics, preferences
 --
 -- A capture is read more than once. On the first pass packets come in order, and what can be known by then is kept with
 -- each of them (5.); later passes may come in any order and only read it. So what needs the future, that a call is never
@@ -1904,6 +1905,19 @@ local function begin_frame(pinfo)
   frame.link = link_of(pinfo)
 end
 
+-- Puts what was said of (a part of) the frame into its info column.
+local function tell(columns, said, sentences)
+  if sentences > SENTENCES_MAX then said = said .. " | " .. sentences - SENTENCES_MAX .. " more" end
+  -- A frame may hold what several reads of a peer's stream gave; the fence keeps what earlier ones said.
+  local info = columns.info
+  -- Of a frame that is dissected anew, as when somebody selects it twice, nothing is said yet: the column is that of TCP
+  -- again. The first words tell, for other characters may stand there in another form.
+  if frame.said and not find(tostring(info), match(frame.said, "^[%w_ ]*"), 1, true) then frame.said = nil end
+  info:set(frame.said and " | " .. said or said)
+  info:fence()
+  frame.said = frame.said or said
+end
+
 local function dissect(tvb, pinfo, root)
   registered_vmwire = registered_vmwire or Dissector.get("vmwire")
   begin_frame(pinfo)
@@ -1921,17 +1935,7 @@ local function dissect(tvb, pinfo, root)
   end
   local columns = pinfo.cols
   columns.protocol = "vmwire"
-  if said then
-    if sentences > SENTENCES_MAX then said = said .. " | " .. sentences - SENTENCES_MAX .. " more" end
-    -- A frame may hold what several reads of a peer's stream gave; the fence keeps what earlier ones said.
-    local info = columns.info
-    -- Of a frame that is dissected anew, as when somebody selects it twice, nothing is said yet: the column is that of TCP
-    -- again. The first words tell, for other characters may stand there in another form.
-    if frame.said and not find(tostring(info), match(frame.said, "^[%w_ ]*"), 1, true) then frame.said = nil end
-    info:set(frame.said and " | " .. said or said)
-    info:fence()
-    frame.said = frame.said or said
-  end
+  if said then tell(columns, said, sentences) end
   return length
 end
 
@@ -2012,7 +2016,285 @@ local function show_statistics()
   retap_packets()
 end
 
--- ==== 10. Registration ===============================================================================================
+-- ==== 10. Agents =====================================================================================================
+
+-- `vmwire capture --agents` shows what passes between the daemon and agents in guests, too. That is not our protocol: it is
+-- JSON, a line for each request and answer, and bytes FF that have the other side forget what it was reading. Here it is cut
+-- into lines, and told which answer belongs to which request; what the lines say is left to Wireshark's dissector of JSON.
+local agent = Proto("vmwire_agent", "vmwire guest agent")
+-- Where captures have them: the daemon calls an agent at this port of an address in 2001:db8:2::/64, which is nobody's.
+local AGENT_PORT = 16516
+local agent_door = Proto("vmwire_agent_port", "An agent in a guest, where a capture of vmwire has them")
+
+do
+
+local LINE_BYTES_MAX = 65536
+local DEPTH_MAX = 64
+local TOLD_BYTES_MAX = 200
+local GUESTS_FIRST, GUESTS_LAST = Address.ipv6("2001:db8:2::"), Address.ipv6("2001:db8:2:0:ffff:ffff:ffff:ffff")
+
+local shown = {
+  execute = ProtoField.string("vmwire_agent.execute", "Command"),
+  error = ProtoField.string("vmwire_agent.error", "Class of the error"),
+  resync = ProtoField.bytes("vmwire_agent.resync", "Resynchronisation"),
+  other = ProtoField.bytes("vmwire_agent.other", "Bytes that are no JSON"),
+  request_in = ProtoField.framenum("vmwire_agent.request_in", "The request is in frame", base.NONE, frametype.REQUEST),
+  response_in = ProtoField.framenum("vmwire_agent.response_in", "The answer is in frame", base.NONE, frametype.RESPONSE),
+  time = ProtoField.relative_time("vmwire_agent.time", "Time since the request"),
+}
+agent.fields = shown
+local no_json = ProtoExpert.new("vmwire_agent.expert.no_json", "These bytes are no JSON", expert.group.UNDECODED, expert.severity.WARN)
+local failed = ProtoExpert.new("vmwire_agent.expert.failed", "The agent refused", expert.group.RESPONSE_CODE, expert.severity.NOTE)
+agent.experts = { no_json, failed }
+
+-- -- A reader of JSON, for the sentences, and so that Wireshark's is given nothing that is none. Of a value answers a table
+-- -- for what has members, else its text; and where what follows it begins.
+
+local read_value
+
+local function behind_blanks(text, from)
+  return find(text, "[^ \t\r\n]", from) or #text + 1
+end
+
+local function wrong_at(text, from)
+  refuse(from > #text and "it ends early" or "what stands at byte " .. from .. " does not belong there")
+end
+
+-- A string, from behind its first quotation mark on. Escapes stay but for those of what can stand in a line as it is.
+local function read_text(text, from)
+  local next_first = from
+  while true do
+    local found = find(text, '["\\\0-\31]', next_first)
+    local what = found and byte(text, found)
+    if what == 0x22 then return sub(text, from, found - 1):gsub('\\(["\\/])', "%1"), found + 1 end
+    if what ~= 0x5c then wrong_at(text, found or #text + 1) end
+    local _, last = find(text, '^\\["\\/bfnrt]', found)
+    if not last then _, last = find(text, "^\\u%x%x%x%x", found) end
+    if not last then wrong_at(text, found) end
+    next_first = last + 1
+  end
+end
+
+-- What stands between brackets, each with its name if these are braces.
+local function read_members(text, from, depth, close)
+  if depth > DEPTH_MAX then refuse("it is nested more than " .. DEPTH_MAX .. " deep") end
+  local members = {}
+  from = behind_blanks(text, from)
+  if sub(text, from, from) == close then return members, from + 1 end
+  while true do
+    local name = #members + 1
+    if close == "}" then
+      if byte(text, from) ~= 0x22 then wrong_at(text, from) end
+      name, from = read_text(text, from + 1)
+      from = behind_blanks(text, from)
+      if sub(text, from, from) ~= ":" then wrong_at(text, from) end
+      from = behind_blanks(text, from + 1)
+    end
+    members[name], from = read_value(text, from, depth)
+    from = behind_blanks(text, from)
+    local mark = sub(text, from, from)
+    if mark == close then return members, from + 1 end
+    if mark ~= "," then wrong_at(text, from) end
+    from = behind_blanks(text, from + 1)
+  end
+end
+
+local WORDS = { ["true"] = true, ["false"] = true, null = true }
+
+function read_value(text, from, depth)
+  local first = sub(text, from, from)
+  if first == "{" then return read_members(text, from + 1, depth + 1, "}") end
+  if first == "[" then return read_members(text, from + 1, depth + 1, "]") end
+  if first == '"' then return read_text(text, from + 1) end
+  local word = match(text, "^%a+", from)
+  if not WORDS[word] then
+    local whole, behind = match(text, "^(%-?%d+)()", from)
+    if not whole or find(whole, "^%-?0%d") then wrong_at(text, from) end
+    local last = select(2, find(text, "^%.%d+", behind)) or behind - 1
+    last = select(2, find(text, "^[eE][+-]?%d+", last + 1)) or last
+    word = sub(text, from, last)
+  end
+  return word, from + #word
+end
+
+local function read_line(text)
+  if not is_utf8(text) then refuse("it is no UTF-8") end
+  local value, from = read_value(text, 1, 0)
+  from = behind_blanks(text, from)
+  if from <= #text then wrong_at(text, from) end
+  return value
+end
+
+-- -- Which answer belongs to which request. The daemon asks one thing at a time.
+
+-- In one line, and not too much of it.
+local function told(text)
+  if #text <= TOLD_BYTES_MAX then return text end
+  return match(sub(text, 1, TOLD_BYTES_MAX), "^(.-)[\192-\255]?[\128-\191]*$") .. "..."
+end
+
+local function title_of(message)
+  local id = type(message.arguments) == "table" and message.arguments.id
+  return told(type(id) == "string" and message.execute .. " " .. id or message.execute)
+end
+
+-- Whether a message may be the answer to a request. One that synchronises is told by its number which answer is its own, for
+-- others may come late; and the bytes FF before it are complained of by agents, before they answer.
+local function may_answer(message, request)
+  if message["return"] then return not request.id or message["return"] == request.id end
+  if type(message.error) ~= "table" then return false end
+  return not request.id or message.error.class == "CommandNotFound"
+end
+
+-- What the other side has asked and was not answered yet.
+local function pending_request(pending)
+  for link, request in pairs(pending) do
+    if link ~= frame.link then return request end
+  end
+end
+
+-- What is known of a message, from the first pass on: of a request its title and answered_in, of an answer its request and
+-- time.
+local function record_of_message(message, first)
+  local talk = inner(frame.link.conversations, "agent")
+  local key = frame.number .. " " .. packet_tvb:offset() .. " " .. first
+  if frame.visited then return talk[key] or NOTHING end
+  local record, pending = {}, inner(talk, "pending")
+  talk[key] = record
+  if type(message.execute) == "string" then
+    local synchronises = find(message.execute, "^guest%-sync")
+    local id = synchronises and type(message.arguments) == "table" and message.arguments.id
+    record.title, record.id, record.link, record.frame, record.sent = title_of(message), id, frame.link, frame.number, frame.now
+    pending[frame.link] = record
+    return record
+  end
+  local request = pending_request(pending)
+  if request and may_answer(message, request) then
+    record.request, record.time, request.answered_in = request, frame.now - request.sent, frame.number
+    pending[request.link] = nil
+  end
+  return record
+end
+
+local function class_of(message)
+  local class = type(message.error) == "table" and message.error.class
+  return type(class) == "string" and class or "no class"
+end
+
+local function sentence_of_message(message, record)
+  if type(message.execute) == "string" then return title_of(message) end
+  local title, took = "", ""
+  if record.request then title, took = record.request.title, format(" (%s)", duration(record.time)) end
+  if message.error then
+    local desc = type(message.error) == "table" and message.error.desc
+    local why = class_of(message) .. (type(desc) == "string" and ", " .. desc or "")
+    return title .. (title == "" and "" or " ") .. "FAILED: " .. told(why) .. took
+  end
+  local value = message["return"]
+  if not value then return "neither a request nor an answer" end
+  return title .. (title == "" and "" or ": ") .. "returned" .. (type(value) == "string" and " " .. told(value) or "") .. took
+end
+
+-- -- Lines.
+
+local function branch_of(root, first, length, text)
+  return root:add(agent, range(first, length), "vmwire guest agent, " .. text)
+end
+
+local function show_marks(root, first, length)
+  local text = length == 1 and "resynchronisation" or "resynchronisation " .. length .. " times"
+  branch_of(root, first, length, text):add(shown.resync, range(first, length))
+  return text
+end
+
+-- What is no JSON is shown as it is.
+local function show_other(root, first, length, why)
+  local text = count(length, "byte") .. (length == 1 and " that is no JSON" or " that are no JSON")
+  local tree = branch_of(root, first, length, text)
+  tree:add(shown.other, range(first, length))
+  tree:add_proto_expert_info(no_json, why)
+  return text
+end
+
+local function show_message(root, pinfo, first, length, message)
+  local record = record_of_message(message, first)
+  local text = sentence_of_message(message, record)
+  local tree = branch_of(root, first, length, text)
+  local function generated(field, value) tree:add(field, value):set_generated() end
+  if type(message.execute) == "string" then tree:add(shown.execute, range(first, length), message.execute) end
+  if record.answered_in then generated(shown.response_in, record.answered_in) end
+  if record.request then
+    generated(shown.request_in, record.request.frame)
+    generated(shown.time, nstime(record.time))
+  end
+  if message.error then
+    tree:add(shown.error, range(first, length), class_of(message))
+    tree:add_proto_expert_info(failed, text)
+  end
+  -- Whatever it thinks of the bytes, the lines behind them are to be shown.
+  pcall(Dissector.call, Dissector.get("json"), range(first, length):tvb(), pinfo, tree)
+  return text
+end
+
+local function show_line(root, pinfo, first, length)
+  local ok, message = pcall(read_line, sub(raw, first, first + length - 1))
+  if not ok then
+    if type(message) ~= "table" then error(message, 0) end
+    return show_other(root, first, length, message.refused)
+  end
+  return show_message(root, pinfo, first, length, type(message) == "table" and message or NOTHING)
+end
+
+-- Takes bytes FF, or a line, off `raw` at `first`. Answers where the next one begins, nil when more is needed, and a sentence.
+local function agent_step(first, pinfo, root)
+  local _, last = find(raw, "^\255+", first)
+  if last then return last + 1, show_marks(root, first, last - first + 1) end
+  -- Nobody goes on with a line behind FF.
+  local behind = math.min(find(raw, "\n", first, true) or #raw + 1, find(raw, "\255", first, true) or #raw + 1)
+  local more = pinfo.can_desegment > 0 and packet_tvb:reported_len() == packet_tvb:len()
+  if behind > #raw and more and behind - first < LINE_BYTES_MAX then
+    pinfo.desegment_offset = first - 1
+    pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
+    return nil
+  end
+  return behind, show_line(root, pinfo, first, behind - first)
+end
+
+local function dissect_agent(tvb, pinfo, root)
+  begin_frame(pinfo)
+  packet_tvb, raw = tvb, tvb:raw()
+  local length, said, sentences = #raw, nil, 0
+  local first, text = behind_blanks(raw, 1), nil
+  while first and first <= length do
+    first, text = agent_step(first, pinfo, root)
+    if text then
+      sentences = sentences + 1
+      if sentences == 1 then said = text elseif sentences <= SENTENCES_MAX then said = said .. " | " .. text end
+    end
+    first = first and behind_blanks(raw, first)
+  end
+  -- After the lines, for the dissector of JSON speaks up here as well.
+  pinfo.cols.protocol = "vmwire agent"
+  if said then tell(pinfo.cols, said, sentences) end
+  return length
+end
+
+agent.dissector = dissect_agent
+
+local function is_guest(address)
+  return GUESTS_FIRST <= address and address <= GUESTS_LAST
+end
+
+-- Others have this port, too: what is not between those ends, or begins with what no line begins with, is given back.
+function agent_door.dissector(tvb, pinfo, root)
+  if not (is_guest(pinfo.src) or is_guest(pinfo.dst)) or not find(tvb:raw(0, 1), "[{\255 \t\r\n]") then return 0 end
+  pinfo.conversation = agent
+  return dissect_agent(tvb, pinfo, root)
+end
+
+end
+
+-- ==== 11. Registration ===============================================================================================
 
 vmwire.fields = registered
 vmwire.experts = experts
@@ -2048,6 +2330,7 @@ local function take_up_ports()
       ports[port] = true
     end
   end
+  if not ports[AGENT_PORT] then tcp:add(AGENT_PORT, agent_door) end
 end
 
 function vmwire.prefs_changed()
@@ -2065,6 +2348,7 @@ end
 
 take_up_ports()
 tcp:add_for_decode_as(vmwire)
+tcp:add_for_decode_as(agent)
 tls:add_for_decode_as(vmwire)
 DissectorTable.get("tls.alpn"):add("vmwire", vmwire)
 DissectorTable.get("tls.alpn"):add("vmwire-enroll", vmwire)

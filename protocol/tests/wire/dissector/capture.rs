@@ -1,11 +1,14 @@
-//! Captures made here: a pcap file of Ethernet, IPv4 and TCP around bytes of ours, on a clock of its own.
+//! Captures made here: a pcap file of Ethernet, IP and TCP around bytes of ours, on a clock of its own.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 /// Where daemons listen, as the dissector knows without being told.
 pub(crate) const PORT: u16 = 16515;
+/// Where captures of the daemon have agents.
+pub(crate) const AGENT_PORT: u16 = 16516;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -18,8 +21,8 @@ pub(crate) enum Side {
 pub(crate) struct Flow(usize);
 
 struct Ends {
-    client: ([u8; 4], u16),
-    server: ([u8; 4], u16),
+    client: (IpAddr, u16),
+    server: (IpAddr, u16),
     /// The next sequence number of each side, and the room it says it has.
     next: [u32; 2],
     window: [u16; 2],
@@ -55,13 +58,24 @@ impl Capture {
     }
 
     pub(crate) fn flow_to(&mut self, port: u16) -> Flow {
-        let number = self.flows.len();
-        let [.., high, low] = u32::try_from(number).unwrap().to_be_bytes();
-        let client = ([10, 1, high, low], 40_000);
-        self.flows.push(Ends { client, server: ([10, 0, 0, 1], port), next: [1000, 5000], window: [u16::MAX; 2] });
-        let flow = Flow(number);
+        let [.., high, low] = u32::try_from(self.flows.len()).unwrap().to_be_bytes();
+        let client = (Ipv4Addr::new(10, 1, high, low).into(), 40_000);
+        let flow = self.flow_between(client, (Ipv4Addr::new(10, 0, 0, 1).into(), port));
         self.shake_hands(flow);
         flow
+    }
+
+    /// A connection between these ends, of which only the middle was captured.
+    pub(crate) fn flow_between(&mut self, client: (IpAddr, u16), server: (IpAddr, u16)) -> Flow {
+        self.flows.push(Ends { client, server, next: [1000, 5000], window: [u16::MAX; 2] });
+        Flow(self.flows.len() - 1)
+    }
+
+    /// The daemon and an agent, as `vmwire capture` has them: it is the daemon that asks.
+    pub(crate) fn lane(&mut self, number: u16) -> Flow {
+        let daemon = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        let agent = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, number);
+        self.flow_between((daemon.into(), 49_152), (agent.into(), AGENT_PORT))
     }
 
     /// Another connection between the same ports.
@@ -126,12 +140,25 @@ impl Capture {
         // No checksum, for Wireshark checks none unless it is told to, and nothing urgent.
         tcp.extend([0, 0, 0, 0]);
         tcp.extend(data);
-        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
-        frame.extend([0x45, 0]);
-        frame.extend(u16::try_from(20 + tcp.len()).unwrap().to_be_bytes());
-        frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-        frame.extend(from.0);
-        frame.extend(to.0);
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+        let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
+        match (from.0, to.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                frame.extend([8, 0, 0x45, 0]);
+                frame.extend(length(20 + tcp.len()));
+                frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+                frame.extend(from.octets());
+                frame.extend(to.octets());
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+                frame.extend(length(tcp.len()));
+                frame.extend([6, 64]);
+                frame.extend(from.octets());
+                frame.extend(to.octets());
+            }
+            _ => panic!("ends of one kind"),
+        }
         frame.extend(tcp);
         // 2026-11-01 12:00:00 UTC.
         let now_us = 1_793_534_400_000_000 + self.now_us;

@@ -1,6 +1,7 @@
 //! The Wireshark dissector, `contrib/wireshark/vmwire.lua`: its table is written from `vmwire.x`, and real tshark is shown
 //! captures made here.
 
+mod agents;
 mod capture;
 mod conversations;
 mod damaged;
