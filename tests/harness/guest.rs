@@ -1,6 +1,7 @@
 //! The real guest: Debian's kernel and a shell, as `contrib/guest/build` makes it.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Daemon, Running, skip};
@@ -8,9 +9,13 @@ use super::{Daemon, Running, skip};
 /// A guest that is emulated on a busy machine boots in a tenth of this.
 const BOOT_TIME: Duration = Duration::from_secs(300);
 
-/// Where its parts are.
+/// Whose turn it is: guests that are emulated side by side take the processors from each other, and from whoever waits for
+/// them.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Where its parts are, and the turn of the one story that may run it.
 #[derive(Debug)]
-pub(crate) struct Guest(PathBuf);
+pub(crate) struct Guest(PathBuf, #[expect(dead_code, reason = "it is held, not looked at")] MutexGuard<'static, ()>);
 
 impl Guest {
     /// Finds it, or says that a story is skipped.
@@ -19,7 +24,9 @@ impl Guest {
             skip(test, "VMWIRE_GUEST does not say where the test guest is (contrib/guest/build makes it)");
             return None;
         };
-        has_qemu(test).then(|| Self(PathBuf::from(dir)))
+        // A story that failed leaves nothing behind that another one would see.
+        let turn = || TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        has_qemu(test).then(|| Self(PathBuf::from(dir), turn()))
     }
 
     /// The release of its kernel, as its package says.
