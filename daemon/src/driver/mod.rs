@@ -86,7 +86,7 @@ pub enum Report {
         /// The process, if there is one.
         process: Option<Process>,
     },
-    /// The guest was reset, by itself or by request. Repeated resets in quick succession are reported once.
+    /// The guest was reset, by itself or by request. What the firmware resets once more in the wake of that is not reported.
     Reset {
         /// Which one.
         vm: VmId,

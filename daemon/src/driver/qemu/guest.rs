@@ -17,7 +17,7 @@ use super::Config;
 use super::argv::{self, Given};
 use super::launch::{self, Request};
 use super::lifecycle::{Lifecycle, Order, Task, superseded};
-use super::monitor::{Monitor, MonitorError};
+use super::monitor::{Message, Monitor, MonitorError};
 use super::process::Watched;
 use super::record::{self, Paths, Record};
 use super::socket::{Reading, Socket};
@@ -426,9 +426,14 @@ impl Guest {
                 nonsense = monitor.handle_bytes(bytes);
             }
         });
+        let mut more = false;
         while let Some((_, monitor)) = &mut self.monitor
             && let Some(message) = monitor.poll_message()
         {
+            // What the guest said before it was reset lies there: QEMU passes it on before it tells of the reset.
+            if matches!(&message, Message::Event { name, .. } if name == "RESET") {
+                more |= self.exchange_console(around);
+            }
             self.life.handle_message(around.now, message);
             self.obey(around);
         }
@@ -438,7 +443,7 @@ impl Guest {
             (Ok(()), Reading::More) => return true,
             (Ok(()), Reading::Done) => self.flush_monitor(around, Ok(())),
         }
-        false
+        more
     }
 
     fn flush_monitor(&mut self, around: &mut Surroundings<'_>, sent: Result<(), MonitorError>) {

@@ -207,6 +207,7 @@ impl Lifecycle {
         self.shutdown = None;
         self.asked_status = None;
         self.status_stale = false;
+        self.panicking = false;
         self.resets = Resets::default();
         self.enter(VmState::Stopped, farewell.reason, farewell.message);
         if farewell.process_known {

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{LINK_GRACE, Lifecycle, Order, Phase, Timer, failed};
+use super::{GOING_GRACE, LINK_GRACE, Lifecycle, Order, Phase, Timer, failed};
 use crate::driver::{DriverError, Report};
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
@@ -40,7 +40,8 @@ impl Lifecycle {
             (Phase::Up, Link::Sought { .. }) => self.link_failed(now),
             (Phase::Launching | Phase::Configuring | Phase::Adopting | Phase::Up, Link::Greeting | Link::Ready) => {
                 self.link = Link::Suspect { why };
-                self.timers.set(now + LINK_GRACE, Timer::LinkGrace);
+                let grace = if self.shutdown.is_some() { GOING_GRACE } else { LINK_GRACE };
+                self.timers.set(now + grace, Timer::LinkGrace);
             }
             _ => {}
         }
@@ -69,6 +70,7 @@ impl Lifecycle {
     pub(super) fn reconnect(&mut self, now: Instant) {
         if let (Phase::Up, Link::Sought { .. }) = (&self.phase, &self.link) {
             self.order(Order::Connect);
+            self.panicking = false;
             // Covers a greeting that never comes; with the greeting a script begins that has its own.
             self.timers.set(now + self.patience.greeting, Timer::Reconnect);
         }

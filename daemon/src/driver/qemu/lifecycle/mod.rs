@@ -107,7 +107,9 @@ const QUIT: Duration = Duration::from_secs(1);
 /// How long the kernel may take to end a killed process.
 const KILL: Duration = Duration::from_secs(10);
 /// A process that ends closes its monitor a moment before its end can be seen.
-const LINK_GRACE: Duration = Duration::from_millis(300);
+const LINK_GRACE: Duration = Duration::from_secs(1);
+/// The same of one that has said that it is going: it puts its disks in order and gives the guest's memory back.
+const GOING_GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
@@ -159,6 +161,8 @@ pub(super) struct Lifecycle {
     asked_status: Option<u64>,
     /// Something happened after which the status may be another.
     status_stale: bool,
+    /// The guest has panicked, and QEMU is about to let it stand: until then its status is the one before.
+    panicking: bool,
     resets: Resets,
     /// What is told of the process once it is proved to be ours; adoption only.
     found: Option<Process>,
@@ -193,6 +197,7 @@ impl Lifecycle {
             shutdown: None,
             asked_status: None,
             status_stale: false,
+            panicking: false,
             resets: Resets::default(),
             found: None,
             peer: None,

@@ -14,14 +14,18 @@ impl Lifecycle {
             return;
         }
         match name {
-            "STOP" => self.status_stale = true,
+            "STOP" => {
+                self.status_stale = true;
+                self.panicking = false;
+            }
             "RESUME" => {
                 self.status_stale = true;
+                self.panicking = false;
                 self.resets.resumed(now);
             }
             "RESET" => self.handle_reset(now, data["guest"].as_bool().unwrap_or(false)),
             "SHUTDOWN" => self.handle_shutdown(data),
-            "GUEST_PANICKED" => self.handle_panic(now),
+            "GUEST_PANICKED" => self.handle_panic(now, data),
             _ => {}
         }
     }
@@ -52,6 +56,7 @@ impl Lifecycle {
             _ => StateReason::Hypervisor,
         };
         let (state, reason, message) = match status["status"].as_str().unwrap_or_default() {
+            "running" if self.panicking => return,
             "running" => {
                 self.shutdown = None;
                 (VmState::Running, reason, "")
@@ -105,10 +110,11 @@ impl Lifecycle {
         }
     }
 
-    fn handle_panic(&mut self, now: Instant) {
+    fn handle_panic(&mut self, now: Instant, data: &Value) {
         if !matches!(self.phase, Phase::Up) {
             return;
         }
+        self.panicking = data["action"] == "pause";
         self.status_stale = true;
         self.enter(VmState::Crashed, StateReason::Guest, "the guest panicked");
         if self.script.as_ref().is_some_and(super::script::Script::waits_for_guest)

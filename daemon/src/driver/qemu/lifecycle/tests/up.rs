@@ -137,6 +137,19 @@ fn a_panic_is_told_and_a_reset_brings_the_guest_up_again() {
 }
 
 #[test]
+fn a_guest_that_has_panicked_does_not_run_again_because_qemu_has_yet_to_stop_it() {
+    let mut stage = Stage::running();
+    stage.event("GUEST_PANICKED", json!({"action": "pause"}));
+    assert_eq!(stage.reply(json!({"status": "running"})), [""; 0]);
+    assert_eq!(stage.event("STOP", Value::Null), ["send query-status"]);
+    assert_eq!(stage.reply(json!({"status": "guest-panicked"})), [""; 0]);
+    // One that QEMU lets run on is another matter.
+    let mut stage = Stage::running();
+    stage.event("GUEST_PANICKED", json!({"action": "run"}));
+    assert_eq!(stage.reply(json!({"status": "running"})), ["Running Hypervisor"]);
+}
+
+#[test]
 fn a_reset_is_finished_when_it_was_done_and_its_echoes_are_not_told() {
     let mut stage = Stage::running();
     assert_eq!(stage.begin(Task::Reset), ["send system_reset"]);
@@ -150,7 +163,6 @@ fn a_reset_is_finished_when_it_was_done_and_its_echoes_are_not_told() {
     }
     stage.now += Duration::from_secs(1);
     stage.life.handle_console(stage.now);
-    stage.now += Duration::from_secs(2);
     let told = stage.event("RESET", json!({"guest": true}));
     assert!(told.contains(&"reset by_guest=true".to_owned()), "{told:?}");
 }
@@ -246,6 +258,14 @@ fn a_monitor_that_closes_because_the_process_ends_is_not_told() {
     stage.exit(Exit { signal: Some(9), ..Exit::default() });
     assert_eq!(stage.wait(LINK_GRACE), [""; 0]);
     assert_eq!(stage.cleaned(), ["Stopped Hypervisor QEMU was ended by signal 9", "process None"]);
+
+    // One that has said that it is going may take its time to do so.
+    let mut stage = Stage::running();
+    stage.event("SHUTDOWN", json!({"guest": true, "reason": "guest-shutdown"}));
+    stage.life.handle_link_lost(stage.now, "closed".to_owned());
+    assert_eq!(stage.wait(GOING_GRACE - LINK_GRACE), [""; 0]);
+    stage.exit(status(0, ""));
+    assert_eq!(stage.cleaned(), ["Stopped Guest", "process None"]);
 }
 
 #[test]
