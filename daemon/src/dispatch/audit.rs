@@ -154,6 +154,7 @@ impl Dispatch {
             | Subject::Capabilities
             | Subject::Registry
             | Subject::OperationEnd(_)
+            | Subject::Agent { .. }
             | Subject::VmState { .. } => None,
         };
         let took = turn.now.monotonic.saturating_duration_since(waited.noted.since);

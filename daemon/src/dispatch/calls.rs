@@ -1,6 +1,6 @@
 //! Calls that wait for something to happen, each with its ticket and its deadline.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Instant;
 
@@ -31,6 +31,13 @@ pub(super) enum Subject {
     Operation(OperationId),
     /// The end of somebody's operation.
     OperationEnd(OperationId),
+    /// The answer of a guest's agent.
+    Agent {
+        /// Whose.
+        vm: VmId,
+        /// To this request on its lane, or a later one.
+        request: u64,
+    },
     /// A virtual machine in one of these states.
     VmState {
         /// Which one.
@@ -50,12 +57,14 @@ pub(super) struct Waiting {
 
 /// All calls that wait.
 ///
-/// Invariant: `by_operation`, `by_vm` and `deadlines` hold exactly the keys of `open` that belong there.
+/// Invariant: `by_operation`, `by_vm`, `by_agent` and `deadlines` hold exactly the keys of `open` that belong there.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     open: BTreeMap<CallKey, Waiting>,
     by_operation: HashMap<OperationId, Vec<CallKey>>,
     by_vm: HashMap<VmId, Vec<CallKey>>,
+    /// In the order of the requests. Many may wait for one, and all end at once.
+    by_agent: BTreeMap<VmId, BTreeSet<(u64, CallKey)>>,
     deadlines: Timers<CallKey>,
 }
 
@@ -119,6 +128,17 @@ impl Calls {
         self.by_vm.get(&vm).cloned().unwrap_or_default()
     }
 
+    /// Those that wait for this request to a guest's agent or a former one, in the order of the requests.
+    pub(super) fn of_agent(&self, vm: VmId, request: u64) -> Vec<CallKey> {
+        let waiting = self.by_agent.get(&vm).into_iter().flatten();
+        waiting.take_while(|(wanted, _)| *wanted <= request).map(|(_, key)| *key).collect()
+    }
+
+    /// Whether anybody waits for a guest's agent.
+    pub(super) fn await_agent(&self, vm: VmId) -> bool {
+        self.by_agent.contains_key(&vm)
+    }
+
     pub(super) fn of_connection(&self, connection: ConnectionId) -> Vec<CallKey> {
         let first = CallKey { connection, serial: 0 };
         let last = CallKey { connection, serial: u32::MAX };
@@ -129,6 +149,9 @@ impl Calls {
         match subject {
             Subject::Operation(id) | Subject::OperationEnd(id) => self.by_operation.entry(*id).or_default().push(key),
             Subject::VmState { vm, .. } => self.by_vm.entry(*vm).or_default().push(key),
+            Subject::Agent { vm, request } => {
+                self.by_agent.entry(*vm).or_default().insert((*request, key));
+            }
             Subject::Definition | Subject::Capabilities | Subject::Registry => {}
         }
     }
@@ -137,6 +160,14 @@ impl Calls {
         match subject {
             Subject::Operation(id) | Subject::OperationEnd(id) => forget(&mut self.by_operation, id, key),
             Subject::VmState { vm, .. } => forget(&mut self.by_vm, vm, key),
+            Subject::Agent { vm, request } => {
+                if let Some(waiting) = self.by_agent.get_mut(vm) {
+                    waiting.remove(&(*request, key));
+                    if waiting.is_empty() {
+                        self.by_agent.remove(vm);
+                    }
+                }
+            }
             Subject::Definition | Subject::Capabilities | Subject::Registry => {}
         }
     }

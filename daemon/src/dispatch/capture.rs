@@ -3,7 +3,10 @@
 //! ```text
 //!   sessions ─▶ what passed ─▶ once a turn: what it is about, when ─▶ ring ◀─ position of each capture ─▶ its stream
 //! ```
-//! Connections with a capture open are left out: what they are sent would be captured again, for ever.
+//! Connections with a capture open are left out: what they are sent would be captured again, for ever. What passes between the
+//! daemon and agents goes into the same ring, by `agents`.
+
+mod agents;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use vmwire_protocol::message::{
 use vmwire_protocol::session::{Passed, Said};
 use vmwire_protocol::xdr::{self, Opaque, Text};
 
+use self::agents::AgentCaptures;
 use super::client::ConnectionId;
 use super::convert;
 use super::refusal::too_many_streams;
@@ -24,9 +28,9 @@ use super::rights::vm_of;
 use super::stream::{CaptureStream, Open, StreamKey, Streams};
 use super::{Dispatch, Share, Turn};
 use crate::access::Role;
-use crate::model::Vms;
 use crate::model::capture::{About, Captured, Peer};
 use crate::model::ring::Ring;
+use crate::model::{VmId, Vms};
 
 /// Captures that may run at once: each walks along everything that passes.
 const CAPTURES_MAX: usize = 8;
@@ -41,13 +45,19 @@ pub(super) struct Captures {
     /// kept anyway. The rest is lost.
     fresh: Ring<Captured>,
     readers: BTreeSet<StreamKey>,
+    /// Those of them that look on at lanes to agents too.
+    agents: AgentCaptures,
     /// Connections that may have something passed; some of them more than once, some gone.
     touched: Vec<ConnectionId>,
 }
 
 impl CaptureStream {
     fn wants(&self, about: About) -> bool {
-        self.vm.is_none_or(|vm| matches!(about, About::Connection) || about == About::Vm(vm))
+        match about {
+            About::Agent(of) => self.agents && self.vm.is_none_or(|vm| vm == of),
+            About::Connection => true,
+            About::Vm(_) | About::Other => self.vm.is_none_or(|vm| about == About::Vm(vm)),
+        }
     }
 }
 
@@ -77,7 +87,13 @@ impl TappedStream {
 
 impl Default for Captures {
     fn default() -> Self {
-        Self { ring: Ring::starting_at(1), fresh: Ring::starting_at(1), readers: BTreeSet::new(), touched: Vec::new() }
+        Self {
+            ring: Ring::starting_at(1),
+            fresh: Ring::starting_at(1),
+            readers: BTreeSet::new(),
+            agents: AgentCaptures::default(),
+            touched: Vec::new(),
+        }
     }
 }
 
@@ -91,6 +107,17 @@ impl Captures {
     #[cfg(test)]
     pub(super) fn fresh_bytes(&self) -> usize {
         self.fresh.bytes()
+    }
+
+    /// Of how many lanes something is known.
+    #[cfg(test)]
+    pub(super) fn agents_known(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// A virtual machine is no more.
+    pub(super) fn forget_agent(&mut self, vm: VmId) {
+        self.agents.forget(vm);
     }
 
     /// Something may pass on a connection.
@@ -211,9 +238,12 @@ impl Dispatch {
         let what = if call.vm.is_empty() { "everything" } else { &call.vm };
         info!("connection {}: {} captures {what}", id.number, client.session.peer().identity);
         let next = self.captures.ring.next();
-        let open = CaptureStream { next, shown: 0, vm, payload: call.payload, offset: 0 };
+        let open = CaptureStream { next, shown: 0, vm, payload: call.payload, agents: call.agents, offset: 0 };
         client.streams.insert(stream, Open::Capture(open));
         self.captures.readers.insert((id, stream));
+        if call.agents {
+            self.captures.agents.add((id, stream), vm);
+        }
         self.tap();
         Ok(CaptureOpenAnswer { stream })
     }
@@ -274,7 +304,8 @@ impl Dispatch {
     }
 
     /// Once a turn, when everything was written: shows what passed in it to those who look on. What was received is dated by
-    /// the turn, what was sent by `sent_ns`.
+    /// the turn, what was sent by `sent_ns`; but what was said to agents was given to their channels in the turn, and an
+    /// answer may have come in the same one.
     pub fn capture(&mut self, turn: &mut Turn<'_>, sent_ns: u64) {
         let mut touched = std::mem::take(&mut self.captures.touched);
         touched.sort_unstable();
@@ -287,7 +318,8 @@ impl Dispatch {
             return;
         }
         for captured in &mut all {
-            captured.time_ns = if captured.sent { sent_ns } else { turn.now.utc_ns };
+            let later = captured.sent && !matches!(captured.about, About::Agent(_));
+            captured.time_ns = if later { sent_ns } else { turn.now.utc_ns };
         }
         all.make_contiguous().sort_by_key(|captured| captured.time_ns);
         all.into_iter().for_each(|captured| self.captures.ring.push(captured));
@@ -330,7 +362,7 @@ impl Dispatch {
         let mut share = Share::whole();
         while let Some(captured) = ring.at(reader.next).filter(|_| !share.is_spent()) {
             // What it said itself in the turn in which it asked for the capture is there as well.
-            let own = captured.peer.connection == id.number;
+            let own = captured.peer.connection == id.number && !matches!(captured.about, About::Agent(_));
             if own || reader.shown >= captured.bytes.len() || !reader.wants(captured.about) {
                 (reader.next, reader.shown) = (reader.next + 1, 0);
                 continue;
@@ -373,6 +405,7 @@ impl Dispatch {
     /// The stream of a capture is over, or its connection is.
     pub(super) fn capture_over(&mut self, id: ConnectionId, stream: u32) {
         if self.captures.readers.remove(&(id, stream)) {
+            self.captures.agents.remove((id, stream));
             if let Some(client) = self.clients.get_mut(id) {
                 client.streams.remove(stream);
             }

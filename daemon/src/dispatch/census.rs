@@ -19,6 +19,10 @@ pub struct Census {
     pub console_writers: usize,
     /// Captures that run.
     pub captures: usize,
+    /// Lanes to agents: kept until their virtual machine is undefined.
+    pub lanes: usize,
+    /// Lanes on which somebody waits for an answer.
+    pub lanes_awaited: usize,
     /// Operations that have not ended.
     pub operations: usize,
     /// Shutdowns whose guest has a grace.
@@ -63,6 +67,9 @@ impl Census {
             console_readers,
             console_writers,
             captures,
+            // What was said before is no burden, and bounded by what is defined.
+            lanes: _,
+            lanes_awaited,
             operations,
             graces,
             halves,
@@ -71,7 +78,7 @@ impl Census {
             held_bytes,
         } = self;
         let counts = [calls, deadlines, subscribers, console_readers, console_writers, operations];
-        let more = [captures, graces, halves, definitions, files, held_bytes];
+        let more = [captures, lanes_awaited, graces, halves, definitions, files, held_bytes];
         connections.is_empty() && counts.into_iter().chain(more).all(|count| *count == 0)
     }
 }
@@ -93,6 +100,7 @@ impl Dispatch {
         });
         let (console_readers, console_writers) = self.consoles.count();
         let (calls, deadlines) = self.calls.count();
+        let (lanes, lanes_awaited) = self.agents.count();
         Census {
             connections: connections.collect(),
             calls,
@@ -101,6 +109,8 @@ impl Dispatch {
             console_readers,
             console_writers,
             captures: self.captures.len(),
+            lanes,
+            lanes_awaited,
             operations: self.tasks.len(),
             graces: self.graces.len(),
             halves: self.halves.len(),

@@ -6,6 +6,7 @@ use vmwire_protocol::message::{ConnectionInfo, ConnectionListAnswer, Failure, Li
 use vmwire_protocol::session::{Peer, ServerSession};
 use vmwire_protocol::xdr::{Text, Wire};
 
+use super::calls::Subject;
 use super::client::{Arrival, ConnectionId, Refusal};
 use super::convert::count;
 use super::page::{self, Page};
@@ -117,6 +118,9 @@ impl Dispatch {
         self.halves.cancel(id);
         for key in self.calls.of_connection(id) {
             if let Some(waiting) = self.calls.take(key) {
+                if let Subject::Agent { vm, .. } = waiting.subject {
+                    self.agent_left(vm);
+                }
                 self.audit_waited(turn, id, &waiting, Ending::Unanswered);
             }
         }

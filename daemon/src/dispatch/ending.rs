@@ -1,7 +1,7 @@
 //! How operations end, and with them the calls that wait for them: done, failed, dropped, given up.
 
 use log::info;
-use vmwire_protocol::message::{Failure, ServerData, VmDefineAnswer, VmDoneAnswer, event_kind, number};
+use vmwire_protocol::message::{Failure, ServerData, VmDefineAnswer, VmDoneAnswer, code, event_kind, number};
 
 use super::calls::{CallKey, Subject};
 use super::refusal::{self, wrong_state};
@@ -99,6 +99,7 @@ impl Dispatch {
             self.drop_operation(turn, waiting, gone.clone().detail("begun", "no"));
         }
         self.console_forgotten(id, name);
+        self.agent_forgotten(turn, id, &gone);
         self.vms.remove(id);
         self.emit(turn, event_kind::VM_UNDEFINED, Some((id, name.to_owned())), Some(operation), &());
         for key in self.calls.of_vm(id) {
@@ -129,6 +130,12 @@ impl Dispatch {
             }
             Some(Subject::Capabilities | Subject::OperationEnd(_) | Subject::VmState { .. }) => {
                 self.conclude(turn, key, Err(failure(None)));
+            }
+            Some(Subject::Agent { vm, .. }) => {
+                let failure = failure(None);
+                let silent = failure.code == code::DEADLINE_EXCEEDED;
+                let failure = if silent { refusal::agent_silent(&self.vm_name(vm)) } else { failure };
+                self.conclude(turn, key, Err(failure));
             }
             Some(Subject::Operation(operation)) => {
                 let queued = self.operations.get(operation).is_some_and(|o| o.state == OperationState::Queued);
@@ -181,6 +188,9 @@ impl Dispatch {
     /// Answers a call that waited.
     pub(super) fn conclude(&mut self, turn: &mut Turn<'_>, key: CallKey, outcome: Result<ServerData, Failure>) {
         let Some(waiting) = self.calls.take(key) else { return };
+        if let Subject::Agent { vm, .. } = waiting.subject {
+            self.agent_left(vm);
+        }
         let ending = outcome.as_ref().map_or_else(Ending::Failed, |_| Ending::Done);
         self.audit_waited(turn, key.connection, &waiting, ending);
         let Some(client) = self.clients.get_mut(key.connection) else { return };

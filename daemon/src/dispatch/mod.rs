@@ -10,6 +10,7 @@
 //! ```
 //! Nothing is queued per subscriber or reader: both are positions in what is kept once.
 
+mod agent;
 mod audit;
 mod calls;
 mod capture;
@@ -59,6 +60,7 @@ pub use host::{DaemonFacts, HostFacts};
 pub use share::Share;
 pub use store::{MemoryStore, Restored, Store};
 
+use self::agent::Agents;
 use self::audit::Noted;
 use self::calls::{CallKey, Calls, Subject};
 use self::capture::Captures;
@@ -150,6 +152,7 @@ pub struct Dispatch {
     calls: Calls,
     consoles: Consoles,
     captures: Captures,
+    agents: Agents,
     subscribers: BTreeSet<ConnectionId>,
     /// Whether events came that were not shown to the subscribers yet.
     events_pending: bool,
@@ -206,6 +209,7 @@ impl Dispatch {
             calls: Calls::default(),
             consoles: Consoles::default(),
             captures: Captures::default(),
+            agents: Agents::default(),
             subscribers: BTreeSet::new(),
             events_pending: false,
             graces: Timers::new(),
@@ -377,10 +381,7 @@ impl Dispatch {
             ClientData::CaptureOpen(call) => {
                 self.capture_open(key.connection, &call).map(|answer| Reply::Now(ServerData::CaptureOpen(answer)))
             }
-            ClientData::AgentPing(call) => {
-                let name = self.find(&call.vm)?.name().to_string();
-                Err(Failure::new(code::AGENT, "its agent is not spoken with").about("vm", &name))
-            }
+            ClientData::AgentPing(call) => self.agent_ping(turn, &call),
             ClientData::Hello(_)
             | ClientData::Ping
             | ClientData::Cancel(_)
@@ -475,6 +476,7 @@ impl Dispatch {
         while let Some(key) = self.calls.take_due(now) {
             self.deadline_passed(turn, key);
         }
+        self.agents_late(turn);
         while let Some(operation) = self.graces.take_due(now) {
             self.grace_passed(turn, operation);
         }
@@ -493,7 +495,8 @@ impl Dispatch {
         let pending = (!self.defines.is_empty() || self.enrolments.has_work() || self.events_pending).then_some(now);
         let (driver, calls, audit) =
             (self.driver.poll_timeout(), self.calls.next_deadline(), self.audit.poll_timeout());
-        [pending, driver, calls, audit, self.graces.next(), self.halves.next()].into_iter().flatten().min()
+        let (graces, halves, agents) = (self.graces.next(), self.halves.next(), self.agents.poll_timeout());
+        [pending, driver, calls, audit, graces, halves, agents].into_iter().flatten().min()
     }
 
     /// Once a turn, after everything that came in: reads the next definition, takes up what the driver reports, hands
@@ -507,6 +510,7 @@ impl Dispatch {
         while let Some(report) = self.driver.poll_report() {
             self.report(turn, report);
         }
+        self.agents_closed(turn);
         self.answer_capabilities(turn);
         self.console_inputs(turn);
         if std::mem::take(&mut self.events_pending) {

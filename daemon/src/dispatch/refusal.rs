@@ -6,7 +6,8 @@ use vmwire_protocol::session::ASK_AN_ADMIN;
 use crate::access::{Role, Stranger};
 use crate::driver::{DriverError, DriverErrorKind};
 use crate::model::admission::{WAITING_MAX, Wish};
-use crate::model::{OperationId, Vm, VmId, VmState};
+use crate::model::agent::AgentError;
+use crate::model::{AGENT_CHANNEL, OperationId, Vm, VmId, VmState};
 
 /// There is no such virtual machine.
 pub(super) fn no_vm(text: &str) -> Failure {
@@ -116,6 +117,80 @@ pub(super) fn adopting(vm: &Vm) -> Failure {
         .hint("ask again in a moment");
     failure.retry_after_ms = 1000;
     failure
+}
+
+/// There is nothing over which a guest's agent could be spoken with.
+pub(super) fn no_agent_channel(vm: &Vm) -> Failure {
+    Failure::new(code::INVALID, "the virtual machine has no channel for a guest agent")
+        .about("vm", vm.name().as_str())
+        .hint(&format!("add \"{AGENT_CHANNEL}\" to the channels of its definition while it is stopped"))
+}
+
+/// No agent can answer in this state.
+pub(super) fn no_agent_runs(vm: &Vm) -> Failure {
+    let state = state_name(vm.state);
+    Failure::new(code::INVALID, &format!("cannot ask the agent of a virtual machine that is {state}"))
+        .about("vm", vm.name().as_str())
+        .detail("state", state)
+        .hint(match vm.state {
+            VmState::Paused => "a guest that stands still answers nothing: resume it",
+            VmState::Crashed => "a guest that panicked answers nothing: stop or reset it",
+            VmState::Starting => "vmwire vm wait tells when it runs",
+            state => hint(Wish::Pause, state),
+        })
+}
+
+/// No agent has opened its channel.
+pub(super) fn nobody_listens(vm: &Vm) -> Failure {
+    Failure::new(code::AGENT, "nobody in the guest listens on the channel of its agent")
+        .about("vm", vm.name().as_str())
+        .hint("vmwire-ga or qemu-guest-agent has to run in the guest; one that has just started may take a moment")
+}
+
+/// The agent's channel cannot be written to.
+pub(super) fn agent_not_reached(name: &str) -> Failure {
+    let mut failure =
+        Failure::new(code::AGENT, "the channel of the guest's agent takes nothing now").about("vm", name).hint(
+            "the guest does not read what it was sent before, or the channel cannot be reached; ask again in a moment",
+        );
+    failure.retry_after_ms = 1000;
+    failure
+}
+
+/// What the agent had against it.
+pub(super) fn agent(error: &AgentError, name: &str) -> Failure {
+    let (message, cause, hint) = match error {
+        AgentError::Refused { class, desc } => ("the guest agent refused", format!("{class}: {desc}"), ""),
+        AgentError::Nonsense(what) => (
+            "the guest agent does not speak its protocol",
+            format!("it sent {what}"),
+            "see what runs there in its place, and start it anew",
+        ),
+    };
+    Failure::new(code::AGENT, message).about("vm", name).cause(&cause).hint(hint)
+}
+
+/// The agent went while its answer was waited for.
+pub(super) fn agent_gone(name: &str, what: &str) -> Failure {
+    Failure::new(code::AGENT, what).about("vm", name)
+}
+
+/// The guest entered a state in which its agent answers nothing.
+pub(super) fn agent_interrupted(vm: &Vm) -> Failure {
+    let what = match vm.state {
+        VmState::Paused => "the guest was paused meanwhile",
+        VmState::Crashed => "the guest has crashed meanwhile",
+        VmState::Stopped => "the guest has ended meanwhile",
+        VmState::Starting | VmState::Running | VmState::Lost | VmState::Adopting => "the guest was lost meanwhile",
+    };
+    agent_gone(vm.name().as_str(), what).detail("state", state_name(vm.state))
+}
+
+/// The deadline passed before the agent has answered.
+pub(super) fn agent_silent(name: &str) -> Failure {
+    Failure::new(code::DEADLINE_EXCEEDED, "the guest agent has not answered before the deadline")
+        .about("vm", name)
+        .hint("the agent hangs, or the guest is too busy to let it run; its console may tell")
 }
 
 /// The deadline of a call passed.

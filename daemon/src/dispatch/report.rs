@@ -23,11 +23,12 @@ impl Dispatch {
             Report::Reset { vm, by_guest } => self.was_reset(turn, vm, by_guest),
             Report::Monitor { vm, connected, why } => self.monitor(turn, vm, connected, &why),
             Report::Console { vm, data } => self.console_said(vm, &data),
-            Report::Agent { .. } | Report::AgentPort { .. } => {}
+            Report::Agent { vm, data } => self.agent_said(turn, vm, &data),
+            Report::AgentPort { vm, open } => self.agent_port(turn, vm, open),
         }
     }
 
-    fn vm_name(&self, vm: VmId) -> String {
+    pub(super) fn vm_name(&self, vm: VmId) -> String {
         self.vms.get(vm).map(|vm| vm.name().to_string()).unwrap_or_default()
     }
 
@@ -56,6 +57,7 @@ impl Dispatch {
             VmState::Lost => self.console_ended(turn, id),
             VmState::Starting | VmState::Running | VmState::Paused | VmState::Adopting => {}
         }
+        self.agent_entered(turn, id);
         self.answer_waits(turn, id);
         if previous == VmState::Adopting {
             self.next(turn, id);
@@ -71,6 +73,7 @@ impl Dispatch {
 
     fn was_reset(&mut self, turn: &mut Turn<'_>, id: VmId, by_guest: bool) {
         let Some((name, operation)) = self.vms.get(id).map(about) else { return };
+        self.agent_reset(turn, id, &name);
         self.emit(turn, event_kind::VM_RESET, Some((id, name)), operation, &EventVmReset { by_guest });
     }
 
@@ -85,6 +88,9 @@ impl Dispatch {
         }
         let detail = EventVmMonitor { connected, why: Text::clipped(why) };
         self.emit(turn, event_kind::VM_MONITOR, Some((id, name)), operation, &detail);
+        if !connected {
+            self.agent_port_unknown(turn, id);
+        }
     }
 
     pub(super) fn emit_defined(

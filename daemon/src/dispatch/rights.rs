@@ -194,7 +194,9 @@ impl Dispatch {
         }
         for key in self.calls.of_connection(id).into_iter().filter(|_| !fault::is_planted(Fault::ForgottenWait)) {
             let why = match self.calls.subject(key) {
-                Some(Subject::VmState { vm, .. }) => self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as),
+                Some(Subject::VmState { vm, .. } | Subject::Agent { vm, .. }) => {
+                    self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as)
+                }
                 Some(Subject::OperationEnd(operation)) => self.operation_seen(id, operation.0).err(),
                 // What was asked for is done, for it was within the rights of its time; what becomes of it is told no more.
                 Some(Subject::Operation(operation)) => {

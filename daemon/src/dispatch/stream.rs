@@ -45,6 +45,8 @@ pub(super) struct CaptureStream {
     pub(super) shown: usize,
     pub(super) vm: Option<VmId>,
     pub(super) payload: bool,
+    /// Whether what passes on lanes to agents is shown too.
+    pub(super) agents: bool,
     /// Bytes sent on the stream.
     pub(super) offset: u64,
 }

@@ -1,8 +1,10 @@
 //! The core with the test hypervisor, driven in memory on a virtual clock.
 
 mod adopting;
+mod agent;
 mod audit;
 mod capture;
+mod capture_agents;
 mod connection;
 mod console;
 mod define;

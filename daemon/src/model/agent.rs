@@ -36,6 +36,18 @@ const MARK: u8 = 0xff;
 /// Numbers are from here on and fit an `i64`, so that each has as many digits as any other.
 const NUMBER_MIN: u64 = 1 << 62;
 
+/// What is known of the guest's end of an agent's channel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Port {
+    /// Nobody has told.
+    #[default]
+    Unknown,
+    /// Nobody listens.
+    Closed,
+    /// Somebody has opened it.
+    Open,
+}
+
 /// Where numbers come from. Agents must not be able to have seen one before.
 pub type Draw<'a> = &'a mut dyn FnMut() -> u64;
 

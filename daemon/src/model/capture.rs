@@ -13,14 +13,16 @@ pub enum About {
     Connection,
     /// A virtual machine.
     Vm(VmId),
+    /// What is said to the agent of a guest, or what it says: for those who asked for that alone.
+    Agent(VmId),
     /// Anything else.
     Other,
 }
 
-/// Who is at the other end of a connection, the same for all of its packets.
+/// Who is at the other end of a connection, or of the lane to an agent, the same for all that passes there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The connection's number.
+    /// The connection's number; lanes are counted apart.
     pub connection: u64,
     /// Who it is, in words.
     pub identity: String,
@@ -28,7 +30,7 @@ pub struct Peer {
     pub transport: &'static str,
 }
 
-/// A packet that passed.
+/// A packet that passed, or a piece of what passed on a lane.
 #[derive(Debug, Clone)]
 pub struct Captured {
     /// When; nanoseconds since 1970-01-01 UTC.

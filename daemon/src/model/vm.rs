@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::agent::Port;
 use super::console::Console;
 use super::{Definition, OperationId, StateReason, VmId, VmName, VmState};
 
@@ -32,6 +33,8 @@ pub struct Vm {
     pub current: Option<OperationId>,
     /// Operations that wait behind it, in order.
     pub waiting: VecDeque<OperationId>,
+    /// Whether somebody in the guest listens on the channel of its agent.
+    pub agent: Port,
     /// What its console said.
     pub console: Console,
 }
@@ -51,6 +54,7 @@ impl Vm {
             monitor: false,
             current: None,
             waiting: VecDeque::new(),
+            agent: Port::Unknown,
             console: Console::default(),
         }
     }

@@ -23,15 +23,23 @@ fn greeted(world: &mut World) -> Visitor {
 }
 
 /// One who looks on.
-fn watcher(world: &mut World, vm: &str, payload: bool) -> Visitor {
+pub(super) fn watcher(world: &mut World, vm: &str, payload: bool) -> Visitor {
     let mut watcher = greeted(world);
     let answer = world.ask(&mut watcher, &open(vm, payload)).unwrap();
     assert_eq!(answer, ServerData::CaptureOpen(CaptureOpenAnswer { stream: 1 }));
     watcher
 }
 
+/// One who looks on at agents too.
+pub(super) fn watcher_of_agents(world: &mut World, vm: &str) -> Visitor {
+    let mut watcher = greeted(world);
+    let call = CaptureOpenCall { vm: Text::clipped(vm), payload: false, agents: true };
+    world.ask(&mut watcher, &ClientData::CaptureOpen(call)).unwrap();
+    watcher
+}
+
 /// What it was shown since it was asked before.
-fn shown(world: &mut World, watcher: &mut Visitor) -> Vec<CaptureRecord> {
+pub(super) fn shown(world: &mut World, watcher: &mut Visitor) -> Vec<CaptureRecord> {
     world.turn(|dispatch, turn| dispatch.capture(turn, turn.now.utc_ns + WRITING_NS));
     world.exchange(watcher);
     let bytes = std::mem::take(&mut watcher.console);
