@@ -18,10 +18,11 @@ fn bash(daemon: &Daemon) -> Running {
 }
 
 /// Lines of which the last word is begun, and what becomes of them.
-const LINES: [(&str, &str); 12] = [
+const LINES: [(&str, &str); 13] = [
     ("vm sta", "vm start"),
     ("vm start we", "vm start web"),
     ("vm start d we", "vm start d web"),
+    ("agent ping we", "agent ping web"),
     ("vm wait web --for st", "vm wait web --for state="),
     ("vm wait web --for state=ru", "vm wait web --for state=running"),
     ("vm wait web --for=state=running,pa", "vm wait web --for=state=running,paused"),

@@ -2138,12 +2138,13 @@ local function title_of(message)
   return told(type(id) == "string" and message.execute .. " " .. id or message.execute)
 end
 
--- Whether a message may be the answer to a request. One that synchronises is told by its number which answer is its own, for
--- others may come late; and the bytes FF before it are complained of by agents, before they answer.
+-- Whether a message may be the answer to a request. Others may come late: an answer bears the id of its request, and one
+-- that synchronises has its number returned. The bytes FF before that are complained of by agents, before they answer.
 local function may_answer(message, request)
-  if message["return"] then return not request.id or message["return"] == request.id end
+  if message.id ~= request.id then return false end
+  if message["return"] then return not request.number or message["return"] == request.number end
   if type(message.error) ~= "table" then return false end
-  return not request.id or message.error.class == "CommandNotFound"
+  return not request.number or message.error.class == "CommandNotFound"
 end
 
 -- What the other side has asked and was not answered yet.
@@ -2163,8 +2164,9 @@ local function record_of_message(message, first)
   talk[key] = record
   if type(message.execute) == "string" then
     local synchronises = find(message.execute, "^guest%-sync")
-    local id = synchronises and type(message.arguments) == "table" and message.arguments.id
-    record.title, record.id, record.link, record.frame, record.sent = title_of(message), id, frame.link, frame.number, frame.now
+    record.number = synchronises and type(message.arguments) == "table" and message.arguments.id
+    record.title, record.id, record.sent = title_of(message), message.id, frame.now
+    record.link, record.frame = frame.link, frame.number
     pending[frame.link] = record
     return record
   end

@@ -3,6 +3,7 @@
 //! One file per noun, each with its arguments and what it does; this one has what all of them share. Everything that
 //! is printed goes through [`Output`], every error through `Problem`, every way to end through [`Exit`].
 
+mod agent;
 mod ask;
 mod capture;
 mod client;
@@ -114,6 +115,9 @@ enum Noun {
     /// Virtual machines
     #[command(subcommand)]
     Vm(vm::Verb),
+    /// Agents in guests
+    #[command(subcommand)]
+    Agent(agent::Verb),
     /// The machine that the guests run on
     #[command(subcommand)]
     Host(host::Verb),
@@ -289,6 +293,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
 fn perform(noun: &Noun, context: &mut Context<'_>) -> Result<Exit, Problem> {
     match noun {
         Noun::Vm(verb) => vm::run(verb, context),
+        Noun::Agent(verb) => agent::run(verb, context),
         Noun::Host(verb) => host::run(verb, context),
         Noun::Daemon(verb) => daemon::run(verb, context),
         Noun::Event(verb) => event::run(verb, context),

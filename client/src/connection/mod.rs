@@ -153,7 +153,9 @@ struct OpenCall {
     deadline: Option<Duration>,
     until: GiveUp,
     progress: Option<Progress>,
-    outcome: Option<Result<ServerData, Error>>,
+    begun: Instant,
+    /// With how long it took.
+    outcome: Option<Result<(ServerData, Duration), Error>>,
 }
 
 /// When an answer is not to be expected any more: the daemon has let its deadline pass, and a little longer.
@@ -277,9 +279,19 @@ impl Connection {
     /// # Errors
     /// As [`Connection::call`].
     pub fn wait<R: Request>(&mut self, pending: PendingCall<R>) -> Result<R::Answer, Error> {
+        self.wait_timed(pending).map(|(answer, _)| answer)
+    }
+
+    /// The same, and how long the answer was under way: from the sending to its arrival, however late it is waited for.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn wait_timed<R: Request>(&mut self, pending: PendingCall<R>) -> Result<(R::Answer, Duration), Error> {
         let PendingCall { id, _alive, .. } = pending;
-        let data = self.wait_data(id)?;
-        R::answer(data).ok_or_else(|| Error::Protocol("an answer is of another kind than its call".to_owned()))
+        let (data, time) = self.wait_data(id)?;
+        let answer =
+            R::answer(data).ok_or_else(|| Error::Protocol("an answer is of another kind than its call".to_owned()));
+        Ok((answer?, time))
     }
 
     /// How far a call has come, if the daemon has said so. The latest only.
@@ -332,6 +344,7 @@ impl Connection {
             self.turn(Some(until.at), None)?;
         }
         let Some(link) = self.link.as_mut() else { return Err(self.reason()) };
+        let begun = Instant::now();
         let serial = link.session.call(&data, milliseconds(deadline))?;
         link.write();
         self.calls_begun += 1;
@@ -342,13 +355,14 @@ impl Connection {
             deadline,
             until,
             progress: None,
+            begun,
             outcome: None,
         };
         self.calls.insert(self.calls_begun, call);
         Ok(self.calls_begun)
     }
 
-    fn wait_data(&mut self, id: u64) -> Result<ServerData, Error> {
+    fn wait_data(&mut self, id: u64) -> Result<(ServerData, Duration), Error> {
         loop {
             let Some(call) = self.calls.get_mut(&id) else {
                 return Err(Error::Protocol("the call is not known any more".to_owned()));
@@ -430,7 +444,8 @@ impl Connection {
             && call.alive.strong_count() > 0
         {
             call.serial = None;
-            call.outcome = Some(result.map_err(|failure| Error::Failure(Box::new(failure))));
+            let time = call.begun.elapsed();
+            call.outcome = Some(result.map(|data| (data, time)).map_err(|failure| Error::Failure(Box::new(failure))));
             return;
         }
         // Nobody waits for it any more, or nobody ever did.

@@ -4,6 +4,8 @@
 //! connection had been one over a network: the daemon is `2001:db8::1`, whoever is on connection n `2001:db8:1::n`
 //! (addresses that RFC 3849 keeps for documentation). TCP's sequence numbers are the positions of the records, so that a loss
 //! looks like one; who was really there stands in a comment of the connection's first packet.
+//!
+//! Agents in guests are others whom the daemon calls: number n is `2001:db8:2::n`. They have lines in place of packets.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,6 +28,12 @@ const CLIENTS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
 const DAEMON_PORT: u16 = 16515;
 const CLIENT_PORT: u16 = 49152;
 
+/// Where agents are, for the dissector alone: nobody listens there.
+const AGENTS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0);
+const AGENT_PORT: u16 = 16516;
+/// The transport of what agents are told and say.
+const AGENT: &str = "agent";
+
 /// How much TCP says that it could take; nobody asks.
 const WINDOW: u16 = u16::MAX;
 const HOPS: u8 = 64;
@@ -40,7 +48,7 @@ const WAYS_MAX: usize = 16 * 1024;
 /// What a capture came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Written {
-    /// Packets, whole ones or what came of them.
+    /// Packets, and lines of agents; whole ones or what came of them.
     pub(super) packets: u64,
     /// Their bytes.
     pub(super) bytes: u64,
@@ -55,7 +63,7 @@ pub(super) struct CaptureFile<W> {
     /// Where each of them ends that is of a record, and what it comes to with it.
     unwritten: Vec<(usize, Written)>,
     out: W,
-    ways: BTreeMap<u64, Ways>,
+    ways: BTreeMap<Other, Ways>,
     /// What was added.
     added: Written,
     /// What has gone out whole, and how many bytes that are.
@@ -65,6 +73,36 @@ pub(super) struct CaptureFile<W> {
     records: u64,
     /// Whether the packet that the last record is of is there whole.
     whole: bool,
+}
+
+/// Who is at the other end, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Other {
+    Client(u64),
+    Agent(u64),
+}
+
+impl Other {
+    fn of(record: &CaptureRecord) -> Self {
+        if &*record.transport == AGENT { Self::Agent(record.connection) } else { Self::Client(record.connection) }
+    }
+
+    /// The ends of the connection: the daemon, and the other.
+    fn ends(self) -> [([u8; 16], u16); 2] {
+        let end = |net: Ipv6Addr, number: u64| Ipv6Addr::from_bits(net.to_bits() | u128::from(number)).octets();
+        match self {
+            Self::Client(number) => [(DAEMON.octets(), DAEMON_PORT), (end(CLIENTS, number), CLIENT_PORT)],
+            Self::Agent(number) => [(DAEMON.octets(), CLIENT_PORT), (end(AGENTS, number), AGENT_PORT)],
+        }
+    }
+
+    /// How the first packet introduces it.
+    fn introduced(self, record: &CaptureRecord) -> String {
+        match self {
+            Self::Client(number) => format!("connection {number}: {} over {}", record.peer, record.transport),
+            Self::Agent(_) => format!("agent of {}", record.peer),
+        }
+    }
 }
 
 /// How far each way of a connection has come.
@@ -80,8 +118,28 @@ struct Ways {
 struct Way {
     /// The position of the next byte, once there was one: before that others may have looked on.
     next: Option<u64>,
-    /// What is still to come of a packet that began.
+    /// What is still to come of a packet that began; of a line, which does not say how long it is, at least.
     left: u64,
+}
+
+impl Way {
+    /// Notes that bytes of packets have come. Answers how many packets begin there.
+    fn take_of_packet(&mut self, bytes: &[u8], length: u64, jumped: bool) -> u64 {
+        let begins = jumped || self.left == 0;
+        if begins {
+            self.left = packet_bytes(bytes);
+        }
+        self.left = self.left.saturating_sub(length);
+        u64::from(begins)
+    }
+
+    /// The same of lines, of which there may be many.
+    fn take_of_lines(&mut self, bytes: &[u8], jumped: bool) -> u64 {
+        let begins = (jumped || self.left == 0) && !bytes.is_empty();
+        let [before @ .., last] = bytes else { return 0 };
+        self.left = u64::from(*last != b'\n');
+        u64::from(begins) + before.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>()
+    }
 }
 
 impl<W: Write> CaptureFile<W> {
@@ -117,42 +175,39 @@ impl<W: Write> CaptureFile<W> {
 
     /// Adds a record; [`CaptureFile::flush`] writes it.
     pub(super) fn add(&mut self, record: &CaptureRecord) -> io::Result<()> {
-        let is_new = !self.ways.contains_key(&record.connection);
+        let other = Other::of(record);
+        let is_new = !self.ways.contains_key(&other);
         if is_new {
             self.forget_silent();
         }
         self.records += 1;
-        let ways = self.ways.entry(record.connection).or_default();
+        let ways = self.ways.entry(other).or_default();
         ways.seen = self.records;
         let (way, back) = if record.sent { (&mut ways.sent, ways.received) } else { (&mut ways.received, ways.sent) };
         let length = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
         let jump = record.position.saturating_sub(way.next.unwrap_or(record.position));
-        if jump > 0 || way.left == 0 {
-            way.left = packet_bytes(&record.bytes);
-            self.added.packets += 1;
-        }
-        way.left = way.left.saturating_sub(length);
+        self.added.packets += match other {
+            Other::Client(_) => way.take_of_packet(&record.bytes, length, jump > 0),
+            Other::Agent(_) => way.take_of_lines(&record.bytes, jump > 0),
+        };
         way.next = Some(record.position.saturating_add(length));
         self.whole = way.left == 0;
         self.added.bytes += length;
         self.added.lost = self.added.lost.saturating_add(jump);
 
-        let client = Ipv6Addr::from_bits(CLIENTS.to_bits() | u128::from(record.connection));
-        let ((from, port), (to, other)) = match record.sent {
-            true => ((DAEMON, DAEMON_PORT), (client, CLIENT_PORT)),
-            false => ((client, CLIENT_PORT), (DAEMON, DAEMON_PORT)),
-        };
-        let builder = PacketBuilder::ipv6(from.octets(), to.octets(), HOPS)
-            .tcp(port, other, sequence(record.position), WINDOW)
+        let mut ends = other.ends();
+        if !record.sent {
+            ends.reverse();
+        }
+        let [(from, from_port), (to, to_port)] = ends;
+        let builder = PacketBuilder::ipv6(from, to, HOPS)
+            .tcp(from_port, to_port, sequence(record.position), WINDOW)
             .ack(sequence(back.next.unwrap_or_default()))
             .psh();
         let mut data = Vec::with_capacity(builder.size(record.bytes.len()));
         builder.write(&mut data, &record.bytes).map_err(io::Error::other)?;
         let options = match is_new {
-            true => vec![EnhancedPacketOption::Comment(Cow::Owned(format!(
-                "connection {}: {} over {}",
-                record.connection, record.peer, record.transport
-            )))],
+            true => vec![EnhancedPacketOption::Comment(Cow::Owned(other.introduced(record)))],
             false => Vec::new(),
         };
         let block = EnhancedPacketBlock {
@@ -273,6 +328,21 @@ mod tests {
         packet
     }
 
+    /// From where each went to where.
+    fn ends(file: &[u8]) -> Vec<String> {
+        let mut reader = PcapNgReader::new(file).unwrap();
+        let mut all = Vec::new();
+        while let Some(block) = reader.next_block() {
+            let Block::EnhancedPacket(block) = block.unwrap() else { continue };
+            let sliced = SlicedPacket::from_ip(&block.data).unwrap();
+            let Some(etherparse::NetSlice::Ipv6(ip)) = sliced.net else { panic!("no IPv6") };
+            let Some(etherparse::TransportSlice::Tcp(tcp)) = sliced.transport else { panic!("no TCP") };
+            let (from, to) = (ip.header().source_addr(), ip.header().destination_addr());
+            all.push(format!("{from} {} {to} {}", tcp.source_port(), tcp.destination_port()));
+        }
+        all
+    }
+
     /// Sequence number, payload and comment of each.
     fn read(file: &[u8]) -> Vec<(u32, Vec<u8>, Option<String>)> {
         let mut reader = PcapNgReader::new(file).unwrap();
@@ -314,6 +384,36 @@ mod tests {
             (121, ping, None),
         ];
         assert_eq!(read(&out), expected);
+    }
+
+    #[test]
+    fn an_agent_is_another_whom_the_daemon_calls_and_its_lines_are_what_is_counted() {
+        let said = |sent, position, bytes: &[u8]| CaptureRecord {
+            peer: Text::clipped("web"),
+            transport: Text::clipped("agent"),
+            ..record(7, sent, position, bytes)
+        };
+        let mut out = Vec::new();
+        let mut file = CaptureFile::begin(&mut out, "qemu:///system").unwrap();
+        file.add(&record(7, false, 0, &packet(12))).unwrap();
+        let mut count = |record: &CaptureRecord| {
+            file.add(record).unwrap();
+            (file.added().packets, file.is_between_packets())
+        };
+        // One line in two pieces, two lines and a half in one, the rest of it, a mark, and what is not of its line.
+        assert_eq!(count(&said(true, 0, b"\xff{\"execute\":")), (2, false));
+        assert_eq!(count(&said(true, 12, b"1}\n")), (2, true));
+        assert_eq!(count(&said(false, 0, b"{}\n\xff{}\n{")), (5, false));
+        assert_eq!(count(&said(false, 8, b"}\n")), (5, true));
+        assert_eq!(count(&said(false, 10, b"")), (5, true));
+        assert_eq!(count(&said(false, 10, b"\xff")), (6, false));
+        assert_eq!(count(&said(false, 111, b"{}\n")), (7, true));
+        assert_eq!(file.added(), Written { packets: 7, bytes: 20 + 12 + 3 + 8 + 2 + 1 + 3, lost: 100 });
+        file.flush().unwrap();
+        let comments: Vec<_> = read(&out).into_iter().filter_map(|(.., comment)| comment).collect();
+        assert_eq!(comments, ["connection 7: uid 0 over unix", "agent of web"]);
+        assert_eq!(ends(&out)[1], "2001:db8::1 49152 2001:db8:2::7 16516");
+        assert_eq!(ends(&out)[3], "2001:db8:2::7 16516 2001:db8::1 49152");
     }
 
     #[test]

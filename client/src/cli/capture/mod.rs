@@ -36,7 +36,7 @@ const STDOUT: &str = "-";
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  vmwire capture -w today.pcapng\n  vmwire capture --vm web --duration 1m -w web.pcapng\n  \
-                        vmwire -c qemu+ssh://root@host/system capture -w - | wireshark -k -i -\n\n\
+                        vmwire capture --vm web --agents -w agent.pcapng\n  vmwire -c qemu+ssh://root@host/system capture -w - | wireshark -k -i -\n\n\
                         It goes on until interrupted. Connections that have a capture open are not shown, this one among them.\n\
                         Secrets are written over by the daemon; what consoles carry is zeroes without --payload.\n"
 )]
@@ -53,11 +53,15 @@ pub(crate) struct Arguments {
     #[arg(long)]
     payload: bool,
 
+    /// Also what passes between the daemon and agents in guests; with --vm, that guest's
+    #[arg(long)]
+    agents: bool,
+
     /// End after so long, as in 30s or 5m
     #[arg(long, value_name = "DURATION", value_parser = read_duration)]
     duration: Option<Duration>,
 
-    /// End after so many packets
+    /// End after so many packets; of agents, lines
     #[arg(short = 'n', long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
@@ -71,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
     let call = CaptureOpenCall {
         vm: text("name", arguments.vm.as_deref().unwrap_or_default())?,
         payload: arguments.payload,
-        agents: false,
+        agents: arguments.agents,
     };
     let daemon = context.uri()?.to_string();
     let mut connection = context.connect()?;

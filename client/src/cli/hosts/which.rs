@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::problem::Problem;
-use super::super::{Noun, client, connection, operation, vm};
+use super::super::{Noun, agent, client, connection, operation, vm};
 
 /// How long a host may take by itself, the way to it among it, where nobody says otherwise: a little more than a single
 /// host's limits together, so that those, which say more, come first.
@@ -55,7 +55,8 @@ pub(in crate::cli) fn manner(noun: &Noun) -> Result<Manner, Problem> {
         ) => Ok(Manner::Answers(CHANGES)),
         // Each time is a call of its own.
         Noun::Ping(ping) => Ok(Manner::Answers(ping.several(LOOKS))),
-        Noun::Vm(vm::Verb::List(_) | vm::Verb::Show(_) | vm::Verb::Definition(_))
+        Noun::Agent(agent::Verb::Ping(_))
+        | Noun::Vm(vm::Verb::List(_) | vm::Verb::Show(_) | vm::Verb::Definition(_))
         | Noun::Host(_)
         | Noun::Daemon(_)
         | Noun::Op(operation::Verb::List { .. } | operation::Verb::Show { .. })

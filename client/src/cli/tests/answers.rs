@@ -106,6 +106,50 @@ fn of_several_some_may_fail() {
 }
 
 #[test]
+fn of_agents_those_that_answer_are_told_with_their_time_and_the_others_with_why() {
+    let script = |mut daemon: Scripted| {
+        let mut tickets = Vec::new();
+        for name in ["web", "db", "old"] {
+            let (ticket, data) = daemon.call();
+            assert!(matches!(&data, ClientData::AgentPing(call) if &*call.vm == name), "{data:?}");
+            tickets.push(ticket);
+        }
+        let [web, db, old] = tickets.try_into().unwrap();
+        let hint = "vmwire-ga or qemu-guest-agent has to run in the guest";
+        daemon.fail(db, Failure::new(code::AGENT, "nobody listens").about("vm", "db").hint(hint));
+        daemon.answer(old, &ServerData::AgentPing);
+        daemon.answer(web, &ServerData::AgentPing);
+        daemon.until_gone();
+    };
+    let words = ["agent", "ping", "web", "db", "old"];
+    let run = vmwire(&words, script);
+    assert_eq!(run.exit, Exit::Partial);
+    let rows: Vec<Vec<&str>> = run.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((&rows[0][..], rows[1][0], rows[2][0]), (&["VM", "ANSWERED", "AFTER"][..], "web", "old"), "{}", run.out);
+    assert_eq!((rows.len(), rows[1].len()), (3, 3), "{}", run.out);
+    let told = "vmwire: vm db: nobody listens\n  hint: vmwire-ga or qemu-guest-agent has to run in the guest\n";
+    assert_eq!(run.err, told);
+    let run = vmwire(&[&["-o", "json"], &words[..]].concat(), script);
+    assert_eq!((&run.json()[0]["vm"], &run.json()[1]["vm"]), (&json!("web"), &json!("old")));
+    assert!(run.json()[0]["rtt_ns"].as_u64().unwrap() > 0, "{}", run.out);
+    assert_eq!((&run.error()["error"]["code"], &run.error()["error"]["exit"]), (&json!("AGENT"), &json!(1)));
+}
+
+#[test]
+fn a_daemon_that_knows_no_agents_is_told_as_too_old() {
+    for code in [code::UNSUPPORTED, code::UNKNOWN_PROCEDURE] {
+        let run = vmwire(&["agent", "ping", "web"], move |mut daemon| {
+            let (ticket, _) = daemon.call();
+            daemon.fail(ticket, Failure::new(code, "not in this version"));
+            daemon.until_gone();
+        });
+        let hint = "the daemon is too old for this: it came with protocol 1.2";
+        let told = format!("vmwire: vm web: not in this version\n  hint: {hint}\n");
+        assert_eq!((run.exit, run.out.as_str(), run.err.as_str()), (Exit::Failed, "", told.as_str()));
+    }
+}
+
+#[test]
 fn what_does_not_exist_is_told_by_text_and_exit() {
     let run = vmwire(&["vm", "resume", "web"], |mut daemon| {
         let (ticket, _) = daemon.call();

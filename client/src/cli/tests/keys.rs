@@ -66,7 +66,7 @@ fn the_page_for_programs_names_every_key() {
     let definition = tempfile::NamedTempFile::new().unwrap();
     let file = definition.path().to_str().unwrap();
     let key = format!("sha256:{}", "0".repeat(64));
-    let verbs: [(&str, &[&str]); 22] = [
+    let verbs: [(&str, &[&str]); 23] = [
         ("vm show", &["vm", "show", "a"]),
         ("vm define", &["vm", "define", file]),
         ("vm definition", &["vm", "definition", "a"]),
@@ -75,6 +75,7 @@ fn the_page_for_programs_names_every_key() {
         ("vm undefine start shutdown stop reboot reset pause resume", &["vm", "shutdown", "a"]),
         ("vm undefine start shutdown stop reboot reset pause resume", &["vm", "reboot", "a"]),
         ("vm wait", &["vm", "wait", "a", "--for", "state=running"]),
+        ("agent ping", &["agent", "ping", "a", "b"]),
         ("host info", &["host", "info"]),
         ("host capabilities", &["host", "capabilities"]),
         ("host certificates", &["host", "certificates"]),

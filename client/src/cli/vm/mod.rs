@@ -5,7 +5,7 @@ mod definition;
 mod field;
 mod life;
 mod list;
-mod several;
+pub(super) mod several;
 mod show;
 mod wait;
 
@@ -70,7 +70,7 @@ pub(crate) fn run(verb: &Verb, context: &mut Context<'_>) -> Result<Exit, Proble
 }
 
 /// How a virtual machine is named in a call.
-fn vm(name: &str) -> Result<Text<128>, Problem> {
+pub(super) fn vm(name: &str) -> Result<Text<128>, Problem> {
     if name.is_empty() {
         return Err(Problem::usage("the name of the virtual machine is empty"));
     }

@@ -5,7 +5,10 @@ use super::super::output::Output;
 use super::super::problem::Problem;
 
 /// Tells of each problem when it is its turn. Answers what was done, and how the whole ends.
-pub(super) fn tell<T>(output: &mut Output, outcomes: impl Iterator<Item = Result<T, Problem>>) -> (Vec<T>, Exit) {
+pub(in crate::cli) fn tell<T>(
+    output: &mut Output,
+    outcomes: impl Iterator<Item = Result<T, Problem>>,
+) -> (Vec<T>, Exit) {
     let (mut done, mut ends) = (Vec::new(), Vec::new());
     for outcome in outcomes {
         ends.push(match outcome {

@@ -5,6 +5,7 @@ use super::*;
 over_every_transport! {
     agrees_on_the_lesser_minor
     answers_in_any_order_reach_their_calls
+    the_time_of_an_answer_is_that_of_its_coming
     a_failure_is_an_error_and_the_connection_lives_on
     a_dropped_call_leaves_nothing_behind
     a_call_too_many_waits_for_an_answer_but_a_cancel_does_not
@@ -41,6 +42,28 @@ fn answers_in_any_order_reach_their_calls(over: Over) {
     let second = connection.begin(request::VmStop(vm("a")), None).unwrap();
     assert_eq!(connection.wait(first).unwrap().cpus, 1);
     assert_eq!(connection.wait(second).unwrap().operation, 2);
+    daemon.join().unwrap();
+}
+
+/// However late somebody asks for it.
+fn the_time_of_an_answer_is_that_of_its_coming(over: Over) {
+    let (mut connection, daemon) = connected(over, 1, Options::default(), |mut daemon| {
+        let (first, _) = daemon.call();
+        let (second, _) = daemon.call();
+        daemon.answer(second, &done(2));
+        daemon.answer(first, &host_info(1));
+        daemon.until_gone();
+    });
+    let began = Instant::now();
+    let first = connection.begin(request::HostInfo, None).unwrap();
+    let second = connection.begin(request::VmStop(vm("a")), None).unwrap();
+    let (_, first_time) = connection.wait_timed(first).unwrap();
+    let both_came = began.elapsed();
+    std::thread::sleep(Duration::from_millis(2));
+    let (_, second_time) = connection.wait_timed(second).unwrap();
+    assert!(first_time <= both_came && second_time <= both_came, "{first_time:?} {second_time:?} {both_came:?}");
+    assert!(second_time > Duration::ZERO);
+    drop(connection);
     daemon.join().unwrap();
 }
 

@@ -10,13 +10,14 @@ use super::tshark::Tshark;
 use crate::support::packets::packet;
 
 const SYNC: &[u8] = b"\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":4711}}\n";
-const PING: &[u8] = b"{\"execute\":\"guest-ping\"}\n";
+const PING: &[u8] = b"{\"execute\":\"guest-ping\",\"id\":8}\n";
 const SYNCHRONISED: &[u8] = b"\xff{\"return\": 4711}\n";
-const PONG: &[u8] = b"{\"return\": {}}\n";
+const PONG: &[u8] = b"{\"return\": {}, \"id\": 8}\n";
 /// What agents say about a byte FF.
 const STRAY: &[u8] = br#"{"error": {"class": "GenericError", "desc": "JSON parse error, stray '\\xFF'"}}
 "#;
-const UNKNOWN: &[u8] = br#"{"error": {"class": "CommandNotFound", "desc": "The command guest-ping has not been found"}}
+const UNKNOWN: &[u8] =
+    br#"{"error": {"class": "CommandNotFound", "desc": "The command guest-ping has not been found"}, "id": 8}
 "#;
 
 /// Frames that have these, each with these columns.
@@ -273,8 +274,14 @@ fn an_answer_that_comes_late_is_not_taken_for_another() {
     capture.say(lane, Side::Server, PING);
     capture.say(lane, Side::Server, SYNCHRONISED);
     capture.say(lane, Side::Server, PONG);
+    capture.say(lane, Side::Client, PING);
+    capture.say(lane, Side::Server, b"{\"return\": {}, \"id\": 7}\n");
+    capture.say(lane, Side::Server, PONG);
     let Some(tshark) = Tshark::of(test, &capture) else { return };
     tshark.is_sound();
-    assert_eq!(rows(&tshark, "vmwire_agent.request_in", &["frame.number", "vmwire_agent.request_in"]), ["7\t2"]);
-    assert_eq!(rows(&tshark, "vmwire_agent.response_in", &["frame.number"]), ["2"]);
+    assert_eq!(
+        rows(&tshark, "vmwire_agent.request_in", &["frame.number", "vmwire_agent.request_in"]),
+        ["7\t2", "11\t9"]
+    );
+    assert_eq!(rows(&tshark, "vmwire_agent.response_in", &["frame.number"]), ["2", "9"]);
 }
