@@ -1,6 +1,6 @@
 //! Calls of every procedure, sensible and not.
 
-use vmwire_daemon::model::VmId;
+use vmwire_daemon::model::{AGENT_CHANNEL, VmId};
 use vmwire_protocol::message::{
     CaptureOpenCall, ClientAddCall, ClientCall, ClientData, ClientInviteCall, ClientSetRoleCall, ConnectionKickCall,
     ConsoleOpenCall, Cursor, ListCall, OperationCall, OperationListCall, SubscribeCall, VmCall, VmCell, VmDefineCall,
@@ -37,10 +37,12 @@ pub(crate) fn definition(random: &mut Random, name: &str, uuid: Option<VmId>, pa
     let fails = if random.chance(10) { "the disk is on fire" } else { "" };
     let console_bytes = *random.pick(&[0, 0, 100, 9000, 500_000]).unwrap();
     let labels: Vec<&str> = LABELS.into_iter().filter(|_| random.chance(40)).collect();
+    let channels: &[&str] = if random.chance(75) { &[AGENT_CHANNEL] } else { &[] };
+    let agent = if random.chance(25) { "hangs" } else { "answers" };
     let panic_ms = if random.chance(15) { 1 + random.below(3000) } else { 0 };
     format!(
-        "name = \"{name}\"\n{uuid}labels = {labels:?}\nmemory = \"16 MiB\"\nautostart = {}\n[test]\nstart_ms = {}\nstart_fails = \"{fails}\"\n\
-         delay_ms = {}\ndeaf = {}\nshutdown_ms = {}\nconsole = \"welcome to {name}\\n\"\npanic_ms = {panic_ms}\n\
+        "name = \"{name}\"\n{uuid}labels = {labels:?}\nchannels = {channels:?}\nmemory = \"16 MiB\"\nautostart = {}\n[test]\nstart_ms = {}\nstart_fails = \"{fails}\"\n\
+         delay_ms = {}\ndeaf = {}\nshutdown_ms = {}\nconsole = \"welcome to {name}\\n\"\npanic_ms = {panic_ms}\nagent = \"{agent}\"\n\
          console_bytes = {console_bytes}\n#{}\n",
         random.chance(20),
         ms(random, 300),
@@ -79,7 +81,7 @@ fn operation(random: &mut Random, around: &Surroundings) -> OperationCall {
 /// Any call but HELLO, PING, CANCEL, which depend on who calls.
 pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
     let named = |random: &mut Random| VmCall { vm: vm(random, around) };
-    match random.below(112) {
+    match random.below(115) {
         0..=1 => ClientData::HostInfo,
         2 => ClientData::HostCertificates,
         3..=4 => ClientData::HostCapabilities,
@@ -119,6 +121,7 @@ pub(crate) fn any(random: &mut Random, around: &Surroundings) -> ClientData {
         95..=98 => ClientData::Subscribe(subscribe(random, around)),
         99..=108 => client(random),
         109 => ClientData::Unsubscribe,
+        110..=112 => ClientData::AgentPing(named(random)),
         _ => ClientData::CaptureOpen(CaptureOpenCall {
             vm: if random.chance(30) { vm(random, around) } else { Text::default() },
             payload: random.chance(50),

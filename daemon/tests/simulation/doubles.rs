@@ -11,7 +11,7 @@ use mio::Token;
 use mio::event::Source;
 use vmwire_daemon::dispatch::Store;
 use vmwire_daemon::driver::{
-    Capabilities, Driver, DriverError, FileAnswer, FileRequest, FileTicket, Host, Job, Report, TestDriver,
+    Action, Capabilities, Driver, DriverError, FileAnswer, FileRequest, FileTicket, Host, Job, Report, TestDriver,
 };
 use vmwire_daemon::enrolment::Registry;
 use vmwire_daemon::event_loop::Now;
@@ -131,6 +131,9 @@ impl Driver for Reordered {
     }
 
     fn begin(&mut self, now: Now, host: &mut dyn Host, job: Job) {
+        if let Action::Start { definition, .. } = &job.action {
+            self.truth.borrow_mut().agents.launched(job.vm, definition);
+        }
         self.inner.begin(now, host, job);
     }
 
@@ -146,7 +149,11 @@ impl Driver for Reordered {
     }
 
     fn agent_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool {
-        self.inner.agent_write(now, host, vm, data)
+        if !self.truth.borrow().calm && self.random.chance(3) || !self.inner.agent_write(now, host, vm, data) {
+            return false;
+        }
+        self.truth.borrow_mut().asks_agent(vm, data);
+        true
     }
 
     fn handle_ready(&mut self, now: Now, host: &mut dyn Host, token: Token) {
@@ -181,14 +188,33 @@ impl Driver for Reordered {
         }
         let guests: Vec<VmId> = self.held.keys().copied().collect();
         let vm = *self.random.pick(&guests)?;
+        if !calm && self.random.chance(2) {
+            // A guest may say what it likes where its agent should be.
+            let noise = *self.random.pick(&[
+                &b"login: "[..],
+                b"\xff",
+                b"{\"return\": {}}\n",
+                b"\n",
+                b"\xff{\"return\": 1}\n",
+            ])?;
+            return Some(Report::Agent { vm, data: Bytes::from_static(noise) });
+        }
         let queue = self.held.get_mut(&vm)?;
         let report = queue.pop_front();
         if queue.is_empty() {
             self.held.remove(&vm);
         }
+        let truth = &mut self.truth.borrow_mut();
         match &report {
-            Some(Report::Console { vm, data }) => self.truth.borrow_mut().said(*vm, data),
-            Some(Report::State { vm, state: VmState::Stopped, .. }) => self.truth.borrow_mut().went_down(*vm),
+            Some(Report::Console { vm, data }) => truth.said(*vm, data),
+            Some(Report::Agent { vm, data }) => truth.agents.said(*vm, data),
+            Some(Report::AgentPort { vm, .. } | Report::Reset { vm, .. }) => truth.agents.interrupted(*vm),
+            Some(Report::State { vm, state, .. }) => {
+                truth.agents.interrupted(*vm);
+                if *state == VmState::Stopped {
+                    truth.went_down(*vm);
+                }
+            }
             _ => {}
         }
         report

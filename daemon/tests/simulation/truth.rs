@@ -13,6 +13,7 @@ use vmwire_protocol::message::{
 };
 use vmwire_protocol::xdr;
 
+use crate::agents::Agents;
 use crate::rights::{Group, Rights};
 
 /// Bounds of the ring and of a console, as the design has them.
@@ -52,6 +53,7 @@ pub(crate) struct Truth {
     states: BTreeMap<VmId, Vec<(u64, u32)>>,
     pub(crate) operations: BTreeMap<u64, Operation>,
     consoles: BTreeMap<VmId, Console>,
+    pub(crate) agents: Agents,
     /// How often each was undefined: one that is defined again has a new console.
     undefined: BTreeMap<VmId, u64>,
     /// What the doubles saw that must not be.
@@ -118,6 +120,7 @@ impl Truth {
             rights,
             operations: BTreeMap::new(),
             consoles: BTreeMap::new(),
+            agents: Agents::default(),
             undefined: BTreeMap::new(),
             wrong: Vec::new(),
         }
@@ -253,6 +256,23 @@ impl Truth {
         self.state_as_of(vm, u64::MAX)
     }
 
+    /// Whether a virtual machine has run all the time since an event.
+    pub(crate) fn has_run_since(&self, vm: VmId, sequence: u64) -> bool {
+        let later = self.states.get(&vm).and_then(|states| states.last()).is_some_and(|(since, _)| *since > sequence);
+        !later && self.state(vm) == Some(vm_state::RUNNING)
+    }
+
+    /// The core says something to the agent of a guest.
+    pub(crate) fn asks_agent(&mut self, vm: VmId, data: &[u8]) {
+        let outcome = self.agents.asked(vm, self.now.monotonic, data);
+        if let Err(why) = outcome {
+            self.wrong.push(format!("the agent of {vm} is asked {why}"));
+        }
+        if self.state(vm) != Some(vm_state::RUNNING) {
+            self.wrong.push(format!("the agent of {vm} is asked while it is {:?}", self.state(vm)));
+        }
+    }
+
     /// The virtual machines that a name or uuid has meant since an event.
     pub(crate) fn meant_since(&self, sequence: u64, text: &str) -> impl Iterator<Item = VmId> {
         let all = self.groups_since(sequence).flat_map(|(_, groups)| groups);
@@ -285,6 +305,11 @@ impl Truth {
     pub(crate) fn groups_since(&self, sequence: u64) -> impl Iterator<Item = &(u64, Groups)> {
         let first = self.groups.iter().rposition(|(since, _)| *since <= sequence).unwrap_or_default();
         self.groups[first..].iter()
+    }
+
+    /// How many are defined.
+    pub(crate) fn defined(&self) -> usize {
+        self.groups_now().len()
     }
 
     /// The virtual machine of a name or uuid.

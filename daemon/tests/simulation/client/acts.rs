@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use vmwire_protocol::message::{CancelCall, ClientData, Failure, HelloCall, Procedure, VmCall, code};
+use vmwire_protocol::message::{CancelCall, ClientData, Failure, HelloCall, Procedure, VmCall, VmStartCall, code};
 use vmwire_protocol::xdr::{List, Text};
 
 use super::{Asked, Client, Connection, Phase, vm_of};
@@ -29,6 +29,9 @@ impl Client {
             (None, 27..=28) => return connection.flood(random, truth, now),
             (None, 29) => return connection.contend(random, around, truth, now),
             (None, 30) => return connection.trespass(random, now),
+            (None, 31..=34) if connection.phase == Phase::Agreed(2) => {
+                return connection.ask_agent(random, around, truth, now);
+            }
             _ => calls::any(random, around),
         };
         let deadline_ms = if random.chance(60) { 0 } else { *random.pick(&[1, 20, 300, 5000]).unwrap() };
@@ -164,6 +167,24 @@ impl Connection {
             self.ask(data, 0, truth, now);
         }
         format!("makes {count} calls about {}", vm())
+    }
+
+    /// Asks for an agent again and again, perhaps of a guest that has just been started, and perhaps gives one up.
+    fn ask_agent(&mut self, random: &mut Random, around: &Surroundings, truth: &Truth, now: Instant) -> String {
+        let Some((vm, _)) = random.pick(&around.vms) else { return "no agent to ask".to_owned() };
+        let vm = Text::new(vm.to_string()).unwrap();
+        if random.chance(50) {
+            self.ask(ClientData::VmStart(VmStartCall { vm: vm.clone(), paused: false }), 0, truth, now);
+        }
+        let count = 1 + random.below(4);
+        for _ in 0..count {
+            self.ask(ClientData::AgentPing(VmCall { vm: vm.clone() }), 0, truth, now);
+        }
+        if random.chance(30) {
+            let serial = *self.asked.keys().max().unwrap();
+            self.ask(ClientData::Cancel(CancelCall { serial }), 0, truth, now);
+        }
+        format!("asks {count} times for the agent of {vm}")
     }
 
     /// Breaks the protocol, between two packets.

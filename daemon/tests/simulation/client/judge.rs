@@ -1,6 +1,7 @@
 //! Whether an answer is right: held against what was asked and what really happened.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use vmwire_daemon::model::VmId;
 use vmwire_protocol::message::{
@@ -15,6 +16,9 @@ use crate::events::Subscription;
 use crate::rights::Rights;
 use crate::streams::Stream;
 use crate::truth::Truth;
+
+/// In so much time an agent that answers has been heard.
+const LONG: Duration = Duration::from_secs(5);
 
 /// Holds a page of rows against who there was: it tells of all that were looked at and meant, and of nobody else.
 fn wrong_rows(call: &VmListCall, answer: &VmListAnswer, rights: &Rights, truth: &Truth) -> Option<String> {
@@ -55,6 +59,25 @@ fn wrong_rows(call: &VmListCall, answer: &VmListAnswer, rights: &Rights, truth: 
     let same = answer.rows.len() == expected.len()
         && answer.rows.iter().zip(&expected).all(|(row, expected)| fits(row, expected));
     (!same).then(|| format!("the rows as of the cursor are {expected:?}"))
+}
+
+/// What is wrong with it that a ping has failed so: a guest with an agent has run all the time.
+fn unlikely(asked: &Asked, failure: u32, truth: &Truth) -> Option<&'static str> {
+    let ClientData::AgentPing(call) = &asked.data else { return None };
+    let mut meant = truth.meant_since(asked.newest_event, &call.vm).collect::<Vec<_>>();
+    meant.dedup();
+    let [vm] = meant[..] else { return None };
+    if !truth.has_run_since(vm, asked.newest_event) || !truth.agents.has_channel(vm) {
+        return None;
+    }
+    match failure {
+        code::INVALID => Some("has run with a channel for an agent"),
+        // Late reports and one more try because of noise are well within that.
+        code::DEADLINE_EXCEEDED if asked.deadline >= LONG && truth.agents.answer(vm) => {
+            Some("has an agent that answers")
+        }
+        _ => None,
+    }
 }
 
 impl Connection {
@@ -99,6 +122,9 @@ impl Connection {
                         _ => {}
                     }
                 }
+                if let (ClientData::AgentPing(call), Some(why)) = (&asked.data, unlikely(&asked, failure.code, truth)) {
+                    return wrong(&format!("{} {why}", call.vm));
+                }
                 let shutdown = matches!(asked.data, ClientData::VmShutdown(_) | ClientData::OperationWait(_));
                 let elapsed = truth.now.monotonic.saturating_duration_since(asked.at);
                 match failure.code {
@@ -107,9 +133,8 @@ impl Connection {
                         let stream = matches!(asked.data, ClientData::ConsoleOpen(_) | ClientData::CaptureOpen(_));
                         if stream { Ok(()) } else { wrong("it had room") }
                     }
-                    code::MALFORMED | code::INTERNAL | code::ANSWER_TOO_LARGE | code::AGENT => {
-                        wrong("it makes no sense")
-                    }
+                    code::MALFORMED | code::INTERNAL | code::ANSWER_TOO_LARGE => wrong("it makes no sense"),
+                    code::AGENT if !matches!(asked.data, ClientData::AgentPing(_)) => wrong("it asks no agent"),
                     code::VERSION_MISMATCH | code::UNSUPPORTED | code::UNKNOWN_PROCEDURE
                         if asked.must_fail.is_none() =>
                     {
@@ -159,9 +184,14 @@ impl Connection {
                 self.streams.insert(answer.stream, stream);
                 None
             }
-            (ClientData::CaptureOpen(_), ServerData::CaptureOpen(answer)) => {
-                self.captures.insert(answer.stream, Capture::open(asked.era));
+            (ClientData::CaptureOpen(call), ServerData::CaptureOpen(answer)) => {
+                self.captures.insert(answer.stream, Capture::open(asked.era, call.agents));
                 None
+            }
+            (ClientData::AgentPing(call), ServerData::AgentPing) => {
+                let mut meant = truth.meant_since(asked.newest_event, &call.vm);
+                let answered = meant.any(|vm| truth.agents.answered_since(vm, asked.at));
+                (!answered).then(|| "no agent has answered what it was asked since".to_owned())
             }
             (ClientData::VmShow(_), ServerData::VmShow(answer)) => {
                 let vm = VmId(uuid::Uuid::from_bytes(answer.vm.uuid.0));

@@ -205,8 +205,9 @@ impl Connection {
                 }
                 ClientStep::StreamData { stream, offset, data, .. } => {
                     if let Some(capture) = self.captures.get_mut(&stream) {
-                        let jumped = capture.data(self.id, offset, data)?;
-                        *tally.entry("packets captured".to_owned()).or_default() += 1;
+                        let (jumped, of_agent) = capture.data(self.id, offset, data)?;
+                        let what = if of_agent { "agents captured" } else { "packets captured" };
+                        *tally.entry(what.to_owned()).or_default() += 1;
                         *tally.entry("capture jumps".to_owned()).or_default() += u64::from(jumped);
                         continue;
                     }
