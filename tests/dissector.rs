@@ -32,7 +32,7 @@ impl Drop for Dumpcap {
 }
 
 /// What tshark prints of a capture.
-fn tshark(daemon: &Daemon, file: &Path, arguments: &[&str]) -> String {
+pub(crate) fn tshark(daemon: &Daemon, file: &Path, arguments: &[&str]) -> String {
     let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/wireshark/vmwire.lua");
     let mut command = Command::new("tshark");
     command.args(["-n", "-2", "-X", &format!("lua_script:{}", lua.display())]);
