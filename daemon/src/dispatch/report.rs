@@ -47,6 +47,8 @@ impl Dispatch {
             message: Text::clipped(&vm.message),
         };
         self.emit(turn, event_kind::VM_STATE, Some((id, name)), operation, &detail);
+        // Before what waited for this is begun, after which there may be no virtual machine any more.
+        self.agent_entered(turn, id);
         match state {
             VmState::Stopped => {
                 self.process(id, None);
@@ -57,7 +59,6 @@ impl Dispatch {
             VmState::Lost => self.console_ended(turn, id),
             VmState::Starting | VmState::Running | VmState::Paused | VmState::Adopting => {}
         }
-        self.agent_entered(turn, id);
         self.answer_waits(turn, id);
         if previous == VmState::Adopting {
             self.next(turn, id);

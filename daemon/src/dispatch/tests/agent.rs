@@ -225,6 +225,14 @@ fn what_happens_to_the_guest_meanwhile_is_told_at_once() {
         }
         assert_eq!(world.dispatch.agents.count(), (1, 0));
     }
+    let (mut world, mut visitor) = World::running("web", "agent = \"hangs\"\ndelay_ms = 500");
+    let serial = world.begin(&mut visitor, &ping("web"));
+    world.begin(&mut visitor, &ClientData::VmStop(vm("web")));
+    world.begin(&mut visitor, &ClientData::VmUndefine(vm("web")));
+    world.pass(&mut visitor, Duration::from_secs(1));
+    assert_eq!(refused(&mut visitor, serial).message.as_str(), "the guest has ended meanwhile");
+    assert!(world.dispatch.vms.is_empty() && world.dispatch.agents.count() == (0, 0));
+
     let (mut world, mut visitor) = World::running("web", "agent = \"hangs\"\npanic_ms = 500");
     let failure = world.ask(&mut visitor, &ping("web")).unwrap_err();
     assert_eq!((failure.message.as_str(), failure.fact("state")), ("the guest has crashed meanwhile", Some("crashed")));

@@ -271,6 +271,7 @@ fn endless_nonsense_is_held_to_a_line() {
     for piece in [vec![b'x'; 8192], vec![MARK; 8192], vec![b'{'; 8192], b"\xff{".repeat(4096), deep] {
         let mut bench = Bench::new();
         bench.ask();
+        bench.says(b"\xff{");
         for round in 0..200 {
             if round == 100 {
                 bench.says(&synced(bench.drawn - 1));
