@@ -19,6 +19,9 @@ pub use test::TestDriver;
 use crate::event_loop::Now;
 use crate::model::{Definition, OperationId, StateReason, VmId, VmState};
 
+/// The longest request that [`Driver::agent_write`] takes.
+pub const AGENT_REQUEST_BYTES_MAX: usize = 64 << 10;
+
 /// One thing to be done to one virtual machine.
 #[derive(Debug)]
 pub struct Job {
@@ -116,11 +119,12 @@ pub enum Report {
         /// What it wrote.
         data: Bytes,
     },
-    /// Somebody in the guest opened or closed the agent's channel. It is closed as well when the guest's run ends.
+    /// Somebody in the guest opened or closed the agent's channel. It is closed as well when the guest's run ends, and
+    /// while the daemon cannot reach it. That it is open may be told again: it may have been closed in between.
     AgentPort {
         /// Which guest.
         vm: VmId,
-        /// Whether it is open now. May be told again unchanged.
+        /// Whether it is open now.
         open: bool,
     },
 }
@@ -215,7 +219,7 @@ pub trait Driver {
     /// How many bytes [`Driver::console_write`] would take now.
     fn console_room(&self, vm: VmId) -> usize;
 
-    /// Hands one request of at most 64 KiB to the agent's channel ([`AGENT_CHANNEL`](crate::model::AGENT_CHANNEL)), all
+    /// Hands one request of at most [`AGENT_REQUEST_BYTES_MAX`] to the agent's channel ([`AGENT_CHANNEL`](crate::model::AGENT_CHANNEL)), all
     /// of it or nothing. Answers whether it was taken: not where the guest has no such channel, is not up or cannot be
     /// reached, nor while bytes of a former request wait to be sent.
     fn agent_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool;

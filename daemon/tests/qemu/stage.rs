@@ -157,8 +157,12 @@ impl Stage {
     }
 
     /// Turns the loop until something is so.
-    pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) fn until(&mut self, what: &str, is_so: impl FnMut(&Self) -> bool) {
+        self.until_within(PATIENCE, what, is_so);
+    }
+
+    pub(crate) fn until_within(&mut self, patience: Duration, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + patience;
         while !is_so(self) {
             assert!(Instant::now() < deadline, "waited in vain for {what}; told was {:#?}", self.told);
             self.turn(deadline);
@@ -307,11 +311,16 @@ pub(crate) fn has_qemu(test: &str) -> bool {
     if version.is_ok_and(|output| output.status.success()) {
         return true;
     }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "in CI there has to be a qemu-system-x86_64");
-    let line = format!("SKIPPED: {test}: there is no qemu-system-x86_64\n");
+    skip(test, "there is no qemu-system-x86_64");
+    false
+}
+
+/// Says that a test is skipped. In CI none may be.
+pub(crate) fn skip(test: &str, why: &str) {
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} may not be skipped with CI=true: {why}");
+    let line = format!("SKIPPED: {test}: {why}\n");
     print!("{line}");
     if let Some(skips) = std::env::var_os("VMWIRE_SKIPS") {
         fs::OpenOptions::new().append(true).open(skips).unwrap().write_all(line.as_bytes()).unwrap();
     }
-    false
 }

@@ -109,6 +109,16 @@ pub(super) fn files(definition: &Definition) -> Vec<File> {
     files
 }
 
+/// What QEMU calls the host's end of a channel.
+pub(super) fn channel_id(index: usize) -> String {
+    format!("channel{index}")
+}
+
+/// What QEMU calls the guest's end of a channel.
+pub(super) fn port_id(index: usize) -> String {
+    format!("port{index}")
+}
+
 /// The arguments that hand an open file to QEMU.
 pub(crate) fn file_options(purpose: Purpose, descriptor: RawFd) -> [String; 2] {
     match purpose {
@@ -160,11 +170,11 @@ impl Argv {
         }
         self.json("-device", &json!({"driver": "virtio-serial-pci", "id": "channels"}));
         for (index, (name, listener)) in definition.channels.iter().zip(listeners).enumerate() {
-            let id = format!("channel{index}");
+            let id = channel_id(index);
             self.socket(&id, *listener);
             self.json(
                 "-device",
-                &json!({"driver": "virtserialport", "id": format!("port{index}"), "chardev": id, "name": name}),
+                &json!({"driver": "virtserialport", "id": port_id(index), "chardev": id, "name": name}),
             );
         }
     }

@@ -8,28 +8,26 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use mio::Token;
 
 use super::Config;
 use super::argv::{self, Given};
+use super::channels::Channels;
 use super::launch::{self, Request};
 use super::lifecycle::{Lifecycle, Order, Task, superseded};
+use super::line::{Exchanged, Line};
 use super::monitor::{Message, Monitor, MonitorError};
 use super::process::Watched;
 use super::record::{self, Paths, Record};
-use super::socket::{Reading, Socket};
+use super::socket::{READ_BYTES_MAX, Reading, Socket};
 use crate::driver::{DriverError, DriverErrorKind, FileAnswer, FileRequest, FileTicket, Host, Process, Report};
 use crate::model::{Boot, Definition, OperationId, VmId};
 
 /// How much of what is written to a console waits for QEMU to take it.
 pub(super) const CONSOLE_BYTES_MAX: usize = 4096;
-/// More channels than any definition has.
-const CHANNELS_MAX: usize = 64;
-/// A console that was lost while the guest lives is sought again so much later.
-const CONSOLE_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// What of the driver a guest works with.
 pub(super) struct Surroundings<'a> {
@@ -58,14 +56,11 @@ pub(super) struct Guest {
     launch: Option<(Arc<Definition>, &'static str)>,
     /// A start that waits for the files of a former run to be removed.
     next: Option<(OperationId, Start)>,
-    channels: usize,
+    channels: Channels,
     has_console: bool,
     process: Option<Watched>,
     monitor: Option<(Socket, Monitor)>,
-    console: Option<Socket>,
-    /// Written by somebody, not yet taken by QEMU.
-    console_unsent: Vec<u8>,
-    console_sought_at: Option<Instant>,
+    console: Line,
     /// File requests under way, and what went wrong with the record.
     tickets: BTreeSet<FileTicket>,
     files_failed: Option<String>,
@@ -82,13 +77,11 @@ impl Guest {
             life,
             launch: None,
             next: None,
-            channels: 0,
+            channels: Channels::default(),
             has_console: false,
             process: None,
             monitor: None,
-            console: None,
-            console_unsent: Vec::new(),
-            console_sought_at: None,
+            console: Line::default(),
             tickets: BTreeSet::new(),
             files_failed: None,
             record_ticket: None,
@@ -99,7 +92,8 @@ impl Guest {
     /// A guest that a former daemon left.
     pub(super) fn found(around: &Surroundings<'_>, life: Lifecycle, record: &Record, process: Option<Watched>) -> Self {
         let mut this = Self::new(around.config, VmId(record.uuid), life);
-        this.channels = record.channels.min(CHANNELS_MAX);
+        this.channels = Channels::found(record);
+        this.life.handle_channels(this.channels.agent());
         this.has_console = record.console.is_some();
         this.process = process;
         this
@@ -116,7 +110,8 @@ impl Guest {
             Boot::Disk => None,
         };
         if self.life.is_stopped() {
-            self.channels = start.definition.channels.len();
+            self.channels = Channels::of(&start.definition);
+            self.life.handle_channels(self.channels.agent());
             self.has_console = start.definition.console;
             self.launch = Some((start.definition, start.accelerator));
         }
@@ -140,7 +135,7 @@ impl Guest {
     pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
         let monitor = self.monitor.iter().map(|(socket, _)| socket.token());
         let process = self.process.iter().flat_map(Watched::tokens);
-        monitor.chain(self.console.iter().map(Socket::token)).chain(process)
+        monitor.chain(self.console.token()).chain(self.channels.tokens()).chain(process)
     }
 
     /// The file requests that are under way for it.
@@ -155,8 +150,12 @@ impl Guest {
 
     /// Looks at what is ready. Says whether there is more to do before the next sleep.
     pub(super) fn handle_ready(&mut self, around: &mut Surroundings<'_>, token: Token) -> bool {
-        if self.console.as_ref().is_some_and(|console| console.token() == token) {
+        if self.console.token() == Some(token) {
             self.exchange_console(around)
+        } else if self.channels.handle_ready(token) {
+            let more = self.exchange_channels(around, false);
+            self.obey(around);
+            more
         } else if self.monitor.as_ref().is_some_and(|(socket, _)| socket.token() == token) {
             let more = self.read_monitor(around);
             self.obey(around);
@@ -166,11 +165,13 @@ impl Guest {
         }
     }
 
-    /// Looks at monitor and console before the process, so that what was said before its end is heard before the end.
+    /// Looks at monitor, console and channels before the process, so that what was said before its end is heard before
+    /// the end.
     pub(super) fn look_at_everything(&mut self, around: &mut Surroundings<'_>) -> bool {
         let ended = self.process.as_mut().is_some_and(|process| process.has_ended(around.host));
         let mut more = self.read_monitor(around);
         more |= self.exchange_console(around);
+        more |= self.exchange_channels(around, ended);
         // Not before everything is heard that was said.
         if ended
             && !more
@@ -216,32 +217,42 @@ impl Guest {
     /// Time has passed.
     pub(super) fn handle_timeout(&mut self, around: &mut Surroundings<'_>) -> bool {
         self.life.handle_timeout(around.now);
-        if self.console_sought_at.is_some_and(|at| at <= around.now) {
-            self.console_sought_at = None;
-            self.connect_console(around);
+        let lives = self.process.is_some();
+        if self.console.is_due(around.now) && lives {
+            self.console.seek(around.now, around.host, &self.paths.console());
         }
+        self.channels.handle_timeout(around.now, around.host, &self.paths, lives);
+        self.life.handle_agent_line(self.channels.agent_is_connected());
         self.obey(around);
         self.look_at_everything(around)
     }
 
     /// When it wants to be called.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.life.poll_timeout(), self.console_sought_at].into_iter().flatten().min()
+        let lines = [self.console.poll_timeout(), self.channels.poll_timeout()];
+        lines.into_iter().chain([self.life.poll_timeout()]).flatten().min()
     }
 
     /// How much [`Self::console_write`] would take.
     pub(super) fn console_room(&self) -> usize {
         // What is typed for a guest that may not be ours waits.
-        let open = self.console.is_some() && !self.life.is_adopting();
-        if open { CONSOLE_BYTES_MAX.saturating_sub(self.console_unsent.len()) } else { 0 }
+        let open = self.console.is_connected() && !self.life.is_adopting();
+        if open { CONSOLE_BYTES_MAX.saturating_sub(self.console.unsent()) } else { 0 }
     }
 
     /// Takes bytes for the console.
     pub(super) fn console_write(&mut self, around: &mut Surroundings<'_>, data: &[u8]) -> usize {
         let count = self.console_room().min(data.len());
-        self.console_unsent.extend_from_slice(&data[..count]);
-        self.flush_console(around);
+        self.console.send(around.now, around.host, &data[..count]);
         count
+    }
+
+    /// Takes a request for the agent, or not. What is asked of a guest that may not be ours is not taken.
+    pub(super) fn agent_write(&mut self, around: &mut Surroundings<'_>, data: &[u8]) -> bool {
+        let taken = self.life.is_up() && self.channels.agent_write(around.now, around.host, data);
+        self.life.handle_agent_line(self.channels.agent_is_connected());
+        self.obey(around);
+        taken
     }
 
     /// Lets go of everything; the process lives on.
@@ -249,9 +260,8 @@ impl Guest {
         if let Some((socket, _)) = self.monitor.take() {
             socket.close(host);
         }
-        if let Some(console) = self.console.take() {
-            console.close(host);
-        }
+        self.console.close(host);
+        self.channels.close(host);
         if let Some(mut process) = self.process.take() {
             process.unwatch(host);
         }
@@ -314,11 +324,8 @@ impl Guest {
 
     fn clean_up(&mut self, around: &mut Surroundings<'_>) {
         self.disconnect(around);
-        if let Some(console) = self.console.take() {
-            console.close(around.host);
-        }
-        self.console_unsent.clear();
-        self.console_sought_at = None;
+        self.console.close(around.host);
+        self.channels.close(around.host);
         self.launch = None;
         self.remove_sockets(around);
         let record = self.paths.record();
@@ -329,7 +336,7 @@ impl Guest {
 
     fn remove_sockets(&mut self, around: &mut Surroundings<'_>) {
         let console = self.has_console.then(|| self.paths.console());
-        let channels = (0..self.channels).map(|index| self.paths.channel(index));
+        let channels = (0..self.channels.count()).map(|index| self.paths.channel(index));
         for path in [self.paths.monitor()].into_iter().chain(console).chain(channels) {
             self.tickets.insert(around.host.file(FileRequest::Remove { path, durable: false }));
         }
@@ -357,7 +364,7 @@ impl Guest {
         if self.has_console {
             listeners.push(bind(&self.paths.console())?);
         }
-        for index in 0..self.channels {
+        for index in 0..self.channels.count() {
             listeners.push(bind(&self.paths.channel(index))?);
         }
         let mut numbers = listeners.iter().map(AsRawFd::as_raw_fd);
@@ -373,8 +380,10 @@ impl Guest {
         let monitor = Socket::connect(around.host, &self.paths.monitor()).map_err(unconnected)?;
         self.monitor = Some((monitor, Monitor::new(Monitor::LINE_BYTES_MAX)));
         if self.has_console {
-            self.console = Some(Socket::connect(around.host, &self.paths.console()).map_err(unconnected)?);
+            self.console.connect(around.host, &self.paths.console()).map_err(unconnected)?;
         }
+        self.channels.connect(around.host, &self.paths).map_err(unconnected)?;
+        self.life.handle_agent_line(self.channels.agent_is_connected());
         let request = Request {
             program: around.config.qemu.clone(),
             argv: argv::build(&definition, &given),
@@ -401,8 +410,12 @@ impl Guest {
             }
             Err(error) => self.life.handle_link_lost(around.now, error.to_string()),
         }
-        if self.console.is_none() && self.has_console {
-            self.connect_console(around);
+        if self.process.is_some() {
+            if self.has_console {
+                self.console.seek(around.now, around.host, &self.paths.console());
+            }
+            self.channels.seek(around.now, around.host, &self.paths);
+            self.life.handle_agent_line(self.channels.agent_is_connected());
         }
     }
 
@@ -430,9 +443,11 @@ impl Guest {
         while let Some((_, monitor)) = &mut self.monitor
             && let Some(message) = monitor.poll_message()
         {
-            // What the guest said before it was reset lies there: QEMU passes it on before it tells of the reset.
-            if matches!(&message, Message::Event { name, .. } if name == "RESET") {
-                more |= self.exchange_console(around);
+            // What the guest said before it was reset, or its agent before it went, lies there: QEMU passes it on before
+            // it tells of that.
+            if let Message::Event { name, .. } = &message {
+                more |= name == "RESET" && self.exchange_console(around);
+                more |= name == "VSERPORT_CHANGE" && self.exchange_channels(around, true);
             }
             self.life.handle_message(around.now, message);
             self.obey(around);
@@ -455,52 +470,28 @@ impl Guest {
         }
     }
 
-    /// Drains the console, whoever reads it or not: QEMU stalls the guest's console while nobody does.
+    /// Drains the console, whoever reads it or not.
     fn exchange_console(&mut self, around: &mut Surroundings<'_>) -> bool {
-        let Some(console) = &mut self.console else { return false };
         let (vm, now, life, reports) = (self.vm, around.now, &mut self.life, &mut *around.reports);
-        let reading = console.read(|data| {
+        let exchanged = self.console.exchange(now, around.host, &mut { READ_BYTES_MAX }, |data| {
             life.handle_console(now);
             reports.push_back(Report::Console { vm, data: Bytes::copy_from_slice(data) });
         });
-        match reading {
-            Reading::Done => self.flush_console(around),
-            Reading::More => {
-                self.flush_console(around);
-                return true;
+        exchanged == Exchanged::More
+    }
+
+    /// Drains the channels, `all` of them or those that may have something. Whoever writes to that of the agent of a
+    /// guest that may not be ours is not listened to.
+    fn exchange_channels(&mut self, around: &mut Surroundings<'_>, all: bool) -> bool {
+        let (vm, is_up, reports) = (self.vm, self.life.is_up(), &mut *around.reports);
+        let outcome = self.channels.exchange(around.now, around.host, all, |data| {
+            if is_up {
+                reports.push_back(Report::Agent { vm, data: Bytes::copy_from_slice(data) });
             }
-            Reading::Closed(_) => self.lose_console(around),
+        });
+        if outcome.agent_lost {
+            self.life.handle_agent_line(false);
         }
-        false
-    }
-
-    fn flush_console(&mut self, around: &mut Surroundings<'_>) {
-        let Some(console) = &mut self.console else { return };
-        match console.write(&self.console_unsent) {
-            Ok(count) => {
-                self.console_unsent.drain(..count);
-            }
-            Err(_) => self.lose_console(around),
-        }
-    }
-
-    fn lose_console(&mut self, around: &mut Surroundings<'_>) {
-        if let Some(console) = self.console.take() {
-            console.close(around.host);
-        }
-        self.console_unsent.clear();
-        if self.process.is_some() {
-            self.console_sought_at = Some(around.now + CONSOLE_BACK_OFF);
-        }
-    }
-
-    fn connect_console(&mut self, around: &mut Surroundings<'_>) {
-        if self.process.is_none() {
-            return;
-        }
-        match Socket::connect(around.host, &self.paths.console()) {
-            Ok(console) => self.console = Some(console),
-            Err(_) => self.console_sought_at = Some(around.now + CONSOLE_BACK_OFF),
-        }
+        outcome.more
     }
 }

@@ -1,15 +1,17 @@
 //! The QEMU driver: each guest is a QEMU process of its own session, spoken with over its monitor.
 //!
 //! Pure rooms decide: `argv` what QEMU is called with, `monitor` what its lines mean, `lifecycle` what follows from
-//! them. Thin rooms touch the system: `guest` owns one guest's sockets, `process` its process, `launch` starts the
+//! them. Thin rooms touch the system: `guest` owns one guest's sockets, `line` and `channels` some of them, `process` its process, `launch` starts the
 //! launcher. `adopt` judges the run records that a former daemon left, `probe` finds out what this host can do, `proof`
 //! keeps what was found of KVM.
 
 mod adopt;
 pub(crate) mod argv;
+mod channels;
 mod guest;
 pub(crate) mod launch;
 mod lifecycle;
+mod line;
 mod monitor;
 mod probe;
 mod process;
@@ -322,8 +324,13 @@ impl Driver for QemuDriver {
         self.guests.get(&vm).map_or(0, Guest::console_room)
     }
 
-    fn agent_write(&mut self, _now: Now, _host: &mut dyn Host, _vm: VmId, _data: &[u8]) -> bool {
-        false
+    fn agent_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool {
+        let mut taken = false;
+        self.with_guest(now, host, vm, |guest, around| {
+            taken = guest.agent_write(around, data);
+            false
+        });
+        taken
     }
 
     fn handle_ready(&mut self, now: Now, host: &mut dyn Host, token: Token) {

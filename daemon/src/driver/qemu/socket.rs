@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use crate::driver::Host;
 
 /// How much is read from one socket in one turn of the loop.
-const READ_BYTES_MAX: usize = 128 << 10;
+pub(super) const READ_BYTES_MAX: usize = 128 << 10;
 
 /// Which process had called `listen` last when `stream` was connected. A listener that is handed on is its old owner's
 /// until the new one calls it as well, which QEMU does. The kernel says so, and no file has a say in it. 0 is a process
@@ -64,14 +64,18 @@ impl Socket {
     }
 
     /// Reads what is there, in pieces.
-    pub(super) fn read(&mut self, mut take: impl FnMut(&[u8])) -> Reading {
+    pub(super) fn read(&mut self, take: impl FnMut(&[u8])) -> Reading {
+        self.read_within(&mut { READ_BYTES_MAX }, take)
+    }
+
+    /// Reads what is there, in pieces, until the budget is used up. The last piece may go beyond it.
+    pub(super) fn read_within(&mut self, budget: &mut usize, mut take: impl FnMut(&[u8])) -> Reading {
         let mut buffer = [0; 16 << 10];
-        let mut read = 0;
-        while read < READ_BYTES_MAX {
+        while *budget > 0 {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Reading::Closed("it was closed".to_owned()),
                 Ok(count) => {
-                    read += count;
+                    *budget = budget.saturating_sub(count);
                     take(&buffer[..count]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

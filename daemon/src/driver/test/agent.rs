@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
-/// How much of what it was asked waits to be read, as a socket would hold it. The largest request fits.
-pub(super) const ASKED_BYTES_MAX: usize = 64 << 10;
+use crate::driver::AGENT_REQUEST_BYTES_MAX;
+
+/// How much of what it was asked waits to be read, as a socket would hold it.
+const ASKED_BYTES_MAX: usize = AGENT_REQUEST_BYTES_MAX;
 /// It stops answering for a moment when it has said so much.
 const SAID_BYTES_MAX: usize = 16 << 10;
 /// Begins what has to be found in a stream that may hold anything before it. No JSON has such a byte.

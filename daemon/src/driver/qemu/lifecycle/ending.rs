@@ -209,6 +209,7 @@ impl Lifecycle {
         self.status_stale = false;
         self.panicking = false;
         self.resets = Resets::default();
+        self.end_agent_port();
         self.enter(VmState::Stopped, farewell.reason, farewell.message);
         if farewell.process_known {
             self.report(Report::Process { vm: self.vm, process: None });

@@ -56,6 +56,7 @@ impl Lifecycle {
             Phase::Adopting => self.lose(&format!("its monitor cannot be spoken with: {why}")),
             Phase::Up => {
                 self.asked_status = None;
+                self.lose_agent_port();
                 self.report(Report::Monitor { vm: self.vm, connected: false, why: why.clone() });
                 if let Some(script) = self.script.take() {
                     self.give_up(now, &script, error());

@@ -16,6 +16,7 @@
 //! the monitor is a [`Script`]: a line of commands and awaited events, one script at a time. The monitor's connection
 //! has a life of its own ([`Link`]): lost while the process lives, it is sought again, and nobody takes that for an end.
 
+mod agent;
 mod ending;
 mod link;
 mod resets;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use self::agent::AgentPort;
 use self::ending::Farewell;
 use self::link::Link;
 use self::resets::Resets;
@@ -164,6 +166,7 @@ pub(super) struct Lifecycle {
     /// The guest has panicked, and QEMU is about to let it stand: until then its status is the one before.
     panicking: bool,
     resets: Resets,
+    agent: AgentPort,
     /// What is told of the process once it is proved to be ours; adoption only.
     found: Option<Process>,
     /// Which process listens at the monitor, as far as the last connection can tell.
@@ -199,6 +202,7 @@ impl Lifecycle {
             status_stale: false,
             panicking: false,
             resets: Resets::default(),
+            agent: AgentPort::default(),
             found: None,
             peer: None,
             peer_is_certain: false,
@@ -264,6 +268,11 @@ impl Lifecycle {
         matches!(self.phase, Phase::Adopting)
     }
 
+    /// Whether the guest is up, and proved to be ours.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up)
+    }
+
     /// Whether only the guest's files are left, and will not be for long.
     pub(super) fn is_cleaning_up(&self) -> bool {
         matches!(self.phase, Phase::CleaningUp(_))
@@ -302,6 +311,8 @@ impl Lifecycle {
             if let Ok(status) = result {
                 self.handle_status(&status, StateReason::Hypervisor);
             }
+        } else if self.agent.was_asked_by(id) {
+            self.handle_chardevs(&result.unwrap_or_default());
         } else if self.script.as_ref().is_some_and(|script| script.awaits(id)) {
             self.handle_script_reply(now, result);
         }

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Quit,
     QueryStatus,
     QueryUuid,
+    /// Whether somebody in the guest has a channel open, among other things.
+    QueryChardev,
     /// Refused by a QEMU that has no machine yet.
     QueryProcessors,
     /// Whether a guest that powers off leaves the machine standing.
@@ -47,6 +49,7 @@ impl Command {
             Self::Quit => ("quit", None),
             Self::QueryStatus => ("query-status", None),
             Self::QueryUuid => ("query-uuid", None),
+            Self::QueryChardev => ("query-chardev", None),
             Self::QueryProcessors => ("query-cpus-fast", None),
             Self::StandAfterShutdown(stand) => {
                 ("set-action", Some(json!({"shutdown": if *stand { "pause" } else { "poweroff" }})))
@@ -210,6 +213,10 @@ impl Lifecycle {
         }
         if let Some(status) = status {
             self.handle_status(status, reason);
+        }
+        if !matches!(script.purpose, Purpose::Operation(_)) {
+            // What was told while nobody listened is lost.
+            self.ask_agent_port();
         }
         let (Purpose::Start(operation) | Purpose::Operation(operation)) = script.purpose else { return };
         let result = match script.wants {

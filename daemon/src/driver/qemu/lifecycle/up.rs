@@ -26,6 +26,7 @@ impl Lifecycle {
             "RESET" => self.handle_reset(now, data["guest"].as_bool().unwrap_or(false)),
             "SHUTDOWN" => self.handle_shutdown(data),
             "GUEST_PANICKED" => self.handle_panic(now, data),
+            "VSERPORT_CHANGE" => self.handle_port_change(data),
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 //! A lifecycle on a stage: what it is told, by hand, and what it orders.
 
 mod adopting;
+mod agent;
 mod fates;
 mod starting;
 mod up;
@@ -119,6 +120,7 @@ impl Stage {
                 Order::Report(Report::Reset { by_guest, .. }) => format!("reset by_guest={by_guest}"),
                 Order::Report(Report::Monitor { connected, .. }) => format!("monitor {connected}"),
                 Order::Report(Report::Console { .. }) => "console".to_owned(),
+                Order::Report(Report::AgentPort { open, .. }) => format!("agent port open={open}"),
                 other => format!("{other:?}").to_lowercase(),
             });
         }
