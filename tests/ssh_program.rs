@@ -232,7 +232,7 @@ fn settings_that_ssh_does_not_understand_and_no_ssh_are_told() {
     story.sshd.settings("Match exec \"sleep 60\"\n  User you");
     let began = Instant::now();
     let uri = story.uri();
-    let told = story.sshd.vmwire(&["-c", &uri, "--timeout", "500ms", "-o", "json", "vm", "list"]).error(6);
+    let told = story.sshd.vmwire(&["-c", &uri, "--timeout", "3s", "-o", "json", "vm", "list"]).error(6);
     assert_eq!(told["message"], "ssh does not say in time what is set for vm1", "{told}");
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     story.sshd.settings("ProxyJump other");
