@@ -17,21 +17,21 @@ fn define(daemon: &Daemon, name: &str, tables: &str) {
 }
 
 /// Waits until the agent of a guest is there.
-fn answers(daemon: &Daemon, name: &str) {
+pub(crate) fn answers(daemon: &Daemon, name: &str) {
     eventually("its agent answers", || (daemon.vmwire(&["agent", "ping", name]).code == 0).then_some(()));
 }
 
-fn begin(daemon: &Daemon, path: &Path, more: &[&str]) -> Running {
+pub(crate) fn begin(daemon: &Daemon, path: &Path, more: &[&str]) -> Running {
     let capture = daemon.begin(&[&["capture", "-w", path.to_str().unwrap()], more].concat());
     eventually("it has begun", || capture.err().contains("capturing into").then_some(()));
     capture
 }
 
 /// Ends a definition; who asks for it at the end of a story finds out whether all before it is captured.
-const LAST: &str = "# the last of it\n";
+pub(crate) const LAST: &str = "# the last of it\n";
 
 /// Ends a capture when the definition is in it that was asked for at last.
-fn end(capture: Running, path: &Path) {
+pub(crate) fn end(capture: Running, path: &Path) {
     eventually("all of it is captured", || {
         let bytes = fs::read(path).unwrap();
         bytes.windows(LAST.len()).any(|at| at == LAST.as_bytes()).then_some(())
@@ -48,17 +48,18 @@ fn fields(daemon: &Daemon, file: &Path, filter: &str, fields: &[&str]) -> String
 }
 
 /// That a capture has the conversation of a ping, in the words of JSON and in ours, and nothing that is wrong.
-fn tells_of_a_ping(daemon: &Daemon, file: &Path, name: &str) {
+pub(crate) fn tells_of_a_ping(daemon: &Daemon, file: &Path, name: &str) {
     let told = fields(daemon, file, "vmwire_agent", &["_ws.col.Info"]);
-    for sentence in ["guest-sync-delimited ", ": returned ", "guest-ping\n", "guest-ping: returned ("] {
+    // Where an agent takes its time others come before: asked, and not answered any more.
+    let numbers = told.lines().filter_map(|said| said.strip_prefix("resynchronisation | guest-sync-delimited "));
+    let returned = |number: &str| told.contains(&format!("| guest-sync-delimited {number}: returned {number} ("));
+    assert!(numbers.into_iter().any(returned), "{told}");
+    for sentence in ["\nguest-ping\n", "\nguest-ping: returned ("] {
         assert!(told.contains(sentence), "{sentence}: {told}");
     }
     let asked = fields(daemon, file, "json.value.string == \"guest-ping\"", &["json.key", "vmwire_agent.response_in"]);
-    assert!(asked.lines().count() > 0, "{told}");
-    for line in asked.lines() {
-        let (keys, answered) = line.split_once('\t').unwrap();
-        assert!(keys.starts_with("execute") && !answered.is_empty(), "{asked}");
-    }
+    let is_answered = |line: &str| line.strip_prefix("execute").is_some_and(|rest| !rest.ends_with('\t'));
+    assert!(asked.lines().any(is_answered), "{asked}{told}");
     assert!(!fields(daemon, file, "json.value.number && vmwire_agent.resync", &["frame.number"]).is_empty(), "{told}");
     let comments = fields(daemon, file, "frame.comment && vmwire_agent", &["frame.comment"]);
     assert_eq!(comments, format!("agent of {name}\n"));
@@ -66,7 +67,7 @@ fn tells_of_a_ping(daemon: &Daemon, file: &Path, name: &str) {
     assert_eq!(tshark(daemon, file, &["-Y", wrong]), "");
 }
 
-fn has_tshark(test: &str) -> bool {
+pub(crate) fn has_tshark(test: &str) -> bool {
     let there = Command::new("tshark").arg("-v").output().is_ok();
     if !there {
         skip(test, "tshark is not there");

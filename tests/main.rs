@@ -21,6 +21,7 @@ mod events;
 mod every_way;
 mod exits;
 mod guest_adoption;
+mod guest_agent;
 mod guest_channels;
 mod guest_faults;
 mod guest_keys;

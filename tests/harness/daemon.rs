@@ -18,6 +18,9 @@ use super::{Place, Ran, Raw, Running, Socket, Way, eventually, vmwire};
 /// The program.
 pub(crate) const VMWIRED: &str = env!("CARGO_BIN_EXE_vmwired-copy");
 
+/// Our guest agent, not started by anybody here.
+pub(crate) const VMWIRE_GA: &str = env!("CARGO_BIN_EXE_vmwire-ga-copy");
+
 /// How a daemon is started. Cloned, it is started in the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {

@@ -1,9 +1,10 @@
 //! The real guest: Debian's kernel and a shell, as `contrib/guest/build` makes it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::archive::Archive;
 use super::{Daemon, Running, skip};
 
 /// A guest that is emulated on a busy machine boots in a tenth of this.
@@ -49,6 +50,28 @@ impl Guest {
              initrd = \"{dir}/initrd\"\ncmdline = \"console=ttyS0 quiet cryptomgr.notests mitigations=off nokaslr \
              audit=0 panic=-1 no_timer_check {words}\"\n{tables}"
         )
+    }
+
+    /// A definition that boots it with programs of this machine, by their paths in the guest, and the room that they take;
+    /// what they are in is put into this directory.
+    pub(crate) fn definition_with(
+        &self,
+        programs: &[(&str, &Path)],
+        directory: &Path,
+        name: &str,
+        top: &str,
+    ) -> String {
+        let mut initrd = std::fs::read(self.0.join("initrd")).unwrap();
+        initrd.resize(initrd.len().next_multiple_of(512), 0);
+        let mut archive = Archive::new();
+        for (path, from) in programs {
+            archive.program(path, from);
+        }
+        initrd.extend_from_slice(&archive.finish());
+        let whole = directory.join("initrd");
+        std::fs::write(&whole, initrd).unwrap();
+        let definition = self.definition(name, "", top, "").replace("128 MiB", "384 MiB");
+        definition.replace(&self.0.join("initrd").display().to_string(), &whole.display().to_string())
     }
 
     /// Defines it with these words on its command line.

@@ -4,6 +4,9 @@
 //! until then is shown when it does not.
 
 mod agent;
+#[expect(dead_code, reason = "these guests need no links")]
+#[path = "../../agent/tests/guest/archive.rs"]
+mod archive;
 mod certificates;
 mod daemon;
 mod guest;
@@ -24,7 +27,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use agent::Agent;
 pub(crate) use certificates::{Owner, Signer, ending_in, params};
-pub(crate) use daemon::{Daemon, Setup, VMWIRED};
+pub(crate) use daemon::{Daemon, Setup, VMWIRE_GA, VMWIRED};
 pub(crate) use guest::{Guest, Shell, has_qemu};
 pub(crate) use kerberos::Kerberos;
 pub(crate) use native::{Limit, Native, Stop, known, proxy, words};
