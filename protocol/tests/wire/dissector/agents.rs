@@ -285,3 +285,16 @@ fn an_answer_that_comes_late_is_not_taken_for_another() {
     );
     assert_eq!(rows(&tshark, "vmwire_agent.response_in", &["frame.number"]), ["2", "9"]);
 }
+
+/// As when somebody selects it: the dissector of JSON has written into the column meanwhile.
+#[test]
+fn a_line_that_is_shown_again_says_the_same_again() {
+    let test = "a_line_that_is_shown_again_says_the_same_again";
+    let mut capture = Capture::new();
+    let lane = capture.lane(1);
+    capture.say(lane, Side::Client, &SYNC[..20]);
+    capture.say(lane, Side::Client, &[&SYNC[20..], PING].concat());
+    let Some(tshark) = Tshark::of(test, &capture) else { return };
+    let Some(shown) = tshark.shown_by_sharkd(test, &[2, 2, 2]) else { return };
+    assert_eq!(shown, ["guest-sync-delimited 4711 | guest-ping"; 3]);
+}
