@@ -11,6 +11,16 @@ fn why_not(daemon: &Daemon) -> Value {
     all.iter().find(|accelerator| accelerator["name"] == "kvm").unwrap()["why_not"].clone()
 }
 
+/// A daemon in this place that has proved it, and why it is not usable. A busy machine may not let a proof end in time, which is
+/// not kept; then the next daemon tries.
+fn proved(setup: &Setup) -> (Daemon, Value) {
+    eventually("it is proved in time", || {
+        let daemon = setup.start();
+        let why_not = why_not(&daemon);
+        (why_not != "the proof took more than a second").then_some((daemon, why_not))
+    })
+}
+
 #[test]
 fn the_proof_of_kvm_holds_until_what_it_depends_on_is_another() {
     let test = "the_proof_of_kvm_holds_until_what_it_depends_on_is_another";
@@ -20,12 +30,11 @@ fn the_proof_of_kvm_holds_until_what_it_depends_on_is_another() {
     if !has_qemu(test) {
         return;
     }
-    let daemon = Setup::qemu().start();
-    let proved = why_not(&daemon);
+    let (daemon, why_not_usable) = proved(&Setup::qemu());
     let file = daemon.place().runtime_dir().join("kvm.proof");
     let read = || serde_json::from_slice::<Value>(&std::fs::read(&file).ok()?).ok();
     let kept = eventually("it is kept", read);
-    assert_eq!(kept["why_not"], proved, "{kept:#}");
+    assert_eq!(kept["why_not"], why_not_usable, "{kept:#}");
 
     // Another daemon says what stands there, without proving anything.
     let setup = daemon.stopped();
@@ -41,8 +50,8 @@ fn the_proof_of_kvm_holds_until_what_it_depends_on_is_another() {
     told["under"]["boot_id"] = json!("another");
     for content in [told.to_string(), "nonsense".to_owned()] {
         std::fs::write(&file, content).unwrap();
-        let daemon = setup.start();
-        assert_eq!(why_not(&daemon), proved);
+        let (daemon, why_not) = proved(&setup);
+        assert_eq!(why_not, why_not_usable);
         eventually("it is kept again", || (read()? == kept).then_some(()));
         daemon.stopped();
     }
