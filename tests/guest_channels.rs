@@ -52,3 +52,44 @@ fn a_guest_that_writes_to_its_channels_is_not_held_up_not_even_by_the_next_daemo
     daemon.ok(&["vm", "stop", "linux"]);
     assert_eq!(daemon.place().records(), []);
 }
+
+/// What the shell runs in place of an agent. While no daemon is connected it reads the end of the file, as every agent does.
+const AGENT: &str = "answers() { while :; do IFS= read -r l <&3 || sleep 1; n=${l##*'\"id\":'}; n=${n%%'}'*}; \
+    case $l in *sync*) printf '\\377{\"return\": %s}\\n' $n;; *ping*) printf '{\"return\": {}, \"id\": %s}\\n' $n;; \
+    esac >&3; done; }";
+
+#[test]
+fn the_agent_of_a_real_guest_is_found_lost_and_found_again_by_the_next_daemon() {
+    let test = "the_agent_of_a_real_guest_is_found_lost_and_found_again_by_the_next_daemon";
+    let Some(guest) = Guest::find(test) else { return };
+    let answers = |daemon: &Daemon, code: i32| {
+        eventually("the agent answers, or nobody", || {
+            let ran = daemon.vmwire(&["agent", "ping", "linux", "--timeout", "20s"]);
+            (ran.code == code).then_some(ran.err)
+        })
+    };
+    let daemon = Setup::qemu().start();
+    daemon.define(&guest.definition("linux", "", &format!("channels = {CHANNELS:?}"), ""));
+    daemon.ok(&["vm", "start", "linux"]);
+    let (mut shell, _) = Shell::booted(&daemon, "linux");
+    let nobody = "nobody in the guest listens on the channel of its agent";
+    assert!(answers(&daemon, 1).contains(nobody));
+    shell.asks(&format!("exec 3<>/dev/virtio-ports/{}", CHANNELS[1]));
+    shell.asks(AGENT);
+    shell.asks("answers & p=$!");
+    answers(&daemon, 0);
+    drop(shell);
+
+    // The next daemon has to ask: nobody opens the channel again for it.
+    let daemon = daemon.killed().start();
+    let mut shell = taken_up(&daemon);
+    answers(&daemon, 0);
+    shell.asks("kill $p; wait; exec 3>&-");
+    assert!(answers(&daemon, 1).contains(nobody));
+    // That nobody is there is found as well.
+    drop(shell);
+    let daemon = daemon.killed().start();
+    drop(taken_up(&daemon));
+    assert!(answers(&daemon, 1).contains(nobody));
+    daemon.ok(&["vm", "stop", "linux"]);
+}
