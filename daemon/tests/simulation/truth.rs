@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Instant;
 
 use vmwire_daemon::access::Role;
 use vmwire_daemon::event_loop::Now;
@@ -34,6 +35,8 @@ pub(crate) struct Truth {
     pub(crate) epoch: [u8; 16],
     /// No more faults from now on.
     pub(crate) calm: bool,
+    /// Since when; from then on, too, nothing is done later than it is due.
+    pub(crate) calm_since: Option<Instant>,
     /// Every event is said as it comes.
     aloud: bool,
     /// Every event since the number `first`.
@@ -108,6 +111,7 @@ impl Truth {
             now,
             epoch,
             calm: false,
+            calm_since: None,
             aloud,
             events: restored.collect(),
             first,

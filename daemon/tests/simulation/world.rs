@@ -385,7 +385,10 @@ impl World {
 
     /// All faults end; everything that was begun comes to its end, and nothing is left over.
     pub(crate) fn finish(&mut self) -> Result<(), String> {
-        self.truth.borrow_mut().calm = true;
+        let now = self.now();
+        let mut truth = self.truth.borrow_mut();
+        (truth.calm, truth.calm_since) = (true, Some(now));
+        drop(truth);
         self.heal();
         self.rest()?;
         let truth = self.truth.borrow();

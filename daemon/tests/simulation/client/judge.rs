@@ -17,7 +17,7 @@ use crate::rights::Rights;
 use crate::streams::Stream;
 use crate::truth::Truth;
 
-/// In so much time an agent that answers has been heard.
+/// In so much time an agent that answers has been heard, one more try because of noise included.
 const LONG: Duration = Duration::from_secs(5);
 
 /// Holds a page of rows against who there was: it tells of all that were looked at and meant, and of nobody else.
@@ -72,9 +72,10 @@ fn unlikely(asked: &Asked, failure: u32, truth: &Truth) -> Option<&'static str> 
     }
     match failure {
         code::INVALID => Some("has run with a channel for an agent"),
-        // Late reports and one more try because of noise are well within that.
-        code::DEADLINE_EXCEEDED if asked.deadline >= LONG && truth.agents.answer(vm) => {
-            Some("has an agent that answers")
+        // Before it is calm the daemon may have slept longer than the deadline.
+        code::DEADLINE_EXCEEDED if truth.agents.answer(vm) => {
+            let had_time = truth.calm_since.is_some_and(|calm| asked.at + asked.deadline >= calm + LONG);
+            had_time.then_some("has an agent that answers")
         }
         _ => None,
     }
