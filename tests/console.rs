@@ -107,26 +107,33 @@ fn a_reader_may_leave_when_it_likes() {
     gone.expect("abc");
     drop(gone);
     let ran = piped.end();
-    assert_eq!((ran.out.trim(), ran.err.as_str()), ("100000", "ended with 0\n"), "{ran:?}");
+    // Whoever is slow is told what is lost.
+    let quietly: Vec<&str> = ran.err.lines().filter(|line| !line.ends_with(" are lost here")).collect();
+    assert_eq!((ran.out.trim(), &quietly[..]), ("100000", &["ended with 0"][..]), "{ran:?}");
     readers(0);
     daemon.ok(&["vm", "stop", "web"]);
 }
 
 fn a_guest_that_says_a_lot_is_read_whole_by_whoever_reads_on(way: Way) {
+    // No more at once than a reader may have before it says that it has room for more, and a daemon keeps.
+    const BYTES: usize = 150_016;
     let daemon = way.setup().start();
-    daemon.define("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole_bytes = 1000000\n");
+    daemon.define(&format!("name = \"web\"\nmemory = \"64 MiB\"\n[test]\nconsole_bytes = {BYTES}\n"));
     daemon.ok(&["vm", "start", "--paused", "web"]);
     let reader = daemon.begin_at(&daemon.uri_by(way), &["vm", "console", "web", "--read-only"]);
     crate::harness::eventually("it reads", || {
         (daemon.json(&["vm", "show", "web"])["console"]["readers"] == 1).then_some(())
     });
-    daemon.ok(&["vm", "resume", "web"]);
+    for (said, verb) in ["resume", "reset", "reset", "reset", "reset", "reset"].into_iter().enumerate() {
+        crate::harness::eventually("all is read", || (reader.out().len() >= said * BYTES).then_some(()));
+        daemon.ok(&["vm", verb, "web"]);
+    }
     crate::harness::eventually("all is said", || {
-        (daemon.json(&["vm", "show", "web"])["console"]["offset"].as_u64() >= Some(1_000_000)).then_some(())
+        (daemon.json(&["vm", "show", "web"])["console"]["offset"] == 6 * BYTES).then_some(())
     });
     daemon.ok(&["vm", "stop", "web"]);
     let out = reader.wait().ok();
-    assert_eq!(out.len(), 1_000_000);
+    assert_eq!(out.len(), 6 * BYTES);
     let line = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_\n";
     assert!(out.as_bytes().chunks(64).all(|chunk| line.as_bytes().starts_with(chunk)), "something is out of place");
 }

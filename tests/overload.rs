@@ -173,7 +173,8 @@ fn open_console(raw: &mut crate::harness::Raw, mode: u32) -> u32 {
 }
 
 fn a_peer_that_vanishes_in_the_middle_of_a_stream_leaves_nothing_behind(way: Way) {
-    let daemon = web(way, "console_bytes = 100000000");
+    // It goes on talking for longer than this takes.
+    let daemon = web(way, "console_bytes = 100000000\nconsole_burst = 500");
     daemon.ok(&["vm", "start", "web"]);
     for round in 0..20 {
         let mut raw = daemon.raw_by(way);
