@@ -50,6 +50,11 @@ impl Agents {
         self.known(vm).number
     }
 
+    /// Whose agents there are lanes to.
+    pub(super) fn vms(&self) -> Vec<VmId> {
+        self.lanes.keys().copied().collect()
+    }
+
     /// How many lanes there are, and of how many an answer is waited for.
     pub(super) fn count(&self) -> (usize, usize) {
         (self.lanes.len(), self.late.len())

@@ -134,6 +134,11 @@ impl Calls {
         waiting.take_while(|(wanted, _)| *wanted <= request).map(|(_, key)| *key).collect()
     }
 
+    /// How many agents somebody waits for.
+    pub(super) fn lanes(&self) -> usize {
+        self.by_agent.len()
+    }
+
     /// Whether anybody waits for a guest's agent.
     pub(super) fn await_agent(&self, vm: VmId) -> bool {
         self.by_agent.contains_key(&vm)

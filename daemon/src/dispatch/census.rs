@@ -1,6 +1,7 @@
 //! What the core holds, counted: for those who look whether its books agree and whether anything was left over.
 
 use super::Dispatch;
+use crate::model::VmId;
 
 /// What the core holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +20,12 @@ pub struct Census {
     pub console_writers: usize,
     /// Captures that run.
     pub captures: usize,
-    /// Lanes to agents: kept until their virtual machine is undefined.
-    pub lanes: usize,
-    /// Lanes on which somebody waits for an answer.
+    /// Whose agents there are lanes to: kept until their virtual machine is undefined.
+    pub lanes: Vec<VmId>,
+    /// Lanes on which an answer is waited for.
     pub lanes_awaited: usize,
+    /// Lanes whose answer a call waits for.
+    pub lanes_called: usize,
     /// Operations that have not ended.
     pub operations: usize,
     /// Shutdowns whose guest has a grace.
@@ -70,6 +73,7 @@ impl Census {
             // What was said before is no burden, and bounded by what is defined.
             lanes: _,
             lanes_awaited,
+            lanes_called,
             operations,
             graces,
             halves,
@@ -78,7 +82,7 @@ impl Census {
             held_bytes,
         } = self;
         let counts = [calls, deadlines, subscribers, console_readers, console_writers, operations];
-        let more = [captures, lanes_awaited, graces, halves, definitions, files, held_bytes];
+        let more = [captures, lanes_awaited, lanes_called, graces, halves, definitions, files, held_bytes];
         connections.is_empty() && counts.into_iter().chain(more).all(|count| *count == 0)
     }
 }
@@ -100,7 +104,6 @@ impl Dispatch {
         });
         let (console_readers, console_writers) = self.consoles.count();
         let (calls, deadlines) = self.calls.count();
-        let (lanes, lanes_awaited) = self.agents.count();
         Census {
             connections: connections.collect(),
             calls,
@@ -109,8 +112,9 @@ impl Dispatch {
             console_readers,
             console_writers,
             captures: self.captures.len(),
-            lanes,
-            lanes_awaited,
+            lanes: self.agents.vms(),
+            lanes_awaited: self.agents.count().1,
+            lanes_called: self.calls.lanes(),
             operations: self.tasks.len(),
             graces: self.graces.len(),
             halves: self.halves.len(),

@@ -115,6 +115,12 @@ impl Reordered {
     pub(crate) fn new(truth: Shared, random: Random) -> Self {
         Self { inner: TestDriver::new(), truth, random, held: BTreeMap::new(), wake: None }
     }
+
+    /// A guest may say what it likes where its agent should be.
+    fn noise(&mut self, vm: VmId) -> Report {
+        let noises = [&b"login: "[..], b"\xff", b"{\"return\": {}}\n", b"\n", b"\xff{\"return\": 1}\n"];
+        Report::Agent { vm, data: Bytes::from_static(self.random.pick(&noises).unwrap()) }
+    }
 }
 
 impl Driver for Reordered {
@@ -153,6 +159,10 @@ impl Driver for Reordered {
             return false;
         }
         self.truth.borrow_mut().asks_agent(vm, data);
+        if !self.truth.borrow().calm && self.random.chance(15) {
+            let noise = self.noise(vm);
+            self.held.entry(vm).or_default().push_front(noise);
+        }
         true
     }
 
@@ -189,15 +199,7 @@ impl Driver for Reordered {
         let guests: Vec<VmId> = self.held.keys().copied().collect();
         let vm = *self.random.pick(&guests)?;
         if !calm && self.random.chance(2) {
-            // A guest may say what it likes where its agent should be.
-            let noise = *self.random.pick(&[
-                &b"login: "[..],
-                b"\xff",
-                b"{\"return\": {}}\n",
-                b"\n",
-                b"\xff{\"return\": 1}\n",
-            ])?;
-            return Some(Report::Agent { vm, data: Bytes::from_static(noise) });
+            return Some(self.noise(vm));
         }
         let queue = self.held.get_mut(&vm)?;
         let report = queue.pop_front();

@@ -311,11 +311,6 @@ impl Truth {
         self.groups[first..].iter()
     }
 
-    /// How many are defined.
-    pub(crate) fn defined(&self) -> usize {
-        self.groups_now().len()
-    }
-
     /// The virtual machine of a name or uuid.
     pub(crate) fn find_in<'a>(groups: &'a Groups, text: &str) -> Option<&'a Group> {
         groups.iter().find(|(vm, group)| group.name == text || vm.to_string() == text).map(|(_, group)| group)

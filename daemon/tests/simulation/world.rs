@@ -372,8 +372,8 @@ impl World {
         let served: usize = census.connections.iter().map(|connection| connection.streams_served).sum();
         if (census.subscribers, census.console_readers + census.captures) != (subscribed, served)
             || census.console_writers > served
-            || census.lanes_awaited > census.calls.min(census.lanes)
-            || census.lanes > self.truth.borrow().defined()
+            || census.lanes_awaited != census.lanes_called
+            || !census.lanes.iter().all(|vm| self.truth.borrow().state(*vm).is_some())
             || census.graces > census.operations
             || census.files > census.operations
             || census.halves > census.connections.len()
