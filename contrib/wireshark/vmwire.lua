@@ -574,6 +574,25 @@ local function count(number, what)
   return format(number == 1 and "%.0f %s" or "%.0f %ss", number, what)
 end
 
+local function duration(seconds)
+  if seconds < 1 then return format("%.3g ms", seconds * 1000) end
+  return format("%.3g s", seconds)
+end
+
+local function quoted(text)
+  return '"' .. text .. '"'
+end
+
+local function name_in(set, number)
+  return WIRE.names[set][number] or "number " .. number
+end
+
+local function words(set, numbers)
+  local all = {}
+  for i, number in ipairs(numbers) do all[i] = name_in(set, number) end
+  return table.concat(all, ", ")
+end
+
 -- ==== 2. Fields ======================================================================================================
 
 local vmwire = Proto("vmwire", "vmwire, managing virtual machines")
@@ -618,6 +637,7 @@ field("duplicate", "bool", "Second answer to a call")
 field("late", "bool", "After the deadline")
 field("cancelled", "bool", "Cancelled")
 field("stream.opened_in", "framenum", "The stream was opened in frame")
+field("stream.text", "string", "As text")
 field("stream.credit", "uint32", "Credit left to the sender, bytes")
 field("operation.call_in", "framenum", "The operation was asked for in frame")
 
@@ -964,10 +984,14 @@ local frame = {}
 --   client, server   of each side: next, the serial that is due; remarks on packets by their serials; twins, the same for
 --                    serials that were there before; credit, what was left behind a packet of a stream
 --   calls            pages of what is known of calls, and by serial cancelled, and cancelled_in by a frame
---   streams          by number: the call that opened it, the credit of both sides, the offset that is due
---   minor, hello     the version in force, since agreed_in, and why it is; none is since refused_in until then
+--   streams          by number: the call that opened it, the credit of both sides, the offset that is due; of a side
+--                    whose credit is spent, since when; why the next data may have lost something before them
+--   minor, hello     the version in force, since agreed_in, and why it is; none is since refused_in until then; offered is
+--                    what the client's last HELLO asked for
 --   epoch, due       of the events that are subscribed to: the sequence that comes next if none is left out
---   daemon           what is known of the daemon across conversations: operations, the calls that asked for them
+--   subscription     the SUBSCRIBE that was answered: frame, after, filter; subscribing, the one that was not yet
+--   daemon           what is known of the daemon across conversations: operations, the calls that asked for them, and which
+--                    failed in which frame
 local links, daemons, ports = {}, {}, {}
 local links_by_ports = {}  -- the last one that was seen with them
 local subjects = {}        -- what calls are about, shared by all of the same: type, about, asked_ms, allowed_ms, id
@@ -1025,12 +1049,12 @@ end
 local function begin(link, serial, number)
   local by_client = sender_is_client(link, serial, number)
   local daemon = by_client and link.destination or link.source
-  daemons[daemon] = daemons[daemon] or { operations = {}, asked = {} }
+  daemons[daemon] = daemons[daemon] or { operations = {}, asked = {}, failed = {} }
   local conversation = {
     first_link = link, first_side = by_client and "client" or "server", second_side = by_client and "server" or "client",
     client = new_side(), server = new_side(), streams = {},
     calls = { open = {}, settled = {}, spare = nil, cancelled_in = {}, cancelled = {} },
-    minor = 0, agreed_in = math.huge, refused_in = math.huge, hello = "no HELLO was said",
+    minor = 0, agreed_in = math.huge, refused_in = math.huge, hello = "for no HELLO was said",
     daemon = daemons[daemon], from = frame.number,
   }
   local list = link.conversations
@@ -1114,8 +1138,8 @@ end
 -- -- not looked into. In a page, what is known of a call stands in these places behind the one of its serial:
 
 local PAGE = 256
-local SENT, SUBJECT, ANSWERED_IN = PAGE, 2 * PAGE, 3 * PAGE  -- at the place itself: the frame that it is in
-local SETTLED, SETTLED_BYTES = ">I4dI4I4", 20
+local SENT, SUBJECT, ANSWERED_IN, OPERATION = PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE  -- at the place itself: its frame
+local SETTLED, SETTLED_BYTES, OPERATION_AT = ">I4dI4I4d", 28, 20
 
 -- Notes down a call, unless its serial was used before.
 local function note_call(calls, serial, subject)
@@ -1135,19 +1159,20 @@ local function settle(calls, first)
   local page, texts = calls.open[first], {}
   for place = 1, PAGE do
     local subject = page[place + SUBJECT]
-    texts[place] = pack(SETTLED, page[place], page[place + SENT], subject.id, page[place + ANSWERED_IN])
-    page[place], page[place + ANSWERED_IN] = nil, nil
+    texts[place] =
+      pack(SETTLED, page[place], page[place + SENT], subject.id, page[place + ANSWERED_IN], page[place + OPERATION] or 0)
+    page[place], page[place + ANSWERED_IN], page[place + OPERATION] = nil, nil, nil
   end
   page.answered = 0
   calls.open[first], calls.settled[first], calls.spare = nil, table.concat(texts), page
 end
 
--- Notes down that a call, which was not answered before, is answered by this frame.
-local function note_answer(calls, serial)
+-- Notes down that a call, which was not answered before, is answered by this frame, which may name its operation.
+local function note_answer(calls, serial, operation)
   local place = serial % PAGE + 1
   local first = serial - place + 1
   local page = calls.open[first]
-  page[place + ANSWERED_IN], page.answered = frame.number, page.answered + 1
+  page[place + ANSWERED_IN], page[place + OPERATION], page.answered = frame.number, operation, page.answered + 1
   if page.answered == PAGE then settle(calls, first) end
 end
 
@@ -1172,6 +1197,16 @@ local function call_of(conversation, serial, call)
   return call
 end
 
+-- The operation that a call came to, where its answer was seen and names one.
+local function operation_of_call(calls, serial)
+  local place = serial % PAGE + 1
+  local first = serial - place + 1
+  local page, settled = calls.open[first], calls.settled[first]
+  local operation = page and page[place + OPERATION]
+    or settled and unpack(">d", settled, (place - 1) * SETTLED_BYTES + OPERATION_AT + 1)
+  return operation ~= 0 and operation or nil
+end
+
 -- What a failure says, in one line.
 local function failure_text(failure)
   local name = WIRE.names.code[failure.code] or "code " .. failure.code
@@ -1184,6 +1219,12 @@ local function detail_of(failure, key)
   end
 end
 
+-- The operation that a failure names: text, and need not be a number.
+local function operation_of(failure)
+  local told = detail_of(failure, "operation")
+  return told and #told <= 15 and find(told, "^[1-9]%d*$") and tonumber(told) or nil
+end
+
 local function complain(record, which, text)
   record.complaints = record.complaints or {}
   table.insert(record.complaints, { which, text })
@@ -1193,13 +1234,13 @@ end
 -- each would be most of what there is to collect; what is to last is copied.
 --   call         the one that the packet is, then with asks, or else that it answers; time since then
 --   cancels      the call that it gives up
---   operation    of an event; stream, credit, lost: of a packet of a stream
+--   operation    of an event; stream, credit, lost, waited: of a packet of a stream
 --   duplicate, late, complaints: what is wrong
 local record, call_of_record = {}, {}
 
 local function new_record()
   record.asks, record.call, record.time, record.cancels, record.operation = nil, nil, nil, nil, nil
-  record.stream, record.credit, record.lost = nil, nil, nil
+  record.stream, record.credit, record.lost, record.waited = nil, nil, nil, nil
   record.duplicate, record.late, record.complaints = nil, nil, nil
   return record
 end
@@ -1249,20 +1290,35 @@ local BY_CODE = { [2] = "version", [4] = "unsupported", [8] = "deadline", [9] = 
 local function explain(conversation, call, failure)
   local text = failure_text(failure)
   if failure.code == 4 then
-    local needed = detail_of(failure, "minor") or "a later one"
-    text = text .. ": it came with minor " .. needed .. ", and " .. (version_of(conversation) or "none")
-      .. " is in force, for " .. conversation.hello
+    local minor = detail_of(failure, "minor")
+    text = text .. ": it needs " .. (minor and WIRE.major .. "." .. minor or "a later minor") .. ", and "
+      .. (version_of(conversation) or "none") .. " is in force, " .. conversation.hello
   elseif failure.code == 10 then
     local role, needed = detail_of(failure, "role"), detail_of(failure, "needed")
-    if role and needed then text = text .. ": the role is " .. role .. ", and needed is " .. needed end
-    if conversation.identity then text = text .. " (" .. conversation.identity .. ")" end
+    local said = failure.message
+    -- The message says it, as a rule.
+    if role and needed and not (find(said, role, 1, true) and find(said, needed, 1, true)) then
+      text = text .. ": the role is " .. role .. ", and needed is " .. needed
+    end
+    if conversation.identity then
+      text = format("%s; the daemon takes the client for %s (frame %d)", text, quoted(conversation.identity),
+        conversation.agreed_in)
+    end
   elseif failure.code == 8 and call then
     local limit, allowed = other_limit(call, failure), allowed_text(call.subject)
-    if limit then text = text .. ": a limit of " .. limit .. " ms passed"
+    local shutdown, operation = call.subject.type == 0x111, operation_of(failure)
+    if limit then text = format("%s: the %s of the call itself, %s ms, passed", text, shutdown and "grace" or "limit", limit)
     elseif allowed then text = text .. ": " .. allowed end
-    if detail_of(failure, "begun") == "yes" then text = text .. ", and what was begun goes on" end
+    local failed_in = operation and conversation.daemon.failed[operation]
+    if failed_in then text = format("%s, and operation %.0f failed (frame %d)", text, operation, failed_in)
+    -- A shutdown ends with its grace, whether or not an event of that was seen.
+    elseif limit and shutdown then text = text .. ", and that ends the operation"
+    elseif detail_of(failure, "begun") == "yes" then text = text .. ", and what was begun goes on" end
   elseif failure.code == 2 and detail_of(failure, "majors") then
-    text = text .. ": spoken are the majors " .. detail_of(failure, "majors")
+    local majors, offered = detail_of(failure, "majors"), conversation.offered
+    text = format("%s: %sthe daemon speaks only %s %s", text,
+      offered and format("the client offered major %d in frame %d, and ", offered.major, offered.frame) or "",
+      find(majors, "^%d+$") and "major" or "the majors", majors)
   end
   return text
 end
@@ -1273,8 +1329,7 @@ local function judge_failure(record, conversation, call, failure, reply_to)
     return
   end
   if call then
-    -- What a detail says is text, and need not be a number.
-    local operation = tonumber(detail_of(failure, "operation") or "")
+    local operation = operation_of(failure)
     if operation then conversation.daemon.operations[operation] = call.frame end
     if failure.code == 9 then conversation.calls.cancelled[call.serial] = true end
     if failure.code == 2 and call.subject.type == 1 then
@@ -1288,7 +1343,13 @@ end
 
 local function judge_hello(conversation, values)
   conversation.minor, conversation.agreed_in, conversation.identity = values.minor, frame.number, values.identity
-  conversation.hello = format("HELLO in frame %d agreed on it", frame.number)
+  local hello, offered = format("agreed on in frame %d", frame.number), conversation.offered
+  if offered and offered.minor then
+    local less, more = offered.minor < values.newest_minor, offered.minor > values.newest_minor
+    hello = format("%s: the client offered %s%d.%d in frame %d; the daemon has %s%d.%d", hello, less and "only " or "",
+      offered.major, offered.minor, offered.frame, more and "only " or "", values.major, values.newest_minor)
+  end
+  conversation.hello = hello
 end
 
 -- What an answer tells of an operation and of a stream.
@@ -1308,7 +1369,9 @@ local function judge_timing(record, conversation, call, number, values)
     record.duplicate = true
     complain(record, "duplicate", "the call was answered in frame " .. call.answered_in)
   else
-    note_answer(conversation.calls, call.serial)
+    local operation = values and values.operation
+    if values and number == 0 then operation = operation_of(values) end
+    note_answer(conversation.calls, call.serial, operation)
   end
   local allowed = call.subject.allowed_ms
   if number ~= 0 and number ~= call.subject.type then
@@ -1319,6 +1382,12 @@ local function judge_timing(record, conversation, call, number, values)
     if values and number == 0 and values.code == 8 then return end
     complain(record, "deadline", format("it came after %.0f ms, %s", record.time * 1000, allowed_text(call.subject)))
   end
+end
+
+-- Another subscription begins wherever it was asked to.
+local function judge_subscribed(conversation, reply_to)
+  local asked = conversation.subscribing
+  conversation.due, conversation.subscription = nil, asked and asked.serial == reply_to and asked or nil
 end
 
 local function judge_answer(conversation, packet)
@@ -1335,7 +1404,7 @@ local function judge_answer(conversation, packet)
   if not values then return record end
   if number == 0 then judge_failure(record, conversation, call, values, reply_to)
   elseif number == 1 then judge_hello(conversation, values)
-  elseif number == 4 then conversation.due = nil  -- another subscription begins wherever it was asked to
+  elseif number == 4 then judge_subscribed(conversation, reply_to)
   elseif call then judge_values(conversation, call, values) end
   return record
 end
@@ -1353,10 +1422,15 @@ end
 
 -- Only GAP means loss: the sequences of a subscription may jump, for it is filtered. So a jump is worth a note and no more.
 local function judge_sequence(record, conversation, epoch, first, last)
-  local due = conversation.epoch == epoch and conversation.due
+  local due, subscription = conversation.epoch == epoch and conversation.due, conversation.subscription
   if due and first > due then
     local which = first - due == 1 and format("event %.0f was", due) or format("events %.0f to %.0f were", due, first - 1)
-    complain(record, "sequence", which .. " not shown: filtered by VM, kind or rights, or lost without a GAP")
+    local why = "filtered by VM, kind or rights"
+    if subscription then
+      why = subscription.filter and format("filtered by %s, as SUBSCRIBE in frame %d asked, or by rights", subscription.filter,
+        subscription.frame) or "filtered by rights"
+    end
+    complain(record, "sequence", which .. " not shown: " .. why .. ", or lost without a GAP")
   end
   conversation.epoch, conversation.due = epoch, last + 1
 end
@@ -1369,10 +1443,20 @@ local function judge_event(conversation, values)
   record.operation = values.operation
   judge_sequence(record, conversation, values.epoch, values.sequence, values.sequence)
   local detail = values.kind == 8 and values.decoded
+  if detail and (detail.state == 4 or detail.state == 5) then conversation.daemon.failed[values.operation] = frame.number end
   if detail and values.vm and values.operation ~= 0 and not operations[values.operation] then
     operations[values.operation] = inner(conversation.daemon.asked, detail.procedure)[values.vm.name]
   end
   return record
+end
+
+-- Why events are lost that a GAP names: the subscription came too late, or fell behind.
+local function why_gone(subscription, first)
+  if not subscription then return "no longer kept" end
+  local after = subscription.after
+  return after and after + 1 == first
+    and format("no longer kept when SUBSCRIBE in frame %d asked for what is after %.0f", subscription.frame, after)
+    or format("no longer kept when the subscription of frame %d came to them", subscription.frame)
 end
 
 local function judge_gap(conversation, values)
@@ -1380,9 +1464,28 @@ local function judge_gap(conversation, values)
   -- Without a last one it is not said what comes next.
   if values.last == 0 then conversation.due = nil
   else judge_sequence(record, conversation, values.epoch, values.first, values.last) end
-  complain(record, "gap", values.last == 0 and "the sequence asked for is not known: all that is kept follows"
-    or format("events %.0f to %.0f are lost to this subscriber", values.first, values.last))
+  local text = values.last == 0 and "the sequence asked for is not known: all that is kept follows"
+    or format("events %.0f to %.0f are lost to this subscriber: %s", values.first, values.last,
+      why_gone(conversation.subscription, values.first))
+  complain(record, "gap", text .. "; read the state again and go on from its cursor")
   return record
+end
+
+-- The credit of a side is spent: since when, unless it was spent before.
+local function note_spent(stream, side)
+  stream.spent = stream.spent or {}
+  stream.spent[side] = stream.spent[side] or { frame = frame.number, now = frame.now }
+end
+
+local function judge_credit(record, stream, side, bytes)
+  stream[side] = stream[side] + bytes
+  local spent = stream.spent and stream.spent[side]
+  if not spent or bytes == 0 then return end
+  stream.spent[side] = nil
+  local since = format("for %s, since frame %d", duration(frame.now - spent.now), spent.frame)
+  record.waited = "credit was spent " .. since
+  complain(record, "spent", record.waited)
+  if side == "server" then stream.why_lost = "the reader had granted no credit " .. since end
 end
 
 local function judge_stream(conversation, side, number, serial, values)
@@ -1391,13 +1494,13 @@ local function judge_stream(conversation, side, number, serial, values)
   record.stream = stream
   if values.why then complain(record, "stream_failed", failure_text(values.why)) end
   if stream and number == 0x1011 then
-    local other = side == "client" and "server" or "client"
-    stream[other] = stream[other] + values.bytes
+    judge_credit(record, stream, side == "client" and "server" or "client", values.bytes)
   elseif stream and number == 0x1010 then
     local left = stream[side] - values.data
     stream[side] = math.max(left, 0)
     record.credit = stream[side]
     conversation[side].credit[serial] = stream[side]
+    if left <= 0 then note_spent(stream, side) end
     if left == 0 then complain(record, "spent", "nothing more may come until the other side says STREAM_CREDIT") end
     if left < 0 then complain(record, "credit", -left .. " bytes more than stream " .. values.stream .. " had credit for") end
     if side == "server" then
@@ -1405,16 +1508,26 @@ local function judge_stream(conversation, side, number, serial, values)
       if stream.offset and values.offset ~= stream.offset then
         local lost = values.offset - stream.offset
         if lost > 0 then
-          complain(record, "jump", format("%.0f bytes of stream %d are lost", lost, values.stream))
+          local why = stream.why_lost and ": " .. stream.why_lost or ""
+          complain(record, "jump", format("%.0f bytes of stream %d are lost%s", lost, values.stream, why))
           record.lost = lost
         else
           complain(record, "jump", format("stream %d goes back by %s", values.stream, count(-lost, "byte")))
         end
       end
-      stream.offset = values.offset + values.data
+      stream.offset, stream.why_lost = values.offset + values.data, nil
     end
   end
   return record
+end
+
+-- What a SUBSCRIBE asks for, until it is answered.
+local function note_subscribing(conversation, serial, values)
+  local filters = {}
+  if #values.kinds > 0 then filters[1] = "kind (" .. words("event", values.kinds) .. ")" end
+  if values.vm ~= "" then filters[#filters + 1] = "VM (" .. values.vm .. ")" end
+  conversation.subscribing = { serial = serial, frame = frame.number, after = values.after and values.after.sequence,
+    filter = filters[1] and table.concat(filters, " and ") }
 end
 
 local function judge_call(conversation, packet)
@@ -1423,8 +1536,12 @@ local function judge_call(conversation, packet)
   local about = vm and vm ~= "" and vm or number ~= 1 and values.name ~= "" and values.name or nil
   local serial, calls = packet.serial, conversation.calls
   note_call(calls, serial, subject_of(number, about, packet.second))
-  if number == 1 then conversation.hello_in = conversation.hello_in or frame.number end
+  if number == 1 then
+    conversation.hello_in = conversation.hello_in or frame.number
+    conversation.offered = values.major and { major = values.major, minor = values.minor, frame = frame.number }
+  end
   if vm then inner(conversation.daemon.asked, number)[vm] = frame.number end
+  if number == 4 and values.kinds then note_subscribing(conversation, serial, values) end
   local record = new_record()
   record.asks, record.call = true, call_of(conversation, serial, call_of_record)
   if number == 3 and values.serial then
@@ -1489,7 +1606,8 @@ local function record_of(conversation, side, packet)
     local again = known.next and serial < known.next
     local record = judge(conversation, side, packet)
     if record.complaints then
-      local remark = { complaints = record.complaints, duplicate = record.duplicate, late = record.late, lost = record.lost }
+      local remark = { complaints = record.complaints, duplicate = record.duplicate, late = record.late, lost = record.lost,
+        waited = record.waited }
       if again then inner(known.twins, serial)[frame.number .. ":" .. packet.first] = remark else known.remarks[serial] = remark end
     end
     return record
@@ -1499,31 +1617,12 @@ local function record_of(conversation, side, packet)
   local remark = twins and twins[frame.number .. ":" .. packet.first] or known.remarks[serial]
   if remark then
     record.complaints, record.duplicate = remark.complaints, remark.duplicate
-    record.late, record.lost = remark.late, remark.lost
+    record.late, record.lost, record.waited = remark.late, remark.lost, remark.waited
   end
   return record
 end
 
 -- ==== 6. Sentences ===================================================================================================
-
-local function quoted(text)
-  return '"' .. text .. '"'
-end
-
-local function duration(seconds)
-  if seconds < 1 then return format("%.3g ms", seconds * 1000) end
-  return format("%.3g s", seconds)
-end
-
-local function name_in(set, number)
-  return WIRE.names[set][number] or "number " .. number
-end
-
-local function words(set, numbers)
-  local all = {}
-  for i, number in ipairs(numbers) do all[i] = name_in(set, number) end
-  return table.concat(all, ", ")
-end
 
 -- What a call says besides its name.
 local calls = {
@@ -1535,12 +1634,17 @@ local calls = {
   [3] = function(v, record) return record.cancels and "give up " .. record.cancels.subject.title or "give up call " .. v.serial end,
   [4] = function(v)
     local from = v.after and format("after event %.0f", v.after.sequence) or "from now on"
-    return (v.vm == "" and "events" or "events of " .. v.vm) .. " " .. from
+    local which = #v.kinds > 0 and words("event", v.kinds) .. " events" or "events"
+    return (v.vm == "" and which or which .. " of " .. v.vm) .. " " .. from
   end,
   [0x21] = function(v) return format("connection %.0f", v.id) end,
   [0x31] = function(v) return format("operation %.0f", v.id) end,
   [0x32] = function(v) return format("operation %.0f", v.id) end,
   [0x105] = function(v) return words("field", v.fields) end,
+  [0x111] = function(v)
+    local grace = v.grace_ms == 0 and "of a minute, the default" or "of " .. duration(v.grace_ms / 1000)
+    return format("%s, a grace %s, then %s", v.vm, grace, name_in("shutdown_then", v["then"]))
+  end,
   [0x117] = function(v) return v.vm .. " until " .. words("state", v.states) end,
   [0x120] = function(v) return v.vm .. " to " .. name_in("console_mode", v.mode) end,
 }
@@ -1560,9 +1664,14 @@ local function answer_text(number, v)
   if answers[number] then return answers[number](v) end
   if v.operation and v.state then return format("%s, operation %.0f", name_in("state", v.state), v.operation) end
   if v.operation then return format("operation %.0f", v.operation) end
-  local rows = v.rows or v.names
-  if rows then return count(#rows, v.names and "name" or "row") .. (v.next and v.next ~= "" and ", more to come" or "") end
-  return "answered"
+  local rows, text = v.rows or v.names, "answered"
+  if rows then text = count(#rows, v.names and "name" or "row") end
+  if v.cursor then
+    -- Of one virtual machine it is the state that was asked for.
+    local state = v.vm and (v.state or v.vm.state)
+    text = format("%s as of event %.0f", state and name_in("state", state) or text, v.cursor.sequence)
+  end
+  return v.next and v.next ~= "" and text .. ", more to come" or text
 end
 
 local event_texts = {
@@ -1607,7 +1716,10 @@ local unanswered = {
     if record.lost then text = text .. ", " .. count(record.lost, "byte") .. " lost before" end
     return record.credit == 0 and text .. ", the last that it has credit for" or text
   end,
-  [0x1011] = function(v) return format("STREAM_CREDIT %d: %s more", v.stream, count(v.bytes, "byte")) end,
+  [0x1011] = function(v, record)
+    local text = format("STREAM_CREDIT %d: %s more", v.stream, count(v.bytes, "byte"))
+    return record.waited and text .. "; " .. record.waited or text
+  end,
   [0x1012] = function(v)
     return format("STREAM_END %d%s", v.stream, v.why and ": " .. failure_text(v.why) or ": no more from here")
   end,
@@ -1644,12 +1756,19 @@ local function nstime(seconds)
   return NSTime.new(whole, math.floor((seconds - whole) * 1e9 + 0.5))
 end
 
-local function show_header(tree, side, packet)
+local show_header, show_context, show_body
+
+-- Lua allows a script so many names that what only the tree needs stands in a block of its own.
+do
+
+function show_header(tree, side, packet)
   local first = packet.first
   tree:add(fields.magic, range(first, 4))
   tree:add(fields.length, range(first + 4, 4))
   tree:add(fields.serial, range(first + 8, 4))
-  tree:add(fields[side == "client" and "deadline_ms" or "reply_to"], range(first + 12, 4))
+  local second = tree:add(fields[side == "client" and "deadline_ms" or "reply_to"], range(first + 12, 4))
+  local default = side == "client" and packet.second == 0 and allowed_ms(packet.number, 0)
+  if default then second:append_text(format(" (the default of %s, %d ms)", TYPES[packet.number], default)) end
   tree:add(fields.type, range(first + 16, 4))
   tree:add(fields[side .. ".type"], range(first + 16, 4)):set_hidden()
   add(tree, "from", side)
@@ -1672,8 +1791,14 @@ local function show_call(tree, conversation, record)
   end
 end
 
+local function version_text(conversation, packet, record)
+  local version = version_of(conversation)
+  if not version then return "none: HELLO was refused in frame " .. conversation.refused_in end
+  return record.asks and packet.number == 1 and frame.number < conversation.agreed_in and "none yet" or version
+end
+
 -- What is not in the bytes: what belongs to this packet, and what is wrong with it.
-local function show_context(tree, conversation, packet, record)
+function show_context(tree, conversation, packet, record)
   local call = record.call or record.stream and record.stream.call
   if record.asks then
     show_call(tree, conversation, record)
@@ -1683,29 +1808,57 @@ local function show_context(tree, conversation, packet, record)
     if call.subject.about then add(tree, "vm.name", call.subject.about) end
     show_cancelling(tree, conversation.calls, call.serial)
   end
+  local operation = record.asks and operation_of_call(conversation.calls, call.serial)
+    or packet.number == 0 and packet.values and operation_of(packet.values)
+  if operation then add(tree, "operation", UInt64.new(operation % WORD, math.floor(operation / WORD))) end
   if record.duplicate then add(tree, "duplicate", true) end
   if record.late then add(tree, "late", true) end
   if record.stream then add(tree, "stream.opened_in", record.stream.opened_in) end
   if record.credit then add(tree, "stream.credit", record.credit) end
   local asked = record.operation and conversation.daemon.operations[record.operation]
   if asked then add(tree, "operation.call_in", asked) end
-  add(tree, "version", version_of(conversation) or "none: HELLO was refused in frame " .. conversation.refused_in)
+  add(tree, "version", version_text(conversation, packet, record))
   for _, complaint_of in ipairs(record.complaints or NOTHING) do
     tree:add_proto_expert_info(complaints[complaint_of[1]], complaint_of[2])
   end
 end
 
-local function show_body(tree, packet)
+local ESCAPES = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\27"] = "\\e", ["\\"] = "\\\\" }
+
+local function in_hex(bytes)
+  return (bytes:gsub(".", function(one) return format("\\x%02x", byte(one)) end))
+end
+
+-- Of bytes beyond ASCII what is a character stays, unless it is one that controls.
+local function escape_beyond_ascii(bytes)
+  if not is_utf8(bytes) or find(bytes, "^\194[\128-\159]") then return in_hex(bytes) end
+end
+
+-- What a console says, so that it can be read and looked for; it is no longer than a packet. Captures of the daemon have
+-- zeroes in its place, and a stream that is known to be no console is not shown as text.
+local function show_text(tree, from, length, stream)
+  if stream and stream.call.subject.type ~= 0x120 then return end
+  local data = sub(raw, from, from + length - 1)
+  if not find(data, "[^\0]") then return end
+  local text = data:gsub("[\0-\31\127\\]", function(one) return ESCAPES[one] or in_hex(one) end)
+  add(tree, "stream.text", range(from, length), (text:gsub("[\128-\255][\128-\191]*", escape_beyond_ascii)))
+end
+
+function show_body(tree, packet, record)
   local body = packet.first + HEADER_BYTES + 12
   if packet.known and (packet.values or packet.problem) then
     at = body
     decode(packet.known.rows, tree)
     if packet.detail then decode_detail(packet.values.kind, packet.detail, packet.values.detail, tree) end
     if at <= stop and at > body then tree:add(fields.body, range(at, stop - at + 1)) end
+    -- Before the data stand the stream, the flags, the offset and the length.
+    if packet.number == 0x1010 and packet.values then show_text(tree, body + 20, packet.values.data, record.stream) end
   elseif stop >= body then
     tree:add(fields.body, range(body, stop - body + 1))
   end
   if items > ITEMS_MAX then tree:add_proto_expert_info(complaints.shortened) end
+end
+
 end
 
 -- ==== 8. Packets =====================================================================================================
@@ -1797,7 +1950,7 @@ local function dissect_packet(first, tree_root, visible)
     local tree = tree_root:add(vmwire, range(first, stop - first + 1), "vmwire, " .. text)
     show_header(tree, side, packet)
     show_context(tree, conversation, packet, record)
-    show_body(tree, packet)
+    show_body(tree, packet, record)
   end
   return text
 end

@@ -39,6 +39,8 @@ const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const PUSH: u8 = 0x08;
 const ACK: u8 = 0x10;
+/// When captures begin: 2026-11-01 12:00:00 UTC.
+const BEGUN_US: u64 = 1_793_534_400_000_000;
 /// The most data of one segment; a frame has to fit into IPv4's length.
 const SEGMENT_BYTES_MAX: usize = 65_000;
 
@@ -93,6 +95,11 @@ impl Capture {
     /// Lets time go by.
     pub(crate) fn pass_us(&mut self, time_us: u64) {
         self.now_us += time_us;
+    }
+
+    /// What the clock says now, as events have it.
+    pub(crate) fn now_ns(&self) -> u64 {
+        (BEGUN_US + self.now_us) * 1000
     }
 
     /// Bytes of one side, in one segment where they fit.
@@ -160,8 +167,7 @@ impl Capture {
             _ => panic!("ends of one kind"),
         }
         frame.extend(tcp);
-        // 2026-11-01 12:00:00 UTC.
-        let now_us = 1_793_534_400_000_000 + self.now_us;
+        let now_us = BEGUN_US + self.now_us;
         let length = u32::try_from(frame.len()).unwrap();
         for word in
             [u32::try_from(now_us / 1_000_000).unwrap(), u32::try_from(now_us % 1_000_000).unwrap(), length, length]

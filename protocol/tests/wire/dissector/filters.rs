@@ -124,7 +124,7 @@ fn a_packets_head_and_what_messages_have_in_common_bear_one_name_each() {
         ("event.kind", "3", "s2"),
         ("vm.name", "web1", "c2 s2 s3 c3 s4 s5"),
         ("vm.uuid", "09090909-0909-0909-0909-090909090909", "s2"),
-        ("operation", "12", "s2 s3"),
+        ("operation", "12", "c2 s2 s3"),
         ("stream.number", "7", "s4 s5"),
         ("stream.offset", "100", "s4 s5"),
         ("failure.code", "10", "s6"),

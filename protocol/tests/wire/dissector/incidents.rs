@@ -1,6 +1,7 @@
 //! The five prepared incidents, `contrib/wireshark/incidents`: captures made here, byte for byte, and what is to be seen in
 //! each, which the page beside each capture tells.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use vmwire_protocol::message::{
@@ -37,28 +38,48 @@ fn names(sequence: u64) -> ServerData {
     })
 }
 
-fn event(sequence: u64, operation: u64, vm: &str, kind: u32, detail: Vec<u8>) -> ServerData {
-    ServerData::Event(Event {
+/// Each virtual machine has a uuid of its own.
+fn vm_ref(name: &str) -> VmRef {
+    let uuid = if name == "db1" {
+        *b"\xdb\x01\x5c\x80\x77\x1a\x4b\x0e\x9d\x3f\x61\xc2\x08\xaa\x4e\x17"
+    } else {
+        *b"\x3e\xb1\x90\x24\x0c\x6d\x48\xf3\xa5\x52\xe7\x1d\x90\x2b\xc8\x66"
+    };
+    VmRef { uuid: Fixed(uuid), name: text(name) }
+}
+
+/// An event that comes to the subscriber at once.
+fn event(capture: &Capture, sequence: u64, operation: u64, vm: &str, kind: u32, detail: Vec<u8>) -> Event {
+    // It takes the daemon a moment to tell it.
+    let time_ns = capture.now_ns() - 40_000;
+    Event {
         epoch: EPOCH,
         sequence,
-        time_ns: 1_793_534_400_000_000_000 + sequence * 1_000_000,
+        time_ns,
         operation,
-        vm: Some(VmRef { uuid: Fixed([0xd1; 16]), name: text(vm) }),
+        vm: Some(vm_ref(vm)),
         kind,
         detail: Opaque::new(detail).unwrap(),
-    })
+    }
 }
 
-fn state_event(sequence: u64, operation: u64, vm: &str, states: [u32; 2], reason: u32) -> ServerData {
+fn state_event(capture: &Capture, sequence: u64, operation: u64, vm: &str, states: [u32; 2], reason: u32) -> Event {
     let [previous, state] = states;
     let detail = encoded(&EventVmState { state, previous, reason, message: text("") });
-    event(sequence, operation, vm, event_kind::VM_STATE, detail)
+    event(capture, sequence, operation, vm, event_kind::VM_STATE, detail)
 }
 
-fn operation_event(sequence: u64, operation: u64, vm: &str, procedure: u32, failure: Option<Failure>) -> ServerData {
+fn operation_event(
+    capture: &Capture,
+    sequence: u64,
+    operation: u64,
+    vm: &str,
+    procedure: u32,
+    failure: Option<Failure>,
+) -> ServerData {
     let state = if failure.is_some() { operation_state::FAILED } else { operation_state::RUNNING };
     let detail = encoded(&EventOperation { procedure, state, identity: text(ADMIN.0), failure });
-    event(sequence, operation, vm, event_kind::OPERATION, detail)
+    ServerData::Event(event(capture, sequence, operation, vm, event_kind::OPERATION, detail))
 }
 
 fn version_mismatch() -> Incident {
@@ -75,7 +96,11 @@ fn version_mismatch() -> Incident {
     let mut older = Talk::agreed(&mut capture, 0, ADMIN.0, ADMIN.1);
     let serial = older.call(&mut capture, &list());
     capture.pass_us(200);
-    older.fail(&mut capture, serial, Failure::new(code::UNSUPPORTED, "vm-list came with minor 1").detail("minor", "1"));
+    older.fail(
+        &mut capture,
+        serial,
+        Failure::new(code::UNSUPPORTED, "vm-list came with version 1.1").detail("minor", "1"),
+    );
     let serial = older.call(&mut capture, &ClientData::VmNames(ListCall { after: text(""), rows_max: 0 }));
     capture.pass_us(500);
     older.say(&mut capture, serial, &names(7));
@@ -90,9 +115,9 @@ fn version_mismatch() -> Incident {
             ("HELLO: speaks 1.0, can progress, is \"test\"", ""),
             ("HELLO: 1.0 agreed, of 1.2; \"uid 0\" is admin (0.5 ms)", ""),
             ("VM_LIST name, state", ""),
-            ("VM_LIST FAILED: UNSUPPORTED, vm-list came with minor 1 (0.3 ms)", "unsupported"),
+            ("VM_LIST FAILED: UNSUPPORTED, vm-list came with version 1.1 (0.3 ms)", "unsupported"),
             ("VM_NAMES", ""),
-            ("VM_NAMES: 2 names (0.6 ms)", ""),
+            ("VM_NAMES: 2 names as of event 7 (0.6 ms)", ""),
         ],
     }
 }
@@ -107,7 +132,8 @@ fn hung_guest() -> Incident {
     let shutdown = VmShutdownCall { vm: text("db1"), grace_ms: 5000, then: 1 };
     let shutdown = talk.call(&mut capture, &ClientData::VmShutdown(shutdown));
     capture.pass_us(900);
-    talk.say(&mut capture, 0, &operation_event(41, 12, "db1", 0x111, None));
+    let begun = operation_event(&capture, 41, 12, "db1", 0x111, None);
+    talk.say(&mut capture, 0, &begun);
     capture.pass_us(2 * SECOND_US);
     let ping = talk.call(&mut capture, &ClientData::Ping);
     capture.pass_us(100);
@@ -115,7 +141,8 @@ fn hung_guest() -> Incident {
     let other = VmStartCall { vm: text("web1"), paused: false };
     let other = talk.call(&mut capture, &ClientData::VmStart(other));
     capture.pass_us(80_000);
-    talk.say(&mut capture, 0, &operation_event(42, 13, "web1", 0x110, None));
+    let begun = operation_event(&capture, 42, 13, "web1", 0x110, None);
+    talk.say(&mut capture, 0, &begun);
     talk.say(&mut capture, other, &ServerData::VmStart(VmDoneAnswer { operation: 13, state: vm_state::RUNNING }));
     capture.pass_us(3 * SECOND_US);
     let late = Failure::new(code::DEADLINE_EXCEEDED, "the guest did not go down")
@@ -124,13 +151,15 @@ fn hung_guest() -> Incident {
         .detail("begun", "yes")
         .detail("limit", "5000")
         .detail("operation", "12");
-    talk.say(&mut capture, 0, &operation_event(43, 12, "db1", 0x111, Some(late.clone())));
+    let failed = operation_event(&capture, 43, 12, "db1", 0x111, Some(late.clone()));
+    talk.say(&mut capture, 0, &failed);
     talk.fail(&mut capture, shutdown, late);
     capture.pass_us(4 * SECOND_US);
     let stop = talk.call(&mut capture, &ClientData::VmStop(VmCall { vm: text("db1") }));
     capture.pass_us(60_000);
     let states = [vm_state::RUNNING, vm_state::STOPPED];
-    talk.say(&mut capture, 0, &state_event(44, 14, "db1", states, state_reason::REQUESTED));
+    let stopped = state_event(&capture, 44, 14, "db1", states, state_reason::REQUESTED);
+    talk.say(&mut capture, 0, &ServerData::Event(stopped));
     talk.say(&mut capture, stop, &ServerData::VmStop(VmDoneAnswer { operation: 14, state: vm_state::STOPPED }));
     Incident {
         name: "hung-guest",
@@ -140,7 +169,7 @@ fn hung_guest() -> Incident {
             ("HELLO: 1.1 agreed, of 1.2; \"uid 0\" is admin (0.5 ms)", ""),
             ("SUBSCRIBE events from now on", ""),
             ("SUBSCRIBE: event 41 is the first to come (0.1 ms)", ""),
-            ("VM_SHUTDOWN db1", ""),
+            ("VM_SHUTDOWN db1, a grace of 5 s, then fail", ""),
             ("EVENT 41: operation 12 (VM_SHUTDOWN db1) running", ""),
             ("PING", ""),
             ("PING: answered (0.2 ms)", ""),
@@ -175,9 +204,14 @@ fn lost_event() -> Incident {
     back.say(&mut capture, serial, &ServerData::Subscribe(SubscribeAnswer { first }));
     back.say(&mut capture, 0, &ServerData::Gap(Gap { epoch: EPOCH, first: 6101, last: 6140 }));
     let crashed = [vm_state::RUNNING, vm_state::CRASHED];
-    back.say(&mut capture, 0, &state_event(6141, 0, "web1", crashed, state_reason::GUEST));
+    // What the daemon still has happened while the subscriber was away.
+    let crashed = state_event(&capture, 6141, 0, "web1", crashed, state_reason::GUEST);
     let started = [vm_state::STARTING, vm_state::RUNNING];
-    back.say(&mut capture, 0, &state_event(6143, 900, "db1", started, state_reason::REQUESTED));
+    let started = state_event(&capture, 6143, 900, "db1", started, state_reason::REQUESTED);
+    for (event, ago_ns) in [(crashed, 4_000_000_000), (started, 1_500_000_000)] {
+        let time_ns = event.time_ns - ago_ns;
+        back.say(&mut capture, 0, &ServerData::Event(Event { time_ns, ..event }));
+    }
     Incident {
         name: "lost-event",
         capture,
@@ -185,10 +219,10 @@ fn lost_event() -> Incident {
             ("HELLO: speaks 1.1, can progress, is \"test\"", ""),
             ("HELLO: 1.1 agreed, of 1.2; \"uid 0\" is admin (0.5 ms)", ""),
             ("VM_NAMES", ""),
-            ("VM_NAMES: 2 names (0.4 ms)", ""),
+            ("VM_NAMES: 2 names as of event 6100 (0.4 ms)", ""),
             ("HELLO: speaks 1.1, can progress, is \"test\"", ""),
             ("HELLO: 1.1 agreed, of 1.2; \"uid 0\" is admin (0.5 ms)", ""),
-            ("SUBSCRIBE events after event 6100", ""),
+            ("SUBSCRIBE vm-state events after event 6100", ""),
             ("SUBSCRIBE: event 6101 is the first to come (0.3 ms)", ""),
             ("GAP: events 6101 to 6140 are lost", "gap"),
             ("EVENT 6141: web1 crashed, was running (guest)", ""),
@@ -218,7 +252,7 @@ fn role_refused() -> Incident {
             ("HELLO: speaks 1.2, can progress, is \"test\"", ""),
             ("HELLO: 1.2 agreed, of 1.2; \"CN=alice\" is observer (0.5 ms)", ""),
             ("VM_NAMES", ""),
-            ("VM_NAMES: 2 names (0.4 ms)", ""),
+            ("VM_NAMES: 2 names as of event 7 (0.4 ms)", ""),
             ("VM_START web1", ""),
             ("VM_START web1 FAILED: DENIED, vm-start needs the role operator; yours is observer (0.25 ms)", "denied"),
         ],
@@ -258,7 +292,7 @@ fn client_that_does_not_read() -> Incident {
             ("CONSOLE_OPEN db1: stream 1, from byte 1000000 (0.4 ms)", ""),
             ("STREAM_DATA 1: 32768 bytes at 1000000", ""),
             ("STREAM_DATA 1: 32768 bytes at 1032768, the last that it has credit for", "spent"),
-            ("STREAM_CREDIT 1: 65536 bytes more", ""),
+            ("STREAM_CREDIT 1: 65536 bytes more; credit was spent for 45 s, since frame 10", "spent"),
             ("STREAM_DATA 1: 1000 bytes at 4510720, 3445184 bytes lost before", "jump"),
         ],
     }
@@ -286,6 +320,13 @@ fn the_captures_of_the_incidents_are_those_made_here_and_each_has_its_page() {
     }
 }
 
+/// What a page has in italics: the words of the expert information.
+fn quoted(page: &str) -> Vec<String> {
+    let bold_is_none = page.replace("**", "");
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    bold_is_none.split('*').skip(1).step_by(2).map(words).collect()
+}
+
 #[test]
 fn each_incident_tells_what_its_page_says() {
     let test = "each_incident_tells_what_its_page_says";
@@ -305,5 +346,32 @@ fn each_incident_tells_what_its_page_says() {
         for (sentence, _) in told.iter().filter(|(_, complaint)| !complaint.is_empty()) {
             assert!(page.contains(sentence), "{name}.md does not show: {sentence}");
         }
+        let said = tshark.run(&["-2", "-Y", "vmwire", "-T", "fields", "-e", "_ws.expert.message"]);
+        let quoted = quoted(&page);
+        assert!(!quoted.is_empty(), "{name}.md quotes nothing");
+        quoted
+            .iter()
+            .for_each(|words| assert!(said.contains(words), "{name}.md has {words}, which is not in:\n{said}"));
+    }
+}
+
+#[test]
+fn events_of_the_incidents_are_told_after_they_happened_and_each_machine_has_its_own_uuid() {
+    let test = "events_of_the_incidents_are_told_after_they_happened_and_each_machine_has_its_own_uuid";
+    for Incident { name, capture, .. } in all() {
+        let Some(tshark) = Tshark::of(test, &capture) else { return };
+        let shown = ["frame.time_epoch", "vmwire.event.time_ns", "vmwire.vm_ref.name", "vmwire.vm_ref.uuid"];
+        let shown: Vec<&str> = shown.iter().flat_map(|field| ["-e", field]).collect();
+        let events = tshark.run(&[&["-Y", "vmwire.event.sequence", "-T", "fields"], &shown[..]].concat());
+        let mut uuids = BTreeMap::new();
+        for event in events.lines() {
+            let &[told, happened, vm, uuid] = &event.split('\t').collect::<Vec<_>>()[..] else { panic!("{event}") };
+            let told_ns: u64 = told.replace('.', "").parse().unwrap();
+            let ago_ns = told_ns.checked_sub(happened.parse().unwrap());
+            assert!(ago_ns.is_some_and(|ago_ns| ago_ns < 40_000_000_000), "{name}: {event}");
+            assert_eq!(uuids.entry(uuid.to_owned()).or_insert_with(|| vm.to_owned()), vm, "{name}");
+        }
+        let names: BTreeSet<&String> = uuids.values().collect();
+        assert_eq!(names.len(), uuids.len(), "{name}: {uuids:?}");
     }
 }

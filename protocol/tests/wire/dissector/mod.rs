@@ -6,6 +6,7 @@ mod capture;
 mod conversations;
 mod damaged;
 mod definition;
+mod explained;
 mod fields;
 mod filters;
 mod hostile;
