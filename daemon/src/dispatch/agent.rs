@@ -27,7 +27,7 @@ pub(super) struct Agents {
     last: u64,
     /// When the answers that are waited for are late.
     late: Timers<VmId>,
-    /// Lanes whose channel was closed in this turn: why may be told by what follows.
+    /// Lanes whose channel was closed or lost in this turn: why may be told by what follows.
     closed: Vec<VmId>,
 }
 
@@ -92,11 +92,11 @@ impl Dispatch {
         self.on_lane(turn, vm, |lane, turn| lane.handle_bytes(data, turn.now.monotonic, &mut draw));
     }
 
-    /// Somebody in the guest opened or closed the channel.
-    pub(super) fn agent_port(&mut self, turn: &mut Turn<'_>, id: VmId, open: bool) {
+    /// Somebody in the guest opened or closed the channel, or nobody knows.
+    pub(super) fn agent_port(&mut self, turn: &mut Turn<'_>, id: VmId, open: Option<bool>) {
         let Some(vm) = self.vms.get_mut(id) else { return };
-        vm.agent = if open { Port::Open } else { Port::Closed };
-        if open {
+        vm.agent = open.map_or(Port::Unknown, |open| if open { Port::Open } else { Port::Closed });
+        if open == Some(true) {
             self.on_lane(turn, id, |lane, turn| lane.begin_anew(turn.now.monotonic, &mut draw));
         } else if let Some(known) = self.agents.lanes.get_mut(&id) {
             known.lane.fall_out();
@@ -134,11 +134,17 @@ impl Dispatch {
     }
 
     /// Once a turn, behind all that was reported: of lanes whose channel is closed and nobody knows why, nothing comes.
+    /// Of those that were lost, the driver says whether they can be written to again.
     pub(super) fn agents_closed(&mut self, turn: &mut Turn<'_>) {
         for id in std::mem::take(&mut self.agents.closed) {
-            if let Some(vm) = self.vms.get(id).filter(|vm| vm.agent == Port::Closed) {
-                let failure = refusal::agent_gone(vm.name().as_str(), "the agent has closed its channel meanwhile");
-                self.agent_interrupted(turn, id, &failure);
+            let Some(vm) = self.vms.get(id) else { continue };
+            match vm.agent {
+                Port::Closed => {
+                    let failure = refusal::agent_gone(vm.name().as_str(), "the agent has closed its channel meanwhile");
+                    self.agent_interrupted(turn, id, &failure);
+                }
+                Port::Unknown => self.on_lane(turn, id, |lane, turn| lane.begin_anew(turn.now.monotonic, &mut draw)),
+                Port::Open => {}
             }
         }
     }

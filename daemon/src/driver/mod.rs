@@ -119,13 +119,13 @@ pub enum Report {
         /// What it wrote.
         data: Bytes,
     },
-    /// Somebody in the guest opened or closed the agent's channel. It is closed as well when the guest's run ends, and
-    /// while the daemon cannot reach it. That it is open may be told again: it may have been closed in between.
+    /// Somebody in the guest opened or closed the agent's channel, which is closed as well when the guest's run ends; or
+    /// the daemon lost its own line to it. That it is open may be told again: it may have been closed in between.
     AgentPort {
         /// Which guest.
         vm: VmId,
-        /// Whether it is open now.
-        open: bool,
+        /// Whether it is open now; nothing where that is not known.
+        open: Option<bool>,
     },
 }
 

@@ -61,7 +61,7 @@ fn an_agent_is_told_of_and_heard_also_by_the_next_daemon() {
     assert_eq!(stage.count("agent port"), 0, "nobody opened it: {:?}", stage.told);
 
     stage.asks(&format!("exec 3<>/dev/virtio-ports/{AGENT_CHANNEL}"), "");
-    stage.until("the agent", |stage| stage.count("agent port open=true") == 1);
+    stage.until("the agent", |stage| stage.count("agent port open=Some(true)") == 1);
     stage.asks("echo hello >&3", "");
     stage.until_agent("hello\n");
     stage.asks_agent("a request\n");
@@ -72,7 +72,7 @@ fn an_agent_is_told_of_and_heard_also_by_the_next_daemon() {
 
     stage.restart();
     stage.until("the adoption", |stage| stage.count("Running Adopted") == 1);
-    stage.until("the agent", |stage| stage.count("agent port open=true") == 1);
+    stage.until("the agent", |stage| stage.count("agent port open=Some(true)") == 1);
     stage.until("the console", |stage| stage.driver.console_room(VM) > 0);
     stage.asks("echo again >&3", "");
     stage.until_agent("again\n");
@@ -88,7 +88,7 @@ fn an_agent_is_told_of_and_heard_also_by_the_next_daemon() {
     assert!((1..64).contains(&taken), "{taken}");
     stage.act(Action::Resume).unwrap();
     stage.act(Action::Reset).unwrap();
-    stage.until("the end of the agent", |stage| stage.count("agent port open=false") == 1);
+    stage.until("the end of the agent", |stage| stage.count("agent port open=Some(false)") == 1);
     stage.act(Action::Stop).unwrap();
     assert!(stage.files().is_empty(), "{:?}", stage.files());
     assert!(kill_process(pid, Signal::CONT).is_err(), "it has ended");

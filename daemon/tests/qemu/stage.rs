@@ -240,7 +240,7 @@ impl Stage {
                     continue;
                 }
                 Report::AgentPort { open, .. } => {
-                    let _ = write!(line, "agent port open={open}");
+                    let _ = write!(line, "agent port open={open:?}");
                 }
             }
             self.told.push(line.trim_end().to_owned());

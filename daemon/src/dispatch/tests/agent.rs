@@ -62,7 +62,7 @@ impl World {
 
     fn port(&mut self, name: &str, open: bool) {
         let vm = self.id(name);
-        self.reported(Report::AgentPort { vm, open });
+        self.reported(Report::AgentPort { vm, open: Some(open) });
     }
 
     pub(super) fn said(&mut self, name: &str, data: &str) {
@@ -247,10 +247,29 @@ fn an_agent_that_is_started_anew_answers_those_who_asked_the_former_one() {
     // Both are told in one turn, and nobody has to know.
     let vm = world.id("web");
     world.turn(|dispatch, turn| {
-        dispatch.report(turn, Report::AgentPort { vm, open: false });
-        dispatch.report(turn, Report::AgentPort { vm, open: true });
+        dispatch.report(turn, Report::AgentPort { vm, open: Some(false) });
+        dispatch.report(turn, Report::AgentPort { vm, open: Some(true) });
         dispatch.collect(turn);
     });
+    let id = up_to_the_ping(&mut world, &mut watcher, "web");
+    world.said("web", &format!("{{\"return\": {{}}, \"id\": {id}}}\n"));
+    world.exchange(&mut visitor);
+    assert_eq!(visitor.answers, [(serial, Ok(ServerData::AgentPing))]);
+}
+
+#[test]
+fn nobody_is_told_that_no_one_listens_where_that_is_not_known() {
+    let (mut world, mut visitor) = World::running("web", HANGS);
+    let mut watcher = watcher_of_agents(&mut world, "");
+    let vm = world.id("web");
+    world.reported(Report::AgentPort { vm, open: Some(false) });
+    let failure = world.ask(&mut visitor, &ping("web")).unwrap_err();
+    assert_eq!(failure.code, code::AGENT, "{}", failure.message);
+    world.reported(Report::AgentPort { vm, open: None });
+    let serial = world.begin(&mut visitor, &ping("web"));
+    up_to_the_ping(&mut world, &mut watcher, "web");
+    // Lost again: what was asked may never have come there. The driver takes what it is told, so it is asked anew.
+    world.reported(Report::AgentPort { vm, open: None });
     let id = up_to_the_ping(&mut world, &mut watcher, "web");
     world.said("web", &format!("{{\"return\": {{}}, \"id\": {id}}}\n"));
     world.exchange(&mut visitor);

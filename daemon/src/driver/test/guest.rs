@@ -358,7 +358,7 @@ impl Guest {
     fn agent_opens(&mut self, now: Instant, reports: &mut Reports) {
         let Some(agent) = &mut self.agent else { return };
         agent.is_open = true;
-        reports.push_back(Report::AgentPort { vm: self.vm, open: true });
+        reports.push_back(Report::AgentPort { vm: self.vm, open: Some(true) });
         if agent.has_to_answer() {
             self.expect(now, Duration::ZERO, Alarm::AgentAnswers);
         }
@@ -380,7 +380,7 @@ impl Guest {
     fn agent_ends(&mut self, reports: &mut Reports) {
         let Some(agent) = &mut self.agent else { return };
         if agent.is_open {
-            reports.push_back(Report::AgentPort { vm: self.vm, open: false });
+            reports.push_back(Report::AgentPort { vm: self.vm, open: Some(false) });
         }
         agent.reset();
     }

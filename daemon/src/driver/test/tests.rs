@@ -96,7 +96,7 @@ impl Bench {
                 Report::Monitor { .. } => panic!("there is no monitor"),
                 Report::Console { data, .. } => format!("says {}", String::from_utf8(data.to_vec()).unwrap()),
                 Report::Agent { data, .. } => format!("agent {}", data.escape_ascii()),
-                Report::AgentPort { open, .. } => format!("agent port open={open}"),
+                Report::AgentPort { open, .. } => format!("agent port open={open:?}"),
             });
         }
         lines
@@ -440,7 +440,7 @@ impl Bench {
     fn with_agent(script: &str) -> Self {
         let mut bench = Self::new();
         bench.begin(Action::Start { definition: with_channel(script), paused: false });
-        assert_eq!(bench.pass(0).last().map(String::as_str), Some("agent port open=true"));
+        assert_eq!(bench.pass(0).last().map(String::as_str), Some("agent port open=Some(true)"));
         bench
     }
 
@@ -497,12 +497,12 @@ fn an_agent_is_there_while_its_guest_is() {
     assert!(!bench.ask(b"\n"), "not up yet");
     assert_eq!(bench.pass(10), ["Starting Requested", "process", "Paused Requested", "1 done"]);
     bench.begin(Action::Resume);
-    assert_eq!(bench.pass(0), ["Running Requested", "2 done", "agent port open=true"]);
+    assert_eq!(bench.pass(0), ["Running Requested", "2 done", "agent port open=Some(true)"]);
     bench.type_in("reboot\n");
-    let reset = ["says reboot\n", "reset by_guest=true", "agent port open=false", "agent port open=true"];
+    let reset = ["says reboot\n", "reset by_guest=true", "agent port open=Some(false)", "agent port open=Some(true)"];
     assert_eq!(bench.pass(0), reset);
     bench.begin(Action::PowerButton);
-    assert_eq!(bench.pass(5), ["3 done", "agent port open=false", "no process", "Stopped Guest"]);
+    assert_eq!(bench.pass(5), ["3 done", "agent port open=Some(false)", "no process", "Stopped Guest"]);
     assert!(!bench.ask(b"\n"), "gone");
     bench.begin(Action::Start { definition: Arc::new(Definition::parse(NO_CHANNEL).unwrap()), paused: false });
     assert_eq!(bench.pass(10), ["Starting Requested", "process", "Running Requested", "4 done"]);
@@ -541,7 +541,10 @@ fn an_agent_that_hangs_opens_its_channel_and_answers_nothing() {
     assert_eq!(bench.pass(3_600_000), NOTHING);
     assert!(!bench.ask(b"\n"), "nothing is read, and so much fits");
     bench.begin(Action::Reset);
-    assert_eq!(bench.pass(0), ["reset by_guest=false", "agent port open=false", "2 done", "agent port open=true"]);
+    assert_eq!(
+        bench.pass(0),
+        ["reset by_guest=false", "agent port open=Some(false)", "2 done", "agent port open=Some(true)"]
+    );
     assert!(bench.ask(b"\n"), "what was not read is gone");
 }
 
@@ -552,5 +555,5 @@ fn a_guest_that_panicked_leaves_its_agent_where_it_stood() {
     assert!(bench.ask(b"{\"execute\": \"guest-ping\"}\n"));
     assert_eq!(bench.pass(1000), NOTHING);
     bench.begin(Action::Stop);
-    assert_eq!(bench.reports(), ["agent port open=false", "no process", "Stopped Requested", "2 done"]);
+    assert_eq!(bench.reports(), ["agent port open=Some(false)", "no process", "Stopped Requested", "2 done"]);
 }

@@ -42,11 +42,7 @@ impl Lifecycle {
         if std::mem::replace(&mut self.agent.connected, connected) == connected {
             return;
         }
-        if connected {
-            self.ask_agent_port();
-        } else if matches!(self.phase, Phase::Up) {
-            self.agent_port_is(false);
-        }
+        self.ask_agent_port();
     }
 
     /// Nothing is left of the guest. Told along with that, and not before it: why the agent is gone is the end.
@@ -59,10 +55,16 @@ impl Lifecycle {
         self.agent.told = None;
     }
 
-    /// Asks whether somebody has the agent's channel open, if there is one and somebody to ask.
+    /// Asks whether somebody has the agent's channel open, if there is one and somebody to ask. While the daemon cannot
+    /// reach it itself, that is what is told: who in the guest has it open may be told when it can again.
     pub(super) fn ask_agent_port(&mut self) {
-        let reachable = self.agent.index.is_some() && self.agent.connected;
-        if reachable && matches!(self.phase, Phase::Up) && self.link_is_ready() {
+        if self.agent.index.is_none() || !matches!(self.phase, Phase::Up) {
+            return;
+        }
+        if !self.agent.connected {
+            (self.agent.told, self.agent.asked) = (None, None);
+            self.report(Report::AgentPort { vm: self.vm, open: None });
+        } else if self.link_is_ready() {
             self.agent.asked = Some(self.send(Command::QueryChardev));
         }
     }
@@ -92,11 +94,15 @@ impl Lifecycle {
     fn agent_port_is(&mut self, open: bool) {
         // Before it is up nobody is told anything; it will be asked for then. Behind that it ends.
         let is_up = matches!(self.phase, Phase::Up);
-        let open = open && self.agent.connected && is_up;
-        let news = if is_up { open || self.agent.told != Some(false) } else { self.agent.told == Some(true) };
+        let open = open && is_up;
+        let news = if is_up {
+            self.agent.connected && (open || self.agent.told != Some(false))
+        } else {
+            self.agent.told == Some(true)
+        };
         if news {
             self.agent.told = Some(open);
-            self.report(Report::AgentPort { vm: self.vm, open });
+            self.report(Report::AgentPort { vm: self.vm, open: Some(open) });
         }
     }
 }

@@ -120,7 +120,7 @@ impl Stage {
                 Order::Report(Report::Reset { by_guest, .. }) => format!("reset by_guest={by_guest}"),
                 Order::Report(Report::Monitor { connected, .. }) => format!("monitor {connected}"),
                 Order::Report(Report::Console { .. }) => "console".to_owned(),
-                Order::Report(Report::AgentPort { open, .. }) => format!("agent port open={open}"),
+                Order::Report(Report::AgentPort { open, .. }) => format!("agent port open={open:?}"),
                 other => format!("{other:?}").to_lowercase(),
             });
         }
