@@ -3,23 +3,11 @@
 
 use std::path::Path;
 
-use crate::agents::{LAST, answers, begin, end, has_tshark, tells_of_a_ping};
-use crate::harness::{Daemon, Guest, Setup, Shell, VMWIRE_GA, eventually, skip};
+use crate::agents::{LAST, answers, begin, end, has_tshark, nobody_listens, tells_of_a_ping};
+use crate::harness::{Guest, Setup, Shell, VMWIRE_GA, skip};
 
 /// The agent that everybody knows.
 const QEMU_GA: &str = "/usr/sbin/qemu-ga";
-
-/// Waits until a ping fails because nobody is there, as is told at once.
-fn nobody_listens(daemon: &Daemon) {
-    let told = eventually("the daemon is told that nobody listens", || {
-        let ran = daemon.vmwire(&["agent", "ping", "linux"]);
-        // While the agent goes one may still be asked, and end before it has answered.
-        let told = ran.code == 1 && ran.err.contains("nobody in the guest listens");
-        told.then_some(ran.err)
-    });
-    let hint = "hint: vmwire-ga or qemu-guest-agent has to run in the guest";
-    assert!(told.starts_with("vmwire: vm linux: ") && told.contains(hint), "{told}");
-}
 
 #[test]
 fn both_real_agents_are_pinged_over_their_channel_and_wireshark_tells_what_they_said() {
@@ -39,7 +27,7 @@ fn both_real_agents_are_pinged_over_their_channel_and_wireshark_tells_what_they_
     daemon.define(&format!("{definition}{LAST}"));
     daemon.ok(&["vm", "start", "linux"]);
     let (mut shell, _) = Shell::booted(&daemon, "linux");
-    nobody_listens(&daemon);
+    nobody_listens(&daemon, "linux");
     for agent in ["qemu-ga", "vmwire-ga"] {
         let file = daemon.place().join(&format!("{agent}.pcapng"));
         let capture = begin(&daemon, &file, &["--agents", "--vm", "linux"]);
@@ -51,7 +39,7 @@ fn both_real_agents_are_pinged_over_their_channel_and_wireshark_tells_what_they_
         end(capture, &file);
         tells_of_a_ping(&daemon, &file, "linux");
         shell.asks(&format!("killall -9 {agent}"));
-        nobody_listens(&daemon);
+        nobody_listens(&daemon, "linux");
     }
     daemon.ok(&["vm", "stop", "linux"]);
 }

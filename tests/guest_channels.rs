@@ -1,6 +1,7 @@
 //! A guest's channels: whoever in the guest writes to one is not held up, whether somebody on the host wants to hear it or
 //! not.
 
+use crate::agents::{answers, nobody_listens};
 use crate::harness::{Daemon, Guest, Setup, Shell, eventually};
 
 const CHANNELS: [&str; 2] = ["com.example.0", "org.qemu.guest_agent.0"];
@@ -62,34 +63,27 @@ const AGENT: &str = "answers() { while :; do IFS= read -r l <&3 || sleep 1; n=${
 fn the_agent_of_a_real_guest_is_found_lost_and_found_again_by_the_next_daemon() {
     let test = "the_agent_of_a_real_guest_is_found_lost_and_found_again_by_the_next_daemon";
     let Some(guest) = Guest::find(test) else { return };
-    let answers = |daemon: &Daemon, code: i32| {
-        eventually("the agent answers, or nobody", || {
-            let ran = daemon.vmwire(&["agent", "ping", "linux", "--timeout", "20s"]);
-            (ran.code == code).then_some(ran.err)
-        })
-    };
     let daemon = Setup::qemu().start();
     daemon.define(&guest.definition("linux", "", &format!("channels = {CHANNELS:?}"), ""));
     daemon.ok(&["vm", "start", "linux"]);
     let (mut shell, _) = Shell::booted(&daemon, "linux");
-    let nobody = "nobody in the guest listens on the channel of its agent";
-    assert!(answers(&daemon, 1).contains(nobody));
+    nobody_listens(&daemon, "linux");
     shell.asks(&format!("exec 3<>/dev/virtio-ports/{}", CHANNELS[1]));
     shell.asks(AGENT);
     shell.asks("answers & p=$!");
-    answers(&daemon, 0);
+    answers(&daemon, "linux");
     drop(shell);
 
     // The next daemon has to ask: nobody opens the channel again for it.
     let daemon = daemon.killed().start();
     let mut shell = taken_up(&daemon);
-    answers(&daemon, 0);
+    answers(&daemon, "linux");
     shell.asks("kill $p; wait; exec 3>&-");
-    assert!(answers(&daemon, 1).contains(nobody));
+    nobody_listens(&daemon, "linux");
     // That nobody is there is found as well.
     drop(shell);
     let daemon = daemon.killed().start();
     drop(taken_up(&daemon));
-    assert!(answers(&daemon, 1).contains(nobody));
+    nobody_listens(&daemon, "linux");
     daemon.ok(&["vm", "stop", "linux"]);
 }

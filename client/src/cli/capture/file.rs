@@ -3,7 +3,8 @@
 //! pcapng has no link that carries our packets as they are, so each record is put into an IPv6 packet of TCP, as if the
 //! connection had been one over a network: the daemon is `2001:db8::1`, whoever is on connection n `2001:db8:1::n`
 //! (addresses that RFC 3849 keeps for documentation). TCP's sequence numbers are the positions of the records, so that a loss
-//! looks like one; who was really there stands in a comment of the connection's first packet.
+//! looks like one; who was really there stands in a comment of the connection's first packet, and of the first one under
+//! another name.
 //!
 //! Agents in guests are others whom the daemon calls: number n is `2001:db8:2::n`. They have lines in place of packets.
 
@@ -20,6 +21,7 @@ use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, PcapError};
 use vmwire_protocol::message::CaptureRecord;
+use vmwire_protocol::xdr::Text;
 
 const DAEMON: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const CLIENTS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
@@ -96,7 +98,7 @@ impl Other {
         }
     }
 
-    /// How the first packet introduces it.
+    /// How a packet introduces it, the first one or the first under another name.
     fn introduced(self, record: &CaptureRecord) -> String {
         match self {
             Self::Client(number) => format!("connection {number}: {} over {}", record.peer, record.transport),
@@ -112,6 +114,8 @@ struct Ways {
     sent: Way,
     /// Which record was the last one.
     seen: u64,
+    /// By which name it was introduced last.
+    peer: Option<Text<256>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,13 +180,17 @@ impl<W: Write> CaptureFile<W> {
     /// Adds a record; [`CaptureFile::flush`] writes it.
     pub(super) fn add(&mut self, record: &CaptureRecord) -> io::Result<()> {
         let other = Other::of(record);
-        let is_new = !self.ways.contains_key(&other);
-        if is_new {
+        if !self.ways.contains_key(&other) {
             self.forget_silent();
         }
         self.records += 1;
         let ways = self.ways.entry(other).or_default();
         ways.seen = self.records;
+        // A virtual machine that is defined anew may have another name, and keeps its agent's number.
+        let is_another = ways.peer.as_ref() != Some(&record.peer);
+        if is_another {
+            ways.peer = Some(record.peer.clone());
+        }
         let (way, back) = if record.sent { (&mut ways.sent, ways.received) } else { (&mut ways.received, ways.sent) };
         let length = u64::try_from(record.bytes.len()).unwrap_or(u64::MAX);
         let jump = record.position.saturating_sub(way.next.unwrap_or(record.position));
@@ -206,7 +214,7 @@ impl<W: Write> CaptureFile<W> {
             .psh();
         let mut data = Vec::with_capacity(builder.size(record.bytes.len()));
         builder.write(&mut data, &record.bytes).map_err(io::Error::other)?;
-        let options = match is_new {
+        let options = match is_another {
             true => vec![EnhancedPacketOption::Comment(Cow::Owned(other.introduced(record)))],
             false => Vec::new(),
         };
@@ -306,7 +314,7 @@ fn broken(error: PcapError) -> io::Error {
 mod tests {
     use etherparse::SlicedPacket;
     use pcap_file::pcapng::{Block, PcapNgReader};
-    use vmwire_protocol::xdr::{Opaque, Text};
+    use vmwire_protocol::xdr::Opaque;
 
     use super::*;
 
@@ -414,6 +422,21 @@ mod tests {
         assert_eq!(comments, ["connection 7: uid 0 over unix", "agent of web"]);
         assert_eq!(ends(&out)[1], "2001:db8::1 49152 2001:db8:2::7 16516");
         assert_eq!(ends(&out)[3], "2001:db8:2::7 16516 2001:db8::1 49152");
+    }
+
+    #[test]
+    fn an_agent_whose_virtual_machine_gets_another_name_is_introduced_by_it() {
+        let mut out = Vec::new();
+        let mut file = CaptureFile::begin(&mut out, "qemu:///system").unwrap();
+        for (position, name) in (0..).step_by(3).zip(["web", "web", "front", "front", "web"]) {
+            let (peer, transport) = (Text::clipped(name), Text::clipped("agent"));
+            let said = CaptureRecord { peer, transport, ..record(7, position % 2 == 0, position, b"{}\n") };
+            file.add(&said).unwrap();
+        }
+        file.flush().unwrap();
+        let comments: Vec<_> = read(&out).into_iter().map(|(.., comment)| comment).collect();
+        let who = |name: &str| Some(format!("agent of {name}"));
+        assert_eq!(comments, [who("web"), None, who("front"), None, who("web")]);
     }
 
     #[test]
