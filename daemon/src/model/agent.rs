@@ -247,7 +247,6 @@ impl Lane {
             *behind_mark = false;
             if repeated(&line) == Some(*number) {
                 self.state = State::InStep;
-                self.patience = PATIENCE;
                 if self.more {
                     self.request(now, draw);
                 }
@@ -274,6 +273,7 @@ impl Lane {
             Ok(result) => {
                 self.again = false;
                 self.state = State::InStep;
+                self.patience = PATIENCE;
                 self.answer(result);
                 if self.more {
                     self.request(now, draw);

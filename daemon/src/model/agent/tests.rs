@@ -211,7 +211,28 @@ fn silence_is_met_with_another_number_each_time_after_twice_the_time() {
     // Then it wakes up, and answers all of them.
     (0..=6).for_each(|nth| bench.says(&synced(nth)));
     assert_eq!(bench.sent(), sync(6) + &ping(7));
+    assert_eq!(bench.lane.poll_timeout(), Some(bench.now + PATIENCE_MAX));
+    bench.says(&pong(7));
+    bench.ask();
     assert_eq!(bench.lane.poll_timeout(), Some(bench.now + PATIENCE));
+}
+
+#[test]
+fn an_agent_that_takes_its_time_for_each_answer_comes_to_give_the_one_that_is_waited_for() {
+    let slow = Duration::from_secs(7);
+    let mut bench = Bench::new();
+    bench.ask();
+    assert_eq!(bench.sent(), sync(0));
+    bench.pass(PATIENCE);
+    assert_eq!(bench.sent(), sync(1));
+    bench.pass(slow - PATIENCE);
+    bench.says(&synced(0));
+    bench.pass(slow);
+    bench.says(&synced(1));
+    assert_eq!(bench.sent(), ping(2));
+    bench.pass(slow);
+    bench.says(&pong(2));
+    assert_eq!((bench.answers(), bench.sent()), (vec![done(1)], String::new()));
 }
 
 #[test]
