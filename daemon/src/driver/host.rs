@@ -37,7 +37,8 @@ pub enum FileRequest {
         /// Whether it must outlive the host.
         durable: bool,
     },
-    /// Add whole lines to the end of `path`, which is made if it is not there, for its owner alone. A link is not followed.
+    /// Add whole lines to the end of `path`, which is made if it is not there, for its owner alone. A link is not
+    /// followed.
     Append {
         /// Absolute.
         path: PathBuf,
@@ -48,8 +49,8 @@ pub enum FileRequest {
         /// How many old ones there may be; at least one.
         keep: u32,
     },
-    /// Add a line to the end of `path`, as [`FileRequest::Append`] does, on the disk when it is answered. Others add lines to it
-    /// as well, so that nothing is ever taken back or renamed.
+    /// Add a line to the end of `path`, as [`FileRequest::Append`] does, on the disk when it is answered. Others add
+    /// lines to it as well, so that nothing is ever taken back or renamed.
     AddLine {
         /// Absolute.
         path: PathBuf,

@@ -89,7 +89,8 @@ pub enum Report {
         /// The process, if there is one.
         process: Option<Process>,
     },
-    /// The guest was reset, by itself or by request. What the firmware resets once more in the wake of that is not reported.
+    /// The guest was reset, by itself or by request. What the firmware resets once more in the wake of that is not
+    /// reported.
     Reset {
         /// Which one.
         vm: VmId,
@@ -119,8 +120,8 @@ pub enum Report {
         /// What it wrote.
         data: Bytes,
     },
-    /// Somebody in the guest opened or closed the agent's channel, which is closed as well when the guest's run ends; or
-    /// the daemon lost its own line to it. That it is open may be told again: it may have been closed in between.
+    /// Somebody in the guest opened or closed the agent's channel, which is closed as well when the guest's run ends;
+    /// or the daemon lost its own line to it. That it is open may be told again: it may have been closed in between.
     AgentPort {
         /// Which guest.
         vm: VmId,
@@ -219,9 +220,10 @@ pub trait Driver {
     /// How many bytes [`Driver::console_write`] would take now.
     fn console_room(&self, vm: VmId) -> usize;
 
-    /// Hands one request of at most [`AGENT_REQUEST_BYTES_MAX`] to the agent's channel ([`AGENT_CHANNEL`](crate::model::AGENT_CHANNEL)), all
-    /// of it or nothing. Answers whether it was taken: not where the guest has no such channel, is not up or cannot be
-    /// reached, nor while bytes of a former request wait to be sent.
+    /// Hands one request of at most [`AGENT_REQUEST_BYTES_MAX`] to the agent's channel
+    /// ([`AGENT_CHANNEL`](crate::model::AGENT_CHANNEL)), all of it or nothing. Answers whether it was taken: not where
+    /// the guest has no such channel, is not up or cannot be reached, nor while bytes of a former request wait to be
+    /// sent.
     fn agent_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool;
 
     /// A descriptor that the driver had watched may be readable, writable, closed or in error: a hint, not a state.

@@ -1,10 +1,10 @@
 //! Judges the run records that a former daemon left. For start-up only: reads `/proc`.
 //!
 //! A guest is taken up only when everything is proved: the record is of this boot of the host, the process is there
-//! with the start time of the record, which no other record names, the sockets are where they belong in a directory that
-//! is ours alone; then that it is this process that listens at the monitor, and, over the monitor, the uuid. A process
-//! that is gone for sure, and at whose monitor nobody listens, leaves only its files. Everything in between is lost:
-//! shown, never ended, and its name refuses to start.
+//! with the start time of the record, which no other record names, the sockets are where they belong in a directory
+//! that is ours alone; then that it is this process that listens at the monitor, and, over the monitor, the uuid. A
+//! process that is gone for sure, and at whose monitor nobody listens, leaves only its files. Everything in between is
+//! lost: shown, never ended, and its name refuses to start.
 
 use std::collections::BTreeSet;
 use std::io;

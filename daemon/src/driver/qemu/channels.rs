@@ -21,8 +21,11 @@ pub(super) struct Channels {
     each: Vec<Channel>,
     /// Which of them is the agent's.
     agent: Option<usize>,
-    /// Which of them is read first the next time.
+    /// Which of them is read first: the one behind that for which a turn was too short.
     first: usize,
+    /// The turn of the loop in which they were looked at last, and how much may still be read in it.
+    turn: Option<Instant>,
+    budget: usize,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +59,8 @@ impl Channels {
     }
 
     fn new(count: usize, agent: Option<usize>) -> Self {
-        Self { each: std::iter::repeat_with(Channel::default).take(count).collect(), agent, first: 0 }
+        let each = std::iter::repeat_with(Channel::default).take(count).collect();
+        Self { each, agent, ..Self::default() }
     }
 
     /// How many there are.
@@ -117,8 +121,8 @@ impl Channels {
     }
 
     /// Reads those that may have something to say, `all` of them where that is not known, and sends what waits. All of
-    /// them together are read no further in a turn than a console is, one of them first and then another, so that no
-    /// guest has more of the loop for having more of them.
+    /// them together are read no further in a turn than a console is, so that no guest has more of the loop for having
+    /// more of them: `now` says which turn it is, however many of them become ready in it.
     pub(super) fn exchange(
         &mut self,
         now: Instant,
@@ -127,7 +131,10 @@ impl Channels {
         mut agent_said: impl FnMut(&[u8]),
     ) -> Outcome {
         let mut outcome = Outcome { more: false, agent_lost: false };
-        let mut budget = READ_BYTES_MAX;
+        if self.turn.replace(now) != Some(now) {
+            self.budget = READ_BYTES_MAX;
+        }
+        let count = self.each.len();
         let (behind, before) = self.each.split_at_mut(self.first);
         let before = (self.first..).zip(before);
         for (index, channel) in before.chain((0..).zip(behind)) {
@@ -141,13 +148,14 @@ impl Channels {
                     agent_said(data);
                 }
             };
-            let exchanged = channel.line.exchange(now, host, &mut budget, take);
+            let had_budget = self.budget > 0;
+            let exchanged = channel.line.exchange(now, host, &mut self.budget, take);
+            if had_budget && self.budget == 0 {
+                self.first = (index + 1) % count;
+            }
             channel.ready = exchanged == Exchanged::More;
             outcome.more |= channel.ready;
             outcome.agent_lost |= of_agent && exchanged == Exchanged::Lost;
-        }
-        if outcome.more {
-            self.first = (self.first + 1) % self.each.len().max(1);
         }
         outcome
     }
@@ -252,8 +260,18 @@ mod tests {
             assert!(self.channels.handle_ready(token));
         }
 
-        /// One exchange; what the agent said in it, and whether there is more.
+        /// A turn with one exchange; what the agent said in it, and whether there is more.
         fn exchange(&mut self) -> (usize, bool) {
+            self.begin_turn();
+            self.exchange_again()
+        }
+
+        fn begin_turn(&mut self) {
+            self.now += Duration::from_nanos(1);
+        }
+
+        /// Another exchange in the same turn.
+        fn exchange_again(&mut self) -> (usize, bool) {
             let mut said = 0;
             let outcome = self.channels.exchange(self.now, &mut self.host, false, |data| said += data.len());
             assert!(!outcome.agent_lost);
@@ -303,16 +321,20 @@ mod tests {
         for index in 0..16 {
             bench.fill(index);
         }
-        let mut heard = 0;
+        let mut heard = [0; 16];
         for _ in 0..16 {
-            (0..16).for_each(|index| bench.becomes_ready(index));
-            let (said, more) = bench.exchange();
-            assert!(more);
-            heard += said;
-            let read: usize = (0..16).map(|index| bench.fill(index)).sum();
-            assert!(read <= READ_BYTES_MAX + (64 << 10), "{read} bytes were read in a turn");
+            bench.begin_turn();
+            for index in 0..16 {
+                bench.becomes_ready(index);
+                bench.exchange_again();
+            }
+            assert!(bench.exchange_again().1, "what was not read is left for the next turn");
+            let read: [usize; 16] = std::array::from_fn(|index| bench.fill(index));
+            let all: usize = read.iter().sum();
+            assert!((1..=READ_BYTES_MAX + (64 << 10)).contains(&all), "{all} bytes were read in a turn");
+            heard.iter_mut().zip(read).for_each(|(heard, read)| *heard += read);
         }
-        assert!(heard > 0, "the last of them was never read");
+        assert!(heard.iter().all(|heard| *heard > 0), "one of them was never read: {heard:?}");
     }
 
     #[test]

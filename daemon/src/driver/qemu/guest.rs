@@ -443,8 +443,8 @@ impl Guest {
         while let Some((_, monitor)) = &mut self.monitor
             && let Some(message) = monitor.poll_message()
         {
-            // What the guest said before it was reset, or its agent before it went, lies there: QEMU passes it on before
-            // it tells of that.
+            // What the guest said before it was reset, or its agent before it went, lies there: QEMU passes it on
+            // before it tells of that.
             if let Message::Event { name, .. } = &message {
                 more |= name == "RESET" && self.exchange_console(around);
                 more |= name == "VSERPORT_CHANGE" && self.exchange_channels(around, true);

@@ -1,7 +1,7 @@
 //! A line into a guest: the connection to one of QEMU's sockets for what guest and host say to each other.
 //!
-//! It is drained, whoever listens or not: QEMU makes the guest wait while nobody reads. One that is lost while the guest
-//! lives is sought again.
+//! It is drained, whoever listens or not: QEMU makes the guest wait while nobody reads. One that is lost while the
+//! guest lives is sought again.
 
 use std::io;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! The QEMU driver: each guest is a QEMU process of its own session, spoken with over its monitor.
 //!
 //! Pure rooms decide: `argv` what QEMU is called with, `monitor` what its lines mean, `lifecycle` what follows from
-//! them. Thin rooms touch the system: `guest` owns one guest's sockets, `line` and `channels` some of them, `process` its process, `launch` starts the
-//! launcher. `adopt` judges the run records that a former daemon left, `probe` finds out what this host can do, `proof`
-//! keeps what was found of KVM.
+//! them. Thin rooms touch the system: `guest` owns one guest's sockets, `line` and `channels` some of them, `process`
+//! its process, `launch` starts the launcher. `adopt` judges the run records that a former daemon left, `probe` finds
+//! out what this host can do, `proof` keeps what was found of KVM.
 
 mod adopt;
 pub(crate) mod argv;
@@ -51,7 +51,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults: `qemu-system-x86_64`, this program, and emulation only if `VMWIRE_ACCEL=tcg` is in the environment.
+    /// The defaults: `qemu-system-x86_64`, this program, and emulation only if `VMWIRE_ACCEL=tcg` is in the
+    /// environment.
     pub fn new(runtime_dir: PathBuf) -> Self {
         Self {
             qemu: PathBuf::from("qemu-system-x86_64"),
@@ -147,13 +148,17 @@ impl QemuDriver {
     ) {
         let Some(mut guest) = self.guests.remove(&vm) else { return };
         self.turn = now.monotonic;
-        for token in guest.tokens() {
-            self.tokens.remove(&token);
-        }
+        let former: Vec<Token> = guest.tokens().collect();
         let mut around = self.around(now, host);
         let more = work(&mut guest, &mut around);
-        for token in guest.tokens() {
-            self.tokens.insert(token, Who::Guest(vm));
+        // Most work leaves every socket as it was.
+        if !guest.tokens().eq(former.iter().copied()) {
+            for token in former {
+                self.tokens.remove(&token);
+            }
+            for token in guest.tokens() {
+                self.tokens.insert(token, Who::Guest(vm));
+            }
         }
         for ticket in guest.tickets() {
             self.tickets.insert(ticket, vm);

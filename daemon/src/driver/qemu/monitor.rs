@@ -202,8 +202,8 @@ impl fmt::Display for MonitorError {
 
 impl std::error::Error for MonitorError {}
 
-/// What a line may hold. One struct for all: serde would keep what an untagged enum is made of in a tree of its own, which
-/// for the list of all devices that QEMU knows is ten times the line.
+/// What a line may hold. One struct for all: serde would keep what an untagged enum is made of in a tree of its own,
+/// which for the list of all devices that QEMU knows is ten times the line.
 #[derive(Deserialize)]
 struct Line {
     #[serde(rename = "QMP")]

@@ -160,8 +160,8 @@ impl Probe {
         {
             child.kill();
             *deadline = now + KVM_PATIENCE;
-            // A process that the kernel does not let go of is not waited for. That it was slow is not kept: a host may be
-            // busy once.
+            // A process that the kernel does not let go of is not waited for. That it was slow is not kept: a host may
+            // be busy once.
             self.under = None;
             self.host_kvm = Some(Err("the proof took more than a second".to_owned()));
             self.tell();

@@ -1,8 +1,9 @@
-//! The proof of KVM, kept: what `vmwired --probe-kvm` found holds for this boot of the host, until something changes that
-//! the finding depends on. Read at start-up; written by the file helper.
+//! The proof of KVM, kept: what `vmwired --probe-kvm` found holds for this boot of the host, until something changes
+//! that the finding depends on. Read at start-up; written by the file helper.
 //!
-//! What stands in the file is believed only if the file is ours alone and everything it was found under is as it is now:
-//! the boot, the programs, the device with its rights, and what rights we have. Whatever else is there is proved anew.
+//! What stands in the file is believed only if the file is ours alone and everything it was found under is as it is
+//! now: the boot, the programs, the device with its rights, and what rights we have. Whatever else is there is proved
+//! anew.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;

@@ -1,8 +1,10 @@
-//! The test hypervisor: guests that are a few words of memory, with the delays and faults that their definitions script.
+//! The test hypervisor: guests that are a few words of memory, with the delays and faults that their definitions
+//! script.
 //!
 //! It stands behind the same trait as QEMU and is held to the same promises, so that most stories can be told against
 //! it: quickly, by the thousand, on a virtual clock. It needs no descriptor and asks nothing of its host. `guest` is
-//! the life of one guest, `agent` what answers in it; this room finds the guest and keeps the earliest deadline of each.
+//! the life of one guest, `agent` what answers in it; this room finds the guest and keeps the earliest deadline of
+//! each.
 
 mod agent;
 mod guest;

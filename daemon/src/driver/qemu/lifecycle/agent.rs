@@ -1,8 +1,8 @@
 //! The channel of the guest's agent: whether somebody in the guest has it open, and the daemon can reach it.
 //!
-//! QEMU tells each change, but not more often than once a second, and then only the newest: of an agent that was started
-//! again it says twice that it is there. What happens while nobody is connected to the monitor is never told, so it is
-//! asked for behind each start, adoption and reconnection.
+//! QEMU tells each change, but not more often than once a second, and then only the newest: of an agent that was
+//! started again it says twice that it is there. What happens while nobody is connected to the monitor is never told,
+//! so it is asked for behind each start, adoption and reconnection.
 
 use serde_json::Value;
 

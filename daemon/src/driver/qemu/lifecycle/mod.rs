@@ -14,7 +14,8 @@
 //! ```
 //! Operations cause `start` and `stop`; QEMU, through its monitor and its process, causes the rest. What is done over
 //! the monitor is a [`Script`]: a line of commands and awaited events, one script at a time. The monitor's connection
-//! has a life of its own ([`Link`]): lost while the process lives, it is sought again, and nobody takes that for an end.
+//! has a life of its own ([`Link`]): lost while the process lives, it is sought again, and nobody takes that for an
+//! end.
 
 mod agent;
 mod ending;

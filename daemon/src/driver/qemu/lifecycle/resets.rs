@@ -1,19 +1,19 @@
 //! Which resets are told: the firmware resets the machine once more, up to six times, before it does anything else.
 //!
 //! Nothing in those events tells an echo from a guest that resets itself. But the firmware does it before anything else
-//! and says nothing before it: so what comes soon is an echo, unless the guest has said something meanwhile. No time alone
-//! tells them apart: a small guest is up and down again within two seconds, and on a host that is busy with everything
-//! else a moment of the firmware's takes as long.
+//! and says nothing before it: so what comes soon is an echo, unless the guest has said something meanwhile. No time
+//! alone tells them apart: a small guest is up and down again within two seconds, and on a host that is busy with
+//! everything else a moment of the firmware's takes as long.
 
 use std::time::{Duration, Instant};
 
 /// What comes within this of a reset or of its echo is an echo while the console is silent.
 const QUIET: Duration = Duration::from_secs(2);
-/// So is what comes within this of the reset. Not counted anew with each echo: a guest that never says anything and resets
-/// itself again and again is to be told of.
+/// So is what comes within this of the reset. Not counted anew with each echo: a guest that never says anything and
+/// resets itself again and again is to be told of.
 const SILENT: Duration = Duration::from_secs(20);
-/// What the console says so soon after a reset was said before it. Whoever tells of resets has the console heard first; this
-/// is for what QEMU could not pass on by then.
+/// What the console says so soon after a reset was said before it. Whoever tells of resets has the console heard first;
+/// this is for what QEMU could not pass on by then.
 const SAID_BEFORE: Duration = Duration::from_millis(200);
 
 /// What is known of the resets of a guest.

@@ -12,8 +12,8 @@ use crate::model::{OperationId, StateReason, VmId, VmState};
 pub(super) const ANOTHER_LISTENS: &str = "another process than that of its run record listens at its monitor";
 
 impl Lifecycle {
-    /// A guest whose process was proved to be the one of the run record. Its monitor has to prove the rest. Commands are
-    /// numbered from `first_id`, which the former daemon should not have come to: its last may still be answered.
+    /// A guest whose process was proved to be the one of the run record. Its monitor has to prove the rest. Commands
+    /// are numbered from `first_id`, which the former daemon should not have come to: its last may still be answered.
     pub(in super::super) fn adopt(now: Instant, vm: VmId, process: Process, patience: Patience, first_id: u64) -> Self {
         let mut this = Self::new(vm, patience);
         this.next_id = first_id;
