@@ -1,5 +1,5 @@
-//! Every key of a definition has a row here: it is set, QEMU is started, and the effect is observed in the guest or over
-//! the monitor, never in the arguments. A key without a row fails the test and is not shipped.
+//! Every key of a definition has a row here: it is set, QEMU is started, and the effect is observed in the guest or
+//! over the monitor, never in the arguments. A key without a row fails the test and is not shipped.
 
 use std::fs;
 use std::process::Command;

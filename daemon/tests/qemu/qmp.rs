@@ -21,7 +21,8 @@ impl Qmp {
         let path = stage.dir.path().join(format!("{VM}.monitor"));
         let end = Instant::now() + PATIENCE;
         loop {
-            // QEMU may notice that the driver has hung up only when somebody else is there, and hangs up on them as well.
+            // QEMU may notice that the driver has hung up only when somebody else is there, and hangs up on them as
+            // well.
             match Self::greeted(&path) {
                 Ok(this) => return this,
                 Err(error) => assert!(Instant::now() < end, "{error}"),
