@@ -35,6 +35,17 @@ pub(crate) struct Object {
     pub(crate) uuid: Option<Uuid>,
     /// The role that it is given; 0 for none.
     pub(crate) granted: u32,
+    /// What a capture shows beside packets.
+    pub(crate) shows: Option<Shows>,
+}
+
+/// What a capture shows beside packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shows {
+    /// The data of streams.
+    pub(crate) payload: bool,
+    /// What passes between the daemon and agents.
+    pub(crate) agents: bool,
 }
 
 /// How a call ended.
@@ -94,7 +105,7 @@ impl Deed<'_> {
     pub(super) fn kind(&self) -> Option<Kind> {
         let executed = match self.ending {
             Ending::Failed(failure) if is_refusal(failure) => {
-                self.operation.is_some() || matches!(failure.code, code::DRIVER | code::AGENT | code::INTERNAL)
+                self.operation.is_some() || matches!(failure.code, code::DRIVER | code::INTERNAL)
             }
             // Those of operators have operations, unless there is nothing to do.
             _ => self.operation.is_some() || self.procedure.right.role > role::OPERATOR,
@@ -108,6 +119,11 @@ impl Deed<'_> {
 }
 
 impl Object {
+    /// Whether it says nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kind.is_empty() && self.shows.is_none()
+    }
+
     pub(super) fn tell(&self, line: &mut Line<'_>) {
         line.text("object", self.kind).text("name", &self.name);
         if let Some(uuid) = self.uuid {
@@ -119,9 +135,14 @@ impl Object {
     }
 }
 
-/// Whether a call does more than look. A token is spent by somebody who has no role yet.
+/// Whether a call does more than look. A token is spent by somebody who has no role yet; an agent that is asked whether it is
+/// there is the same afterwards, however its guest answers, and anybody's guest may answer in vain for ever.
 pub(super) fn changes(procedure: &Procedure) -> bool {
-    procedure.right.role > role::OBSERVER || procedure.number == number::ENROLL
+    match procedure.number {
+        number::AGENT_PING => false,
+        number::ENROLL => true,
+        _ => procedure.right.role > role::OBSERVER,
+    }
 }
 
 /// Whether somebody did not get what they asked for, and not because they gave it up.

@@ -46,6 +46,13 @@ impl<'a> Line<'a> {
         self
     }
 
+    /// A key that is true or false.
+    pub(super) fn flag(&mut self, key: &'static str, is: bool) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(if is { b"true" } else { b"false" });
+        self
+    }
+
     /// Ends the line.
     pub(super) fn end(&mut self) {
         self.out.extend_from_slice(b"}\n");

@@ -24,7 +24,7 @@ use vmwire_protocol::message::{Failure, Procedure};
 pub(crate) use self::budget::Origin;
 pub use self::budget::Rate;
 use self::budget::{Budgets, Kind, LeftOut, Named};
-pub(crate) use self::deed::{Deed, Ending, Object, Who};
+pub(crate) use self::deed::{Deed, Ending, Object, Shows, Who};
 use self::deed::{changes, code_name, is_refusal, role_name, tell_failure};
 use self::line::Line;
 use self::lines::{Lines, Records};
@@ -251,6 +251,9 @@ impl Audit {
                     line.text("object", &failure.object_kind).text("name", &failure.object_name);
                 }
                 _ => {}
+            }
+            if let Some(shows) = deed.object.and_then(|object| object.shows) {
+                line.flag("payload", shows.payload).flag("agents", shows.agents);
             }
             match deed.ending {
                 Ending::Done => {

@@ -29,7 +29,7 @@ fn call(audit: &mut Audit, now: Now, name: &str, ending: Ending<'_>) {
 
 fn call_by(audit: &mut Audit, now: Now, who: Who<'_>, name: &str, executed: bool, ending: Ending<'_>) {
     let procedure = procedure(name);
-    let object = Object { kind: "vm", name: "web".to_owned(), uuid: Some(Uuid::from_u128(5)), granted: 0 };
+    let object = Object { kind: "vm", name: "web".to_owned(), uuid: Some(Uuid::from_u128(5)), ..Object::default() };
     let duration = Duration::from_micros(250);
     let (object, operation) =
         (Some(&object).filter(|_| audit.tells(procedure)), Some(12).filter(|_| executed && changes(procedure)));
@@ -208,6 +208,24 @@ fn nobody_makes_the_audit_forget_and_what_changed_something_is_told_however_ofte
         ]
     );
     assert_eq!(audit.poll_timeout(), None);
+}
+
+#[test]
+fn an_agent_that_is_asked_is_as_it_was_and_whoever_asks_in_vain_has_no_lines_rotated_away() {
+    let now = Now::read();
+    let silent = Failure::new(code::AGENT, "nobody listens").about("vm", "web");
+    for level in [Level::Changes, Level::All] {
+        let mut audit = Audit::new(Some(settings(level)));
+        for _ in 0..2000 {
+            call(&mut audit, now, "agent-ping", Ending::Failed(&silent));
+        }
+        assert_eq!(all(&mut audit, now).len(), 1000);
+        let mut audit = Audit::new(Some(settings(level)));
+        for _ in 0..2000 {
+            call(&mut audit, now, "agent-ping", Ending::Done);
+        }
+        assert_eq!(all(&mut audit, now).len(), if level == Level::All { 1000 } else { 0 });
+    }
 }
 
 #[test]

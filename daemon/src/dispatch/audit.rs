@@ -10,7 +10,7 @@ use super::calls::{Subject, Waiting};
 use super::client::{Client, ConnectionId};
 use super::{Dispatch, Turn};
 use crate::access::Identity;
-use crate::audit::{Deed, Ending, Object, Origin, Settings, Who};
+use crate::audit::{Deed, Ending, Object, Origin, Settings, Shows, Who};
 use crate::event_loop::Now;
 use crate::model::OperationId;
 
@@ -64,8 +64,10 @@ impl Dispatch {
             ClientData::VmShutdown(call) => self.vm_object(&call.vm),
             ClientData::VmWait(call) => self.vm_object(&call.vm),
             ClientData::ConsoleOpen(call) => self.vm_object(&call.vm),
-            ClientData::CaptureOpen(call) if call.vm.is_empty() => Object::default(),
-            ClientData::CaptureOpen(call) => self.vm_object(&call.vm),
+            ClientData::CaptureOpen(call) => {
+                let about = if call.vm.is_empty() { Object::default() } else { self.vm_object(&call.vm) };
+                Object { shows: Some(Shows { payload: call.payload, agents: call.agents }), ..about }
+            }
             ClientData::OperationShow(call) | ClientData::OperationWait(call) => {
                 named("operation", call.id.to_string())
             }
@@ -180,7 +182,7 @@ impl Dispatch {
         let deed = Deed {
             procedure,
             role: client.session.peer().role_over(procedure.right.over),
-            object: object.filter(|object| !object.kind.is_empty()).or(about.as_ref()),
+            object: object.filter(|object| !object.is_empty()).or(about.as_ref()),
             ending,
             operation: operation.map(|operation| operation.0),
             duration,
@@ -208,7 +210,7 @@ fn who(id: ConnectionId, client: &Client) -> Who<'_> {
 }
 
 fn named(kind: &'static str, name: String) -> Object {
-    Object { kind, name, uuid: None, granted: 0 }
+    Object { kind, name, ..Object::default() }
 }
 
 fn granted(name: &str, role: u32) -> Object {

@@ -236,7 +236,9 @@ impl Dispatch {
         };
         let stream = client.session.stream_open().map_err(|_| too_many_streams())?;
         let what = if call.vm.is_empty() { "everything" } else { &call.vm };
-        info!("connection {}: {} captures {what}", id.number, client.session.peer().identity);
+        let payload = if call.payload { ", with what streams carry" } else { "" };
+        let agents = if call.agents { ", with what agents are asked and say" } else { "" };
+        info!("connection {}: {} captures {what}{payload}{agents}", id.number, client.session.peer().identity);
         let next = self.captures.ring.next();
         let open = CaptureStream { next, shown: 0, vm, payload: call.payload, agents: call.agents, offset: 0 };
         client.streams.insert(stream, Open::Capture(open));

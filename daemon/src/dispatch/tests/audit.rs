@@ -182,6 +182,31 @@ fn a_role_that_is_given_is_told_with_whom_it_is_given_to() {
 }
 
 #[test]
+fn what_a_capture_shows_is_told_whatever_it_is_of_and_also_where_it_was_refused() {
+    let mut world = world(Level::Changes, Vec::new());
+    let mut admin = world.visitor();
+    let hello = HelloCall { major: 1, minor: NEWEST_MINOR, capabilities: List::default(), name: Text::default() };
+    world.ask(&mut admin, &ClientData::Hello(hello)).unwrap();
+    world.define(&mut admin, &simple("web", "")).unwrap();
+    told(&mut world);
+    for (name, payload, agents) in [("", false, false), ("web", false, true), ("", true, true), ("nobody", true, false)]
+    {
+        let call = CaptureOpenCall { vm: Text::clipped(name), payload, agents };
+        let outcome = world.ask(&mut admin, &ClientData::CaptureOpen(call));
+        assert_eq!(outcome.is_err(), name == "nobody");
+    }
+    assert_eq!(
+        table(&told(&mut world), ["procedure", "object", "name", "verdict", "payload", "agents"]),
+        [
+            json!(["capture-open", null, null, "ok", false, false]),
+            json!(["capture-open", "vm", "web", "ok", false, true]),
+            json!(["capture-open", null, null, "ok", true, true]),
+            json!(["capture-open", "vm", "nobody", "NOT_FOUND", true, false]),
+        ]
+    );
+}
+
+#[test]
 fn a_token_that_bought_nothing_and_a_handshake_that_failed_are_told_with_the_address_they_came_from() {
     let mut world = world(Level::Changes, Vec::new());
     let call = EnrollCall {
