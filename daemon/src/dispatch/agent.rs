@@ -27,8 +27,9 @@ pub(super) struct Agents {
     last: u64,
     /// When the answers that are waited for are late.
     late: Timers<VmId>,
-    /// Lanes whose channel was closed or lost in this turn: why may be told by what follows.
-    closed: Vec<VmId>,
+    /// Lanes whose channel was closed or lost in this turn: why may be told by what follows. With each, whether anybody
+    /// had it open.
+    closed: BTreeMap<VmId, bool>,
 }
 
 #[derive(Debug)]
@@ -95,12 +96,13 @@ impl Dispatch {
     /// Somebody in the guest opened or closed the channel, or nobody knows.
     pub(super) fn agent_port(&mut self, turn: &mut Turn<'_>, id: VmId, open: Option<bool>) {
         let Some(vm) = self.vms.get_mut(id) else { return };
-        vm.agent = open.map_or(Port::Unknown, |open| if open { Port::Open } else { Port::Closed });
+        let now = open.map_or(Port::Unknown, |open| if open { Port::Open } else { Port::Closed });
+        let former = std::mem::replace(&mut vm.agent, now);
         if open == Some(true) {
             self.on_lane(turn, id, |lane, turn| lane.begin_anew(turn.now.monotonic, &mut draw));
         } else if let Some(known) = self.agents.lanes.get_mut(&id) {
             known.lane.fall_out();
-            self.agents.closed.push(id);
+            *self.agents.closed.entry(id).or_default() |= former == Port::Open;
         }
     }
 
@@ -136,11 +138,15 @@ impl Dispatch {
     /// Once a turn, behind all that was reported: of lanes whose channel is closed and nobody knows why, nothing comes.
     /// Of those that were lost, the driver says whether they can be written to again.
     pub(super) fn agents_closed(&mut self, turn: &mut Turn<'_>) {
-        for id in std::mem::take(&mut self.agents.closed) {
+        for (id, was_open) in std::mem::take(&mut self.agents.closed) {
             let Some(vm) = self.vms.get(id) else { continue };
             match vm.agent {
                 Port::Closed => {
-                    let failure = refusal::agent_gone(vm.name().as_str(), "the agent has closed its channel meanwhile");
+                    let failure = if was_open {
+                        refusal::agent_gone(vm.name().as_str(), "the agent has closed its channel meanwhile")
+                    } else {
+                        refusal::nobody_listens(vm)
+                    };
                     self.agent_interrupted(turn, id, &failure);
                 }
                 Port::Unknown => self.on_lane(turn, id, |lane, turn| lane.begin_anew(turn.now.monotonic, &mut draw)),

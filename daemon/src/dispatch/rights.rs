@@ -6,7 +6,7 @@
 
 use log::info;
 use vmwire_protocol::fault::{self, Fault};
-use vmwire_protocol::message::{ClientData, ClientKind, Failure, Procedure, Right, code};
+use vmwire_protocol::message::{ClientData, Failure, Procedure, code, number};
 use vmwire_protocol::session::Peer;
 use vmwire_protocol::xdr::Text;
 
@@ -181,7 +181,11 @@ impl Dispatch {
         for (stream, kind) in self.streams_of(id) {
             let why = match kind {
                 Kind::Console if fault::is_planted(Fault::ForgottenConsole) => None,
-                Kind::Console => self.console_denied(id, stream, known_as),
+                Kind::Console => {
+                    let vm =
+                        self.clients.get(id).and_then(|client| client.streams.console(stream)).map(|known| known.vm);
+                    vm.and_then(|vm| self.denied_now(id, vm, number::CONSOLE_OPEN, known_as))
+                }
                 Kind::Capture => self.capture_denied(id),
             };
             if let Some(why) = why {
@@ -194,9 +198,8 @@ impl Dispatch {
         }
         for key in self.calls.of_connection(id).into_iter().filter(|_| !fault::is_planted(Fault::ForgottenWait)) {
             let why = match self.calls.subject(key) {
-                Some(Subject::VmState { vm, .. } | Subject::Agent { vm, .. }) => {
-                    self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as)
-                }
+                Some(Subject::VmState { vm, .. }) => self.vms.get(*vm).filter(|vm| !self.sees(id, vm)).map(known_as),
+                Some(Subject::Agent { vm, .. }) => self.denied_now(id, *vm, number::AGENT_PING, known_as),
                 Some(Subject::OperationEnd(operation)) => self.operation_seen(id, operation.0).err(),
                 // What was asked for is done, for it was within the rights of its time; what becomes of it is told no more.
                 Some(Subject::Operation(operation)) => {
@@ -212,15 +215,14 @@ impl Dispatch {
         }
     }
 
-    /// Why a console may be open no more.
-    fn console_denied(&self, id: ConnectionId, stream: u32, no_vm: impl Fn(&Vm) -> Failure) -> Option<Failure> {
-        let client = self.clients.get(id)?;
-        let vm = self.vms.get(client.streams.console(stream)?.vm)?;
-        match client.grants.over(vm.name().as_str(), &vm.definition.labels) {
+    /// Why what a connection has under way over a virtual machine may not go on: it might not begin it any more.
+    fn denied_now(&self, id: ConnectionId, vm: VmId, number: u32, no_vm: impl Fn(&Vm) -> Failure) -> Option<Failure> {
+        let (vm, procedure) = (self.vms.get(vm)?, Procedure::of(number)?);
+        let needed = procedure.right.role;
+        match self.grants(id)?.over(vm.name().as_str(), &vm.definition.labels) {
             None => Some(no_vm(vm)),
             Some(role) => {
-                let needed = Right::of(ClientKind::ConsoleOpen).role;
-                (convert::role(role) < needed).then(|| refusal::denied_over("console-open", needed, role, vm))
+                (convert::role(role) < needed).then(|| refusal::denied_over(procedure.name, needed, role, vm))
             }
         }
     }

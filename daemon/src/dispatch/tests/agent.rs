@@ -277,6 +277,31 @@ fn nobody_is_told_that_no_one_listens_where_that_is_not_known() {
 }
 
 #[test]
+fn where_nobody_knew_whether_somebody_listens_nobody_is_told_that_the_agent_went() {
+    for heard_of in [false, true] {
+        let (mut world, mut visitor) = World::running("web", HANGS);
+        let vm = world.id("web");
+        world.reported(Report::Monitor { vm, connected: false, why: String::new() });
+        let serial = world.begin(&mut visitor, &ping("web"));
+        // The monitor is there again and tells, perhaps of more than it was asked for.
+        world.turn(|dispatch, turn| {
+            for open in [Some(true)].into_iter().filter(|_| heard_of).chain([Some(false)]) {
+                dispatch.report(turn, Report::AgentPort { vm, open });
+            }
+            dispatch.collect(turn);
+        });
+        world.exchange(&mut visitor);
+        let failure = refused(&mut visitor, serial);
+        let message = if heard_of {
+            "the agent has closed its channel meanwhile"
+        } else {
+            "nobody in the guest listens on the channel of its agent"
+        };
+        assert_eq!((failure.code, failure.message.as_str()), (code::AGENT, message));
+    }
+}
+
+#[test]
 fn all_who_ask_while_a_request_is_under_way_share_the_next_one() {
     let (mut world, mut visitor) = World::running("web", HANGS);
     let mut watcher = watcher_of_agents(&mut world, "web");
@@ -371,4 +396,24 @@ fn whoever_may_not_see_the_machine_any_more_waits_no_longer() {
     let failure = refused(&mut scoped, serial);
     assert_eq!((failure.code, failure.object_name.as_str()), (code::NOT_FOUND, "web-1"));
     assert_eq!(world.dispatch.agents.count(), (1, 0));
+}
+
+#[test]
+fn whoever_may_not_ask_the_machine_s_agent_any_more_waits_no_longer_and_who_may_does() {
+    let mut world = World::with_rules(Now::read(), vec![rule(Role::Operator, &["web-*"], &[])]);
+    let mut admin = world.greeted();
+    let text = definition("web-1", 1, "") + HANGS + "\n";
+    world.define(&mut admin, &format!("channels = [\"{}\"]\n{text}", crate::model::AGENT_CHANNEL)).unwrap();
+    world.ask(&mut admin, &start("web-1")).unwrap();
+    let mut scoped = world.visitor_as(Identity::unix(1000, 1000), Base::Owners);
+    world.greet(&mut scoped);
+    let serial = world.begin(&mut scoped, &ping("web-1"));
+    for (role, waits) in [(Role::Admin, true), (Role::Operator, true), (Role::Observer, false)] {
+        let rules = vec![rule(role, &["web-1"], &[])];
+        world.turn(|dispatch, turn| dispatch.set_access(turn, Access { own_uid: 7, rules }));
+        world.exchange(&mut scoped);
+        assert_eq!((scoped.answers.is_empty(), world.dispatch.agents.count().1 == 1), (waits, waits), "{role:?}");
+    }
+    let failure = refused(&mut scoped, serial);
+    assert_eq!((failure.code, failure.object_name.as_str()), (code::DENIED, "web-1"), "{failure:?}");
 }
