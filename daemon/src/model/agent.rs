@@ -17,7 +17,9 @@
 //! under way. While that is so, no further number is needed: whatever could make it untrue (another agent, a reset, time)
 //! shows as an event of the channel, as bytes that nobody asked for, or as silence, and each of these ends it.
 //!
-//! The guest may be anybody's: what it says costs a look at each byte and at most [`LINE_BYTES_MAX`] of memory.
+//! The guest may be anybody's: what it says costs a few looks at each byte and at most [`LINE_BYTES_MAX`] of memory. A line is
+//! parsed only where it has the number that was drawn for it or a request is under way, and whatever is wrong with one of
+//! the latter ends that: so a flood of lines costs no more than one of bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,6 +37,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(80);
 const MARK: u8 = 0xff;
 /// Numbers are from here on and fit an `i64`, so that each has as many digits as any other.
 const NUMBER_MIN: u64 = 1 << 62;
+/// That many.
+const NUMBER_DIGITS: usize = 19;
 
 /// What is known of the guest's end of an agent's channel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -236,21 +240,31 @@ impl Lane {
         let end = bytes.iter().position(|byte| matches!(*byte, MARK | b'\n'));
         let piece = &bytes[..end.unwrap_or(bytes.len())];
         if self.line.len() + piece.len() > SYNC_BYTES_MAX {
-            self.line = Vec::new();
+            self.line.clear();
             *behind_mark = false;
             return &bytes[piece.len()..];
         }
-        self.line.extend_from_slice(piece);
-        let Some(end) = end else { return &[] };
-        let line = std::mem::take(&mut self.line);
+        let Some(end) = end else {
+            self.line.extend_from_slice(piece);
+            return &[];
+        };
         if bytes[end] == b'\n' {
             *behind_mark = false;
-            if repeated(&line) == Some(*number) {
+            let is_it = if self.line.is_empty() {
+                repeats(piece, *number)
+            } else {
+                self.line.extend_from_slice(piece);
+                repeats(&self.line, *number)
+            };
+            self.line.clear();
+            if is_it {
                 self.state = State::InStep;
                 if self.more {
                     self.request(now, draw);
                 }
             }
+        } else {
+            self.line.clear();
         }
         &bytes[end + 1..]
     }
@@ -328,10 +342,19 @@ struct Repeated {
     number: u64,
 }
 
-/// The number that an agent repeated in this line.
-fn repeated(line: &[u8]) -> Option<u64> {
-    let line = object(line)?;
-    serde_json::from_slice::<Repeated>(line).ok().map(|repeated| repeated.number)
+/// Whether an agent repeated this number in this line. Guests may write tens of thousands of others in a turn: what does not
+/// have its digits is not parsed.
+fn repeats(line: &[u8], number: u64) -> bool {
+    has_digits(line, number)
+        && object(line)
+            .and_then(|line| serde_json::from_slice::<Repeated>(line).ok())
+            .is_some_and(|repeated| repeated.number == number)
+}
+
+/// Whether the digits of this number stand in the line, by themselves.
+fn has_digits(line: &[u8], number: u64) -> bool {
+    let mut runs = line.split(|byte| !byte.is_ascii_digit()).filter(|run| run.len() == NUMBER_DIGITS);
+    runs.any(|run| run.iter().fold(0, |sum: u64, digit| sum * 10 + u64::from(digit - b'0')) == number)
 }
 
 /// What a reply may hold. What it returns is looked at no closer, and not kept.

@@ -286,6 +286,33 @@ fn a_channel_that_is_opened_is_begun_anew_for_those_who_wait() {
 }
 
 #[test]
+fn a_line_is_parsed_only_where_it_has_the_number_that_was_drawn() {
+    let mut bench = Bench::new();
+    bench.ask();
+    for line in ["{\"return\": 1}", "{}", "", "4611686018427388003", "46116860184273880041", "{\"return\": -1e99}"] {
+        assert!(!has_digits(line.as_bytes(), FIRST), "{line}");
+    }
+    for number in [FIRST, NUMBER_MIN, u64::MAX >> 1] {
+        assert_eq!(number.to_string().len(), NUMBER_DIGITS);
+        let line = format!("{{\"return\": {number}}}");
+        assert!(has_digits(line.as_bytes(), number) && repeats(line.as_bytes(), number));
+        assert!(!repeats(&line.as_bytes()[1..], number), "the digits are not enough");
+    }
+    // A flood of lines, whole or cut, has no memory got for it but for the first that is cut.
+    for (first, flood) in [("", "\u{ff}{}\n"), ("\u{ff}{", "}\n\u{ff}{")] {
+        let bytes = |text: &str| text.chars().map(|sign| u8::try_from(u32::from(sign)).unwrap()).collect::<Vec<u8>>();
+        bench.says(&bytes(first));
+        let before = (bench.lane.line.as_ptr(), bench.lane.line.capacity());
+        for _ in 0..1000 {
+            bench.says(&bytes(flood));
+            assert_eq!((bench.lane.line.as_ptr(), bench.lane.line.capacity()), before);
+        }
+    }
+    bench.says(&synced(0));
+    assert_eq!(bench.sent(), sync(0) + &ping(1));
+}
+
+#[test]
 fn endless_nonsense_is_held_to_a_line() {
     let deep = "[".repeat(LINE_BYTES_MAX - 20);
     let deep = format!("{{\"return\":{deep}\n").into_bytes();
