@@ -123,6 +123,41 @@ fn what_a_guest_says_without_end_is_lost_beyond_a_bound_and_pushes_out_nothing()
 }
 
 #[test]
+fn many_guests_that_talk_without_end_do_not_push_out_what_passes_beside_them() {
+    let (mut world, mut visitor) = World::running("web", "");
+    let names: Vec<String> = (0..20).map(|number| format!("loud-{number}")).collect();
+    for name in &names {
+        world.define(&mut visitor, &with_agent(name, "")).unwrap();
+        world.ask(&mut visitor, &start(name)).unwrap();
+    }
+    let mut plain = watcher(&mut world, "", true);
+    let mut of_all = watcher_of_agents(&mut world, "");
+    world.ask(&mut visitor, &ClientData::DaemonInfo).unwrap();
+    for _ in 0..300 {
+        for name in &names {
+            world.said(name, "y");
+        }
+    }
+    let records = shown(&mut world, &mut plain);
+    assert_eq!(records.iter().filter(|record| record.connection == visitor.id.number).count(), 2, "{records:?}");
+    let mut pieces = 0;
+    loop {
+        let more = shown(&mut world, &mut of_all);
+        if more.is_empty() {
+            break;
+        }
+        pieces += of_agents(more).len();
+    }
+    assert_eq!(pieces, 1023, "what the last of them has left is not enough for one more");
+    // The next second is theirs again, and a guest alone has less than all.
+    world.now = world.now.later(Duration::from_secs(1));
+    for _ in 0..300 {
+        world.said("loud-7", "y");
+    }
+    assert_eq!(of_agents(shown(&mut world, &mut of_all)).len(), 255);
+}
+
+#[test]
 fn a_lane_keeps_its_number_while_its_machine_is_defined_and_nobody_gets_it_afterwards() {
     let (mut world, mut visitor) = two_guests();
     let number = |world: &mut World, visitor: &mut Visitor, name: &str| {
