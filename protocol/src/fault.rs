@@ -26,6 +26,8 @@ pub enum Fault {
     ForgottenConsole,
     /// Waits go on when what they wait for may not be seen any more.
     ForgottenWait,
+    /// It is said of agents that they do not listen, although they do.
+    OverheardAgent,
 }
 
 #[cfg(vmwire_faults)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Instant;
 
+use vmwire_protocol::fault::{self, Fault};
 use vmwire_protocol::message::{Failure, ServerData, VmCall};
 
 use super::calls::Subject;
@@ -239,6 +240,7 @@ fn may_be_asked(vm: &Vm) -> Result<(), Failure> {
     }
     match (vm.state, vm.agent) {
         (VmState::Adopting, _) => Err(refusal::adopting(vm)),
+        (VmState::Running, Port::Open) if fault::is_planted(Fault::OverheardAgent) => Err(refusal::nobody_listens(vm)),
         (VmState::Running, Port::Closed) => Err(refusal::nobody_listens(vm)),
         (VmState::Running, Port::Open | Port::Unknown) => Ok(()),
         _ => Err(refusal::no_agent_runs(vm)),

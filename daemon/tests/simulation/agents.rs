@@ -6,6 +6,9 @@ use std::time::Instant;
 
 use vmwire_daemon::model::{AGENT_CHANNEL, Definition, TestAgent, VmId};
 
+/// What a guest may say where its agent should be. No agent here says any of it.
+pub(crate) const NOISES: [&[u8]; 5] = [b"login: ", b"\xff", b"{\"return\": {}}\n", b"\n", b"\xff{\"return\": 1}\n"];
+
 /// What was said with the agents of all guests.
 #[derive(Debug, Default)]
 pub(crate) struct Agents(BTreeMap<VmId, Guest>);
@@ -15,6 +18,10 @@ struct Guest {
     /// There is a channel, and what listens there answers.
     channel: bool,
     answers: bool,
+    /// It listens, as far as the core was told.
+    listens: bool,
+    /// When something last happened that a ping may have failed for.
+    disturbed: Option<Instant>,
     /// The number that was sent last, and whether it was repeated since.
     number: Option<u64>,
     in_step: bool,
@@ -34,9 +41,25 @@ impl Agents {
     }
 
     /// The channel was opened or closed, or its guest does something else: what was said before is void.
-    pub(crate) fn interrupted(&mut self, vm: VmId) {
+    pub(crate) fn interrupted(&mut self, vm: VmId, now: Instant) {
+        self.disturbed(vm, now);
         if let Some(guest) = self.0.get_mut(&vm) {
             (guest.number, guest.in_step, guest.ping) = (None, false, None);
+        }
+    }
+
+    /// The core is told whether somebody in the guest has opened the channel.
+    pub(crate) fn port(&mut self, vm: VmId, open: bool, now: Instant) {
+        self.interrupted(vm, now);
+        if let Some(guest) = self.0.get_mut(&vm) {
+            guest.listens = open;
+        }
+    }
+
+    /// The channel takes nothing, or something else than the agent speaks there.
+    pub(crate) fn disturbed(&mut self, vm: VmId, now: Instant) {
+        if let Some(guest) = self.0.get_mut(&vm) {
+            guest.disturbed = Some(now);
         }
     }
 
@@ -59,8 +82,11 @@ impl Agents {
         Ok(())
     }
 
-    /// An agent said something.
-    pub(crate) fn said(&mut self, vm: VmId, data: &[u8]) {
+    /// An agent said something, or whatever is in its place.
+    pub(crate) fn said(&mut self, vm: VmId, data: &[u8], now: Instant) {
+        if NOISES.contains(&data) {
+            self.disturbed(vm, now);
+        }
         let Some(guest) = self.0.get_mut(&vm) else { return };
         for line in data.split(|byte| *byte == b'\n') {
             let text = String::from_utf8_lossy(line);
@@ -85,6 +111,11 @@ impl Agents {
     /// Whether what listens there answers.
     pub(crate) fn answer(&self, vm: VmId) -> bool {
         self.0.get(&vm).is_some_and(|guest| guest.answers)
+    }
+
+    /// Whether a call to it that was made then could not fail: it has listened all the time, and nothing happened to it.
+    pub(crate) fn undisturbed_since(&self, vm: VmId, at: Instant) -> bool {
+        self.0.get(&vm).is_some_and(|guest| guest.answers && guest.listens && guest.disturbed < Some(at))
     }
 
     /// Whether there is a channel.

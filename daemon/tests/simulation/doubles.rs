@@ -17,6 +17,7 @@ use vmwire_daemon::enrolment::Registry;
 use vmwire_daemon::event_loop::Now;
 use vmwire_daemon::model::{Definition, OperationId, VmId, VmState};
 
+use crate::agents::NOISES;
 use crate::random::Random;
 use crate::rights::Group;
 use crate::truth::Shared;
@@ -118,8 +119,7 @@ impl Reordered {
 
     /// A guest may say what it likes where its agent should be.
     fn noise(&mut self, vm: VmId) -> Report {
-        let noises = [&b"login: "[..], b"\xff", b"{\"return\": {}}\n", b"\n", b"\xff{\"return\": 1}\n"];
-        Report::Agent { vm, data: Bytes::from_static(self.random.pick(&noises).unwrap()) }
+        Report::Agent { vm, data: Bytes::from_static(self.random.pick(&NOISES).unwrap()) }
     }
 }
 
@@ -156,6 +156,7 @@ impl Driver for Reordered {
 
     fn agent_write(&mut self, now: Now, host: &mut dyn Host, vm: VmId, data: &[u8]) -> bool {
         if !self.truth.borrow().calm && self.random.chance(3) || !self.inner.agent_write(now, host, vm, data) {
+            self.truth.borrow_mut().agents.disturbed(vm, now.monotonic);
             return false;
         }
         self.truth.borrow_mut().asks_agent(vm, data);
@@ -199,6 +200,7 @@ impl Driver for Reordered {
         let guests: Vec<VmId> = self.held.keys().copied().collect();
         let vm = *self.random.pick(&guests)?;
         if !calm && self.random.chance(2) {
+            self.truth.borrow_mut().agents.disturbed(vm, now);
             return Some(self.noise(vm));
         }
         let queue = self.held.get_mut(&vm)?;
@@ -209,10 +211,11 @@ impl Driver for Reordered {
         let truth = &mut self.truth.borrow_mut();
         match &report {
             Some(Report::Console { vm, data }) => truth.said(*vm, data),
-            Some(Report::Agent { vm, data }) => truth.agents.said(*vm, data),
-            Some(Report::AgentPort { vm, .. } | Report::Reset { vm, .. }) => truth.agents.interrupted(*vm),
+            Some(Report::Agent { vm, data }) => truth.agents.said(*vm, data, now),
+            Some(Report::AgentPort { vm, open }) => truth.agents.port(*vm, *open == Some(true), now),
+            Some(Report::Reset { vm, .. }) => truth.agents.interrupted(*vm, now),
             Some(Report::State { vm, state, .. }) => {
-                truth.agents.interrupted(*vm);
+                truth.agents.interrupted(*vm, now);
                 if *state == VmState::Stopped {
                     truth.went_down(*vm);
                 }

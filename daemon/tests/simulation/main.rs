@@ -181,6 +181,7 @@ mod planted {
             Fault::LoudRefusal,
             Fault::ForgottenConsole,
             Fault::ForgottenWait,
+            Fault::OverheardAgent,
         ];
         let found = faults.map(|fault| {
             let found = (0..SEEDS).find_map(|seed| {

@@ -77,6 +77,7 @@ fn unlikely(asked: &Asked, failure: u32, truth: &Truth) -> Option<&'static str> 
             let had_time = truth.calm_since.is_some_and(|calm| asked.at + asked.deadline >= calm + LONG);
             had_time.then_some("has an agent that answers")
         }
+        code::AGENT if truth.agents.undisturbed_since(vm, asked.at) => Some("has an agent that nothing happened to"),
         _ => None,
     }
 }
