@@ -108,6 +108,14 @@ fn a_command_that_is_forced_is_a_bridge_or_is_told() {
             assert_ne!(error["hint"], serde_json::Value::Null, "{error}");
         }
     }
+    // By ssh2 the end of a program comes in pieces, with its last words between them: whoever hears these is not to miss
+    // the rest. One moment in forty is the wrong one.
+    for pause in 0..60 {
+        let spin = format!("n=0; while [ $n -lt {} ]; do n=$((n+1)); done", pause % 30 * 33);
+        force(&format!("echo no shell for you >&2; exec >&- 2>&-; {spin}; exit 1"));
+        let error = Running::start(story.alone(&["-c", &uri("ssh2"), "-o", "json", "vm", "list"])).end().error(3);
+        assert_eq!(error["message"], "ssh to vm1 ended with exit status: 1", "{error}");
+    }
     // Files alone: no command of ours is ever run.
     let files = SshdSetup::default().line("ForceCommand internal-sftp").line("AllowStreamLocalForwarding no");
     let story = Native::start(files);

@@ -50,6 +50,8 @@ pub(crate) struct SshSocket {
     starved: bool,
     /// The end of the bytes has come, but not the end of the channel, which says how it ended.
     closing: bool,
+    /// The end of the channel may have been taken off the pipe since it was last asked for.
+    unasked: bool,
 }
 
 /// A program on the far side that stands between us and the daemon.
@@ -103,6 +105,7 @@ impl SshSocket {
             full: false,
             starved: false,
             closing: false,
+            unasked: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl SshSocket {
     pub(crate) fn has_more(&self) -> bool {
         self.channel.read_window().available > 0
             || !self.closing && self.channel.eof()
+            || self.closing && self.unasked
             || !self.starved && self.talk.pipe.has_unread()
     }
 
@@ -132,6 +136,7 @@ impl SshSocket {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {
         // Without bytes of ours it is a word of libssh2's own that is stuck, which goes when it is asked for anything.
         let written = if bytes.is_empty() { self.channel.read(&mut []).map(|_| 0) } else { self.channel.write(bytes) };
+        self.unasked = true;
         self.look_back();
         // Who says too much is told so where it is read.
         let _ = self.talk.pipe.carry();
@@ -191,6 +196,10 @@ impl SshSocket {
         let narrow = u64::from(window.remaining) < u64::from(window.window_size_initial) / 4 * 3 + buffer.len() as u64;
         self.starved = bytes == 0 && end.is_none() && self.stuck && narrow;
         let heard = self.hear();
+        if self.closing && end.is_none() {
+            // Whoever listened for words may have been given the end of the channel with them.
+            end = self.ending();
+        }
         if let (Some(bridge), Some(came)) = (&mut self.bridge, buffer.get(..bytes).filter(|came| !came.is_empty()))
             && let Some(text) = bridge.noise(came)
         {
@@ -224,6 +233,7 @@ impl SshSocket {
             return Some(Ending::Closed);
         }
         self.closing = true;
+        self.unasked = false;
         match self.channel.wait_close() {
             Err(error) if code(&error) == super::session::AGAIN => return None,
             // Who has gone has said all that is to be had.
