@@ -2508,7 +2508,12 @@ tls:add_for_decode_as(vmwire)
 DissectorTable.get("tls.alpn"):add("vmwire", vmwire)
 DissectorTable.get("tls.alpn"):add("vmwire-enroll", vmwire)
 vmwire:register_heuristic("tcp", is_vmwire)
-vmwire:register_heuristic("tls", is_vmwire)
+-- Inside of TLS the conversation stays that of TLS, or its next record would be taken for ours.
+vmwire:register_heuristic("tls", function(tvb, pinfo, root)
+  if tvb:len() < 4 or tvb:raw(0, 4) ~= MAGIC then return false end
+  dissect(tvb, pinfo, root)
+  return true
+end)
 if gui_enabled() then
   register_menu("vmwire: service response times", show_statistics, MENU_STAT_UNSORTED)
 end
